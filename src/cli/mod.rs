@@ -1,0 +1,5 @@
+//! The command line.
+
+pub mod check;
+pub mod route;
+pub mod sample;

@@ -1,0 +1,282 @@
+//! The configuration: a folder of TOML in, a checked [`Config`] out, or every problem at once.
+//!
+//! In: `neisse.toml` (the node), `calendars.toml`, `routes.toml`, `partners/<id>.toml`. Out: values that need no
+//! further checking: every partner a route names exists, every calendar parses, every time zone is known. Unknown
+//! keys are refused. A problem says file, place, value found, what was expected and, where we can, what to do.
+//! Secrets come from files or the environment, never from these files.
+//!
+//! Does not decide anything: conditions and calendars are data here; `routing` reads them.
+
+pub mod load;
+
+use crate::model::{Discipline, PartnerId, Priority, ReadingMode, ReportForm};
+use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use load::{Problem, Problems, load};
+
+/// A whole installation, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node: Node,
+    pub database: DatabaseUrl,
+    pub queue: QueueUrl,
+    pub dicom: DicomListener,
+    pub hl7: Hl7Listener,
+    pub http: HttpListener,
+    pub delivery: DeliveryTimes,
+    pub partners: BTreeMap<PartnerId, Partner>,
+    pub calendars: BTreeMap<String, Calendar>,
+    /// In file order: the first match wins.
+    pub routes: Vec<Route>,
+    /// SHA-256 (hex, first 12 digits) of calendars, routes and partner files: what a decision stores as its rules' version.
+    pub rules_version: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// 1 to 32 of `a-z 0-9 -`; in every log line and queue consumer tag.
+    pub name: String,
+    /// Journals and the SQLite file live here. A relative path is relative to the configuration folder.
+    pub data_dir: PathBuf,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// One file in the data folder.
+    Sqlite,
+    /// `postgres://user@host/db`; the password is folded in from `password_file` or `NEISSE_DATABASE_PASSWORD`.
+    Postgres(String),
+}
+
+#[derive(Clone)]
+pub enum QueueUrl {
+    /// In this process; refilled from the ledger at start.
+    Memory,
+    /// RabbitMQ.
+    Amqp(Amqp),
+}
+
+#[derive(Clone)]
+pub struct Amqp {
+    /// `amqp://…` or `amqps://…`, with credentials folded in from `credentials_file` (`user:password`) if given.
+    pub url: String,
+    /// PEM of the authority that signed the broker's certificate; the system's roots otherwise.
+    pub ca_file: Option<PathBuf>,
+    /// PEM certificate chain and key for mutual TLS; both or neither.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DicomListener {
+    pub listen: SocketAddr,
+    pub ae_title: String,
+    /// Associations served at once, all senders together; more are answered with A-ASSOCIATE-RJ (transient, local limit exceeded). Default 200.
+    pub max_associations: usize,
+    /// Largest P-DATA-TF we accept, bytes. 16 KiB to 1 MiB, default 256 KiB.
+    pub max_pdu_bytes: u32,
+    /// A peer that sends nothing for this long is aborted. Default 60 s.
+    pub idle: Duration,
+    /// A-ASSOCIATE-RQ must be complete this long after the connection. Default 15 s.
+    pub handshake: Duration,
+    /// Below this much free disk, instances are refused with A700. Default 5 GiB.
+    pub reserve_bytes: u64,
+    /// A study is whole when its association is released and nothing came for this long. Default 30 s.
+    pub quiet: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Hl7Listener {
+    pub listen: SocketAddr,
+    /// Largest message accepted, bytes. Default 64 MiB.
+    pub max_message_bytes: usize,
+    pub max_connections: usize,
+    /// A message must be complete this long after its first byte. Default 60 s.
+    pub message_within: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpListener {
+    pub listen: SocketAddr,
+}
+
+/// How deliveries are tried. Table `[delivery]` of neisse.toml; all optional.
+#[derive(Clone, Debug)]
+pub struct DeliveryTimes {
+    /// Connection and association must stand after this. Default 10 s.
+    pub connect: Duration,
+    /// A response must have come after this. Default 60 s.
+    pub response: Duration,
+    /// First wait after a failure; doubles up to `retry_max`. Defaults 5 s and 10 min.
+    pub retry_min: Duration,
+    pub retry_max: Duration,
+    /// How long a delivery without a clinical deadline is tried before a person is told. Default 24 h.
+    pub give_up: Duration,
+}
+
+/// An organisation: it may send, read, or both.
+#[derive(Clone, Debug)]
+pub struct Partner {
+    pub id: PartnerId,
+    pub name: String,
+    /// ISO 3166-1 alpha-2, for public holidays.
+    pub country: String,
+    pub time_zone: chrono_tz::Tz,
+    /// ISO 639-1; language of made documents: `de`, `pl`, `cs`, `en`.
+    pub language: String,
+    /// Issuer of its patient IDs, accession and order numbers.
+    pub issuer: String,
+    pub dicom: Option<PartnerDicom>,
+    pub hl7: Option<PartnerHl7>,
+    /// `[orders] expected`: false: images alone make a case.
+    pub orders_expected: bool,
+    /// How it wants results. Empty: it wants none.
+    pub report_forms: Vec<ReportForm>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PartnerDicom {
+    pub senders: Vec<DicomSender>,
+    /// Specific Character Set (0008,0005) where a data set names none. Default ISO_IR 6.
+    pub charset: Option<String>,
+    pub deliver: Option<DicomTarget>,
+}
+
+/// Who may send as this partner. All that is given must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DicomSender {
+    pub ae_title: String,
+    pub address: Option<IpAddr>,
+    pub called_ae: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DicomTarget {
+    pub ae_title: String,
+    pub host: String,
+    pub port: u16,
+    /// Associations at a time, 1 to 16, default 2.
+    pub associations: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PartnerHl7 {
+    pub senders: Vec<Hl7Sender>,
+    /// Where MSH-18 is empty, an HL7 table 0211 name or `Windows-1250`, `Windows-1252`. Default `8859/1`.
+    pub charset: Option<String>,
+    pub deliver: Option<Hl7Target>,
+}
+
+/// Who may send as this partner: MSH-4 (sending facility), optionally MSH-3 and the peer's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hl7Sender {
+    pub facility: String,
+    pub application: Option<String>,
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hl7Target {
+    pub host: String,
+    pub port: u16,
+    /// MSH-5.
+    pub application: String,
+    /// MSH-6.
+    pub facility: String,
+    /// MSH-18 of what we send. Default: the partner's `charset`.
+    pub charset: Option<String>,
+}
+
+/// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    pub name: String,
+    /// For `PH` in `hours`.
+    pub country: String,
+    pub time_zone: chrono_tz::Tz,
+    pub hours: String,
+    /// Further holidays of this calendar, which `PH` then means too (`holidays = ["2026-11-18"]`).
+    pub holidays: Vec<chrono::NaiveDate>,
+}
+
+/// One rule. Every condition given must hold; a list holds when one of its entries does; an absent one always holds.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub name: String,
+    pub when: Condition,
+    /// The calendar that must be open.
+    pub during: Option<String>,
+    /// Readers in order. `origin` stands for the partner that sent the case.
+    pub to: Vec<Reader>,
+    pub also_to: Vec<PartnerId>,
+    pub claim_within: Option<Duration>,
+    pub report_within: Option<Duration>,
+    pub reading_mode: ReadingMode,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reader {
+    Origin,
+    Partner(PartnerId),
+}
+
+/// What a rule asks of a case. Lists, each with an optional negation (`not_modality = ["MG"]`): structured, so that
+/// coverage can be computed.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    pub from: OneOf<PartnerId>,
+    pub discipline: OneOf<Discipline>,
+    pub modality: OneOf<String>,
+    pub priority: OneOf<Priority>,
+    pub body_part: OneOf<String>,
+    /// Calling AE title, so that one scanner can be treated differently.
+    pub calling_ae: OneOf<String>,
+    pub called_ae: OneOf<String>,
+    /// Case-insensitive substrings of Study Description (0008,1030).
+    pub description: OneOf<String>,
+    /// Patient's age in years at the study, inclusive (`age_min`, `age_max`).
+    pub age_min: Option<u32>,
+    pub age_max: Option<u32>,
+}
+
+/// `any` empty: everything. `none`: the exceptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOf<T> {
+    pub any: Vec<T>,
+    pub none: Vec<T>,
+}
+
+impl<T> Default for OneOf<T> {
+    fn default() -> Self {
+        Self { any: Vec::new(), none: Vec::new() }
+    }
+}
+
+impl<T: PartialEq> OneOf<T> {
+    pub fn holds(&self, value: &T) -> bool {
+        (self.any.is_empty() || self.any.contains(value)) && !self.none.contains(value)
+    }
+
+    pub fn is_unrestricted(&self) -> bool {
+        self.any.is_empty() && self.none.is_empty()
+    }
+}
+
+// Secrets never reach a log through `{:?}`.
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DatabaseUrl::Sqlite => "sqlite",
+            DatabaseUrl::Postgres(_) => "postgres://…",
+        })
+    }
+}
+
+impl fmt::Debug for QueueUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            QueueUrl::Memory => "memory",
+            QueueUrl::Amqp(_) => "amqp(s)://…",
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! One thing owed to one partner, and what came of each attempt.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+/// Separate queues, so that a slide scan never delays a stroke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    Stat,
+    Routine,
+    /// Whole-slide images and other objects of hundreds of megabytes.
+    Bulk,
+}
+
+impl Lane {
+    pub const ALL: [Lane; 3] = [Lane::Stat, Lane::Routine, Lane::Bulk];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Lane::Stat => "stat",
+            Lane::Routine => "routine",
+            Lane::Bulk => "bulk",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|lane| lane.as_str() == text)
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryKind {
+    /// A run of a case's instances, in the order they were received.
+    Images,
+    /// A report as HL7 ORU^R01.
+    ReportOru,
+    /// A report as DICOM Encapsulated PDF.
+    ReportPdf,
+    /// A report as DICOM Basic Text SR.
+    ReportSr,
+}
+
+impl DeliveryKind {
+    pub const ALL: [DeliveryKind; 4] =
+        [DeliveryKind::Images, DeliveryKind::ReportOru, DeliveryKind::ReportPdf, DeliveryKind::ReportSr];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeliveryKind::Images => "images",
+            DeliveryKind::ReportOru => "report_oru",
+            DeliveryKind::ReportPdf => "report_pdf",
+            DeliveryKind::ReportSr => "report_sr",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for DeliveryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeliveryKind::Images => "images",
+            DeliveryKind::ReportOru => "report (HL7 ORU)",
+            DeliveryKind::ReportPdf => "report (PDF)",
+            DeliveryKind::ReportSr => "report (SR)",
+        })
+    }
+}
+
+/// Where a delivery stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeliveryState {
+    /// Waits for its next attempt time, then for the queue. `handoff` moves it.
+    Owed,
+    /// On the queue since; owed again when its lease runs out unseen. A worker moves it.
+    Queued,
+    /// A worker has recorded an attempt and is making it; owed again when its lease runs out.
+    Attempting,
+    /// Arrived: terminal.
+    Delivered,
+    /// Ended in front of a person with its reason; `cases resend` owes it again.
+    Stopped,
+    /// No longer owed (the case was held or moved before it left).
+    Withdrawn,
+}
+
+impl DeliveryState {
+    pub const ALL: [DeliveryState; 6] = [
+        DeliveryState::Owed,
+        DeliveryState::Queued,
+        DeliveryState::Attempting,
+        DeliveryState::Delivered,
+        DeliveryState::Stopped,
+        DeliveryState::Withdrawn,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeliveryState::Owed => "owed",
+            DeliveryState::Queued => "queued",
+            DeliveryState::Attempting => "attempting",
+            DeliveryState::Delivered => "delivered",
+            DeliveryState::Stopped => "stopped",
+            DeliveryState::Withdrawn => "withdrawn",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// Whose fault a failure is, which says what to pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// The partner cannot be reached or has no room: pause the partner and probe it.
+    Partner,
+    /// The partner will not have this case: stop the case.
+    Case,
+    /// The partner cannot take this one instance: mark it, send the rest.
+    Instance,
+    /// We could not read or build what is owed.
+    Ours,
+}
+
+/// What came of one attempt. An expected result, so a value and not an error. Texts carry no patient data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    Delivered {
+        /// The peer's warning (B000, B006, B007), if any: stored all the same.
+        warning: Option<String>,
+    },
+    TryAgain {
+        reason: String,
+        fault: Fault,
+    },
+    Refused {
+        reason: String,
+        fault: Fault,
+    },
+    /// Not a failure and no attempt used up: closed, paused, or a predecessor is still on its way.
+    NotYet {
+        reason: String,
+        after: Duration,
+    },
+}

@@ -1,0 +1,21 @@
+//! The vocabulary every room shares: identifiers, time, partners, studies, cases, decisions, deliveries, reports.
+//!
+//! Values only. No I/O, no SQL, no wire format, and nothing here imports another room.
+
+pub mod case;
+pub mod clock;
+pub mod decision;
+pub mod delivery;
+pub mod ids;
+pub mod partner;
+pub mod report;
+pub mod study;
+
+pub use case::{CaseEvent, CaseState, IllegalMove};
+pub use clock::{Clock, Moment};
+pub use decision::{Decision, Disposition, Reading};
+pub use delivery::{DeliveryKind, DeliveryState, Fault, Lane, Outcome};
+pub use ids::{CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, PartnerId, ReportId, Uid};
+pub use partner::{Discipline, Priority, ReadingMode};
+pub use report::{ReportForm, ReportStatus};
+pub use study::{JournalPlace, ReceivedInstance, StudyFacts};

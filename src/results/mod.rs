@@ -1,0 +1,3 @@
+//! Stage 5: results.
+
+pub mod documents;

@@ -1,0 +1,1 @@
+//! Reads everything in, wires the rooms, starts the listeners.
