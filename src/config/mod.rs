@@ -7,11 +7,13 @@
 //!
 //! Does not decide anything: conditions and calendars are data here; `routing` reads them.
 
+pub mod live;
 pub mod load;
 
 use crate::model::{Discipline, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load};
 
 /// A whole installation, checked.

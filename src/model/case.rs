@@ -106,7 +106,7 @@ pub fn next(state: CaseState, event: CaseEvent) -> Result<CaseState, IllegalMove
         // Offered, then held by a person, and reported all the same: a report is never turned away.
         (S::Held, E::PreliminaryReport) => S::Preliminary,
         (S::Held, E::FinalReport) => S::Reported,
-        (S::Held, E::LateInstance | E::Hold) => S::Held,
+        (S::Held, E::LateInstance) => S::Held,
         (state, event) => return Err(IllegalMove { state, event }),
     })
 }

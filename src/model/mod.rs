@@ -2,7 +2,9 @@
 //!
 //! Values only. No I/O, no SQL, no wire format, and nothing here imports another room.
 
+pub mod bell;
 pub mod case;
+pub mod chain;
 pub mod clock;
 pub mod decision;
 pub mod delivery;
@@ -11,7 +13,9 @@ pub mod partner;
 pub mod report;
 pub mod study;
 
+pub use bell::Bell;
 pub use case::{CaseEvent, CaseState, IllegalMove};
+pub use chain::chain;
 pub use clock::{Clock, Moment};
 pub use decision::{Decision, Disposition, Reading};
 pub use delivery::{DeliveryKind, DeliveryState, Fault, Lane, Outcome};

@@ -1,0 +1,190 @@
+-- The main job: studies in, decided, delivered; reports back. Times are UTC microseconds, ids are UUIDs as text,
+-- digests are hex, JSON is text. A migration is never edited after a release; a new one follows it.
+
+-- How far each journal has been read into `instances`. What lies behind is re-read at start.
+CREATE TABLE journals (
+    id         TEXT    NOT NULL PRIMARY KEY,
+    indexed_to INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE cases (
+    id               TEXT    NOT NULL PRIMARY KEY,
+    origin           TEXT    NOT NULL,
+    study_uid        TEXT    NOT NULL,
+    state            TEXT    NOT NULL CHECK (state IN ('new', 'held', 'routed', 'delivered', 'preliminary', 'reported')),
+    discipline       TEXT    NOT NULL,
+    priority         TEXT    NOT NULL,
+    calling_ae       TEXT    NOT NULL,
+    called_ae        TEXT    NOT NULL,
+    facts            TEXT    NOT NULL,
+    patient_id       TEXT    NOT NULL,
+    patient_issuer   TEXT    NOT NULL,
+    accession        TEXT    NOT NULL,
+    accession_issuer TEXT    NOT NULL,
+    -- Instances joined, conflicting duplicates included; the next one gets `instances + 1` as its number.
+    instances        INTEGER NOT NULL,
+    bytes            INTEGER NOT NULL,
+    -- Numbers up to here have been made owed to the reader.
+    routed_to        INTEGER NOT NULL CHECK (routed_to <= instances),
+    first_us         INTEGER NOT NULL,
+    last_us          INTEGER NOT NULL,
+    whole_us         INTEGER,
+    decision         TEXT,
+    reader           TEXT,
+    -- Why a person should look; empty when nobody needs to.
+    attention        TEXT    NOT NULL,
+    CHECK (state NOT IN ('routed', 'delivered') OR decision IS NOT NULL)
+) STRICT;
+-- Two hospitals may use equal UIDs: a study is known by its origin and its UID.
+CREATE UNIQUE INDEX cases_by_study ON cases (origin, study_uid);
+CREATE INDEX cases_by_study_uid ON cases (study_uid);
+CREATE INDEX cases_by_accession ON cases (accession, accession_issuer);
+CREATE INDEX cases_to_route ON cases (id) WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') AND routed_to < instances;
+CREATE INDEX cases_to_complete ON cases (last_us) WHERE whole_us IS NULL;
+CREATE INDEX cases_by_last ON cases (last_us);
+
+CREATE TABLE instances (
+    case_id         TEXT    NOT NULL REFERENCES cases (id),
+    seq             INTEGER NOT NULL,
+    sop_class       TEXT    NOT NULL,
+    sop_uid         TEXT    NOT NULL,
+    transfer_syntax TEXT    NOT NULL,
+    series_uid      TEXT    NOT NULL,
+    journal         TEXT    NOT NULL,
+    record_at       INTEGER NOT NULL,
+    data_at         INTEGER NOT NULL,
+    length          INTEGER NOT NULL,
+    sha256          TEXT    NOT NULL,
+    received_us     INTEGER NOT NULL,
+    -- 1: the same SOP Instance UID came before with other bytes. Kept, flagged, not delivered.
+    conflict        INTEGER NOT NULL,
+    PRIMARY KEY (case_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX instances_by_uid ON instances (case_id, sop_uid, sha256);
+
+CREATE TABLE reports (
+    id            TEXT    NOT NULL PRIMARY KEY,
+    -- NULL: fits no case, held for a person.
+    case_id       TEXT    REFERENCES cases (id),
+    sender        TEXT    NOT NULL,
+    source        TEXT    NOT NULL CHECK (source IN ('oru', 'sr', 'pdf')),
+    status        TEXT    NOT NULL CHECK (status IN ('preliminary', 'final', 'corrected')),
+    -- Counts the versions of a case's report, from 1; 0 while held.
+    version       INTEGER NOT NULL,
+    received_us   INTEGER NOT NULL,
+    correlated_by TEXT    NOT NULL,
+    hold_reason   TEXT    NOT NULL,
+    sha256        TEXT    NOT NULL,
+    -- As received: an HL7 message or a data set.
+    content       BLOB    NOT NULL
+) STRICT;
+CREATE INDEX reports_by_case ON reports (case_id, version);
+CREATE INDEX reports_held ON reports (received_us) WHERE case_id IS NULL;
+
+-- What is to be sent, made when the report came: an HL7 message, or a data set with its identifiers.
+CREATE TABLE report_forms (
+    report_id       TEXT NOT NULL REFERENCES reports (id),
+    form            TEXT NOT NULL,
+    control_id      TEXT NOT NULL,
+    sop_class       TEXT NOT NULL,
+    sop_uid         TEXT NOT NULL,
+    transfer_syntax TEXT NOT NULL,
+    content         BLOB NOT NULL,
+    PRIMARY KEY (report_id, form)
+) STRICT;
+
+-- SR and PDF objects that came by C-STORE from a reader and wait to be correlated.
+CREATE TABLE report_objects (
+    sender          TEXT    NOT NULL,
+    sop_uid         TEXT    NOT NULL,
+    sha256          TEXT    NOT NULL,
+    sop_class       TEXT    NOT NULL,
+    transfer_syntax TEXT    NOT NULL,
+    study_uid       TEXT    NOT NULL,
+    facts           TEXT    NOT NULL,
+    journal         TEXT    NOT NULL,
+    record_at       INTEGER NOT NULL,
+    data_at         INTEGER NOT NULL,
+    length          INTEGER NOT NULL,
+    received_us     INTEGER NOT NULL,
+    done            INTEGER NOT NULL,
+    PRIMARY KEY (sender, sop_uid, sha256)
+) STRICT;
+CREATE INDEX report_objects_waiting ON report_objects (received_us) WHERE done = 0;
+
+-- Every HL7 message answered, so that a repeated one gets the same answer (MSH-3, MSH-4, MSH-10).
+CREATE TABLE messages (
+    partner     TEXT    NOT NULL,
+    application TEXT    NOT NULL,
+    facility    TEXT    NOT NULL,
+    control_id  TEXT    NOT NULL,
+    sha256      TEXT    NOT NULL,
+    received_us INTEGER NOT NULL,
+    answer      BLOB    NOT NULL,
+    PRIMARY KEY (partner, application, facility, control_id)
+) STRICT;
+
+-- The ledger: what is owed to whom. The queue holds no state that this row does not.
+CREATE TABLE deliveries (
+    id           TEXT    NOT NULL PRIMARY KEY,
+    case_id      TEXT    NOT NULL REFERENCES cases (id),
+    partner      TEXT    NOT NULL,
+    lane         TEXT    NOT NULL CHECK (lane IN ('stat', 'routine', 'bulk')),
+    kind         TEXT    NOT NULL CHECK (kind IN ('images', 'report_oru', 'report_pdf', 'report_sr')),
+    -- Images: the run of the case's instances, inclusive, and how far it has been confirmed.
+    first_seq    INTEGER NOT NULL,
+    last_seq     INTEGER NOT NULL,
+    done_to      INTEGER NOT NULL,
+    -- Instances the partner would not have: JSON list of {seq, status}.
+    refused      TEXT    NOT NULL,
+    report_id    TEXT    REFERENCES reports (id),
+    version      INTEGER NOT NULL,
+    items        INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,
+    state        TEXT    NOT NULL CHECK (state IN ('owed', 'queued', 'attempting', 'delivered', 'stopped', 'withdrawn')),
+    attempts     INTEGER NOT NULL,
+    next_us      INTEGER NOT NULL,
+    -- Queued and attempting only: owed again when this has passed.
+    lease_us     INTEGER,
+    owner        TEXT    NOT NULL,
+    deadline_us  INTEGER,
+    give_up_us   INTEGER NOT NULL,
+    created_us   INTEGER NOT NULL,
+    finished_us  INTEGER,
+    last_outcome TEXT    NOT NULL,
+    CHECK ((finished_us IS NULL) = (state IN ('owed', 'queued', 'attempting'))),
+    CHECK ((lease_us IS NOT NULL) = (state IN ('queued', 'attempting')))
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (next_us) WHERE state = 'owed';
+CREATE INDEX deliveries_leased ON deliveries (lease_us) WHERE state IN ('queued', 'attempting');
+CREATE INDEX deliveries_by_case ON deliveries (case_id, partner, kind);
+
+-- Every attempt, written before it is made.
+CREATE TABLE attempts (
+    delivery_id TEXT    NOT NULL REFERENCES deliveries (id),
+    attempt     INTEGER NOT NULL,
+    node        TEXT    NOT NULL,
+    started_us  INTEGER NOT NULL,
+    ended_us    INTEGER,
+    outcome     TEXT    NOT NULL,
+    PRIMARY KEY (delivery_id, attempt)
+) STRICT;
+
+-- A partner that cannot take anything now.
+CREATE TABLE pauses (
+    partner  TEXT    NOT NULL PRIMARY KEY,
+    since_us INTEGER NOT NULL,
+    until_us INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    reason   TEXT    NOT NULL
+) STRICT;
+
+-- The story of a case, as `neisse cases show` prints it. No patient data.
+CREATE TABLE events (
+    id      INTEGER PRIMARY KEY,
+    case_id TEXT    NOT NULL REFERENCES cases (id),
+    at_us   INTEGER NOT NULL,
+    actor   TEXT    NOT NULL,
+    what    TEXT    NOT NULL
+) STRICT;
+CREATE INDEX events_by_case ON events (case_id, id);

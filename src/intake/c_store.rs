@@ -1,0 +1,209 @@
+//! Takes instances from associations: who may send, header scanned while it streams, journal synced, then `0000`.
+//!
+//! In: what `dicom::scp` reads from the network. Out: durable instances in the index's channel. The header is checked
+//! before the journal commits, so what is refused leaves nothing behind; the database is never waited for.
+
+use super::{index::IndexQueue, open_studies::OpenStudies};
+use crate::{
+    config::{Config, DicomSender, Live, Partner},
+    dicom::{
+        scan::{Header, HeaderScanner, Progress},
+        scp::{AssociationEnd, AssociationRequest, InstanceOffer, Rejection, StorageScp, StoreAssociation, StoreRefusal},
+        status::StoreStatus,
+    },
+    model::{Bell, Clock, Moment, PartnerId, ReceivedInstance, Uid, chain},
+    spool::{JournalWriter, RecordMeta, Spool, SpoolError},
+};
+use bytes::Bytes;
+use std::collections::HashSet;
+
+/// Answers associations. Clones share everything.
+#[derive(Clone)]
+pub struct Intake {
+    pub config: Live,
+    pub clock: Clock,
+    pub spool: Spool,
+    pub index: IndexQueue,
+    pub open: OpenStudies,
+    /// Rung when an association ends: a study may be whole now.
+    pub completeness: Bell,
+}
+
+impl StorageScp for Intake {
+    type Association = Receiving;
+
+    async fn admit(&self, request: &AssociationRequest) -> Result<Receiving, Rejection> {
+        let config = self.config.now();
+        let partner = recognise(&config, request)?;
+        Ok(Receiving {
+            partner: partner.id.clone(),
+            issuer: partner.issuer.clone(),
+            charset: partner.dicom.as_ref().and_then(|dicom| dicom.charset.clone()),
+            calling_ae: request.calling_ae.clone(),
+            called_ae: request.called_ae.clone(),
+            writer: self.spool.writer(),
+            current: None,
+            studies: HashSet::new(),
+            intake: self.clone(),
+        })
+    }
+}
+
+/// Who is calling? By calling AE title and address; then the called AE title must be the one configured for this
+/// sender, or ours.
+fn recognise<'a>(config: &'a Config, request: &AssociationRequest) -> Result<&'a Partner, Rejection> {
+    let address = request.peer.ip().to_canonical();
+    let calls = |sender: &DicomSender| {
+        sender.ae_title == request.calling_ae && sender.address.is_none_or(|allowed| allowed == address)
+    };
+    let mut candidates = config
+        .partners
+        .values()
+        .flat_map(|partner| partner.dicom.iter().flat_map(move |dicom| dicom.senders.iter().map(move |s| (partner, s))))
+        .filter(|(_, sender)| calls(sender))
+        .collect::<Vec<_>>();
+    if candidates.is_empty() {
+        return Err(Rejection::CallingAeNotRecognized);
+    }
+    // A sender with an address is more specific than one without.
+    candidates.sort_by_key(|(_, sender)| (sender.called_ae.is_none(), sender.address.is_none()));
+    let called = |sender: &DicomSender| match &sender.called_ae {
+        Some(configured) => *configured == request.called_ae,
+        None => config.dicom.ae_title == request.called_ae,
+    };
+    let fits = candidates.into_iter().find(|(_, sender)| called(sender));
+    fits.map(|(partner, _)| partner).ok_or(Rejection::CalledAeNotRecognized)
+}
+
+/// One association's side of the intake.
+pub struct Receiving {
+    partner: PartnerId,
+    issuer: String,
+    charset: Option<String>,
+    calling_ae: String,
+    called_ae: String,
+    writer: JournalWriter,
+    current: Option<Current>,
+    /// Studies this association has sent some of.
+    studies: HashSet<Uid>,
+    intake: Intake,
+}
+
+/// The instance being received.
+struct Current {
+    offer: InstanceOffer,
+    scanner: HeaderScanner,
+    scanned: bool,
+    received: Moment,
+}
+
+impl StoreAssociation for Receiving {
+    async fn begin(&mut self, offer: &InstanceOffer) -> Result<(), StoreRefusal> {
+        let received = self.intake.clock.now();
+        let meta = RecordMeta {
+            origin: self.partner.clone(),
+            calling_ae: self.calling_ae.clone(),
+            called_ae: self.called_ae.clone(),
+            sop_class: offer.sop_class.clone(),
+            sop_instance: offer.sop_instance.clone(),
+            transfer_syntax: offer.transfer_syntax.clone(),
+            received,
+        };
+        self.writer.begin(meta).await.map_err(|error| self.spool_refusal(&error))?;
+        let scanner = HeaderScanner::new(&offer.transfer_syntax);
+        self.current = Some(Current { offer: offer.clone(), scanner, scanned: false, received });
+        Ok(())
+    }
+
+    async fn write(&mut self, data: Bytes) -> Result<(), StoreRefusal> {
+        if let Some(current) = self.current.as_mut().filter(|current| !current.scanned) {
+            match current.scanner.push(&data) {
+                Ok(Progress::Done) => current.scanned = true,
+                Ok(Progress::More) => {}
+                Err(error) => {
+                    tracing::warn!(site = %self.partner, error = %chain(&error), "Refused an instance of {}: its header cannot be read", self.partner);
+                    return Err(refuse(StoreStatus::CannotUnderstand, "data set cannot be read"));
+                }
+            }
+        }
+        self.writer.write(data).await.map_err(|error| self.spool_refusal(&error))
+    }
+
+    async fn commit(&mut self) -> Result<StoreStatus, StoreRefusal> {
+        let Some(current) = self.current.take() else {
+            return Err(refuse(StoreStatus::ProcessingFailure, "no instance begun"));
+        };
+        let offer = current.offer;
+        let header = current.scanner.finish().map_err(|_| refuse(StoreStatus::CannotUnderstand, "data set ends early"));
+        let (study, series, header) = match header.and_then(|header| checked(header, &offer)) {
+            Ok(identified) => identified,
+            Err(refusal) => {
+                self.writer.discard().await;
+                return Err(refusal);
+            }
+        };
+        // Before the sync: while this association has it, the study is not whole.
+        if self.studies.insert(study.clone()) {
+            self.intake.open.open(&self.partner, &study);
+        }
+        let place = self.writer.commit().await.map_err(|error| self.spool_refusal(&error))?;
+        metrics::counter!("neisse_instances_received_total", "partner" => self.partner.to_string()).increment(1);
+        metrics::counter!("neisse_bytes_received_total", "partner" => self.partner.to_string()).increment(place.length);
+        self.intake.index.push(ReceivedInstance {
+            origin: self.partner.clone(),
+            calling_ae: self.calling_ae.clone(),
+            called_ae: self.called_ae.clone(),
+            facts: header.facts(self.charset.as_deref(), &self.issuer),
+            sop_class: offer.sop_class,
+            sop_instance: offer.sop_instance,
+            transfer_syntax: offer.transfer_syntax,
+            study,
+            series,
+            place,
+            received: current.received,
+        });
+        Ok(StoreStatus::Success)
+    }
+
+    async fn discard(&mut self) {
+        self.current = None;
+        self.writer.discard().await;
+    }
+
+    async fn end(self, how: AssociationEnd) {
+        self.writer.close().await;
+        for study in &self.studies {
+            self.intake.open.close(&self.partner, study);
+        }
+        tracing::debug!(site = %self.partner, end = ?how, studies = self.studies.len(), "Association with {} ended", self.partner);
+        self.intake.completeness.ring();
+    }
+}
+
+impl Receiving {
+    fn spool_refusal(&self, error: &SpoolError) -> StoreRefusal {
+        tracing::error!(site = %self.partner, error = %chain(error), "Refused an instance of {} with A700: {error}", self.partner);
+        match error {
+            SpoolError::BelowReserve { .. } => refuse(StoreStatus::OutOfResources, "disk below its reserve, try again later"),
+            _ => refuse(StoreStatus::OutOfResources, "storage failed, try again later"),
+        }
+    }
+}
+
+/// The data set must be what the command said it is, and belong to a study (PS3.4 B.2.3: A9xx data set does not match
+/// SOP class, Cxxx cannot understand).
+fn checked(header: Header, offer: &InstanceOffer) -> Result<(Uid, Uid, Header), StoreRefusal> {
+    if header.sop_class().is_some_and(|class| class != offer.sop_class) {
+        return Err(refuse(StoreStatus::DataSetDoesNotMatchSopClass, "SOP Class UID differs from the command's"));
+    }
+    if header.sop_instance().is_some_and(|instance| instance != offer.sop_instance) {
+        return Err(refuse(StoreStatus::CannotUnderstand, "SOP Instance UID differs from the command's"));
+    }
+    let study = header.study().ok_or(refuse(StoreStatus::CannotUnderstand, "no valid Study Instance UID (0020,000D)"))?;
+    let series = header.series().ok_or(refuse(StoreStatus::CannotUnderstand, "no valid Series Instance UID (0020,000E)"))?;
+    Ok((study, series, header))
+}
+
+fn refuse(status: StoreStatus, comment: &'static str) -> StoreRefusal {
+    StoreRefusal { status, comment }
+}

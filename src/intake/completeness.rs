@@ -1,0 +1,103 @@
+//! Sees when a study is whole: its association is released and a quiet time has passed, or earlier on evidence, when as
+//! many instances are there as the sender said there are (Number of Study Related Instances, (0020,1208)).
+//!
+//! DICOM has no end-of-study signal. Whole is no door that closes: a late instance joins the same case.
+
+use super::open_studies::OpenStudies;
+use crate::{
+    config::Live,
+    model::{Bell, CaseId, CaseState, Clock, Moment, chain},
+    store::{CaseRow, Durability, Store, StoreError},
+};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest sleep between looks, should a ring get lost.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const BATCH: i64 = 200;
+
+pub struct Completeness {
+    pub store: Store,
+    pub config: Live,
+    pub clock: Clock,
+    pub open: OpenStudies,
+    /// Rung by the index and at the end of an association.
+    pub bell: Bell,
+}
+
+impl Completeness {
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.look().await {
+                tracing::error!(error = %chain(&error), "Completeness of studies cannot be checked");
+            }
+            let quiet = self.config.now().dicom.quiet;
+            let next = self.next_look(quiet).await;
+            tokio::select! {
+                () = self.bell.rung() => {}
+                () = self.clock.sleep_until(next) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn next_look(&self, quiet: Duration) -> Moment {
+        let now = self.clock.now();
+        match self.store.oldest_incomplete().await {
+            // Never a busy loop: a case that is due but still open rings when its association ends.
+            Ok(Some(last)) => (last + quiet).max(now + Duration::from_millis(200)),
+            _ => now + LOOK_EVERY,
+        }
+    }
+
+    /// One look at everything that may be whole.
+    ///
+    /// # Errors
+    /// When the database fails.
+    async fn look(&self) -> Result<(), StoreError> {
+        let quiet = self.config.now().dicom.quiet;
+        let now = self.clock.now();
+        // Whoever said how many instances there are is looked at without a quiet time.
+        for id in self.store.cases_to_complete(now, BATCH).await? {
+            let case = self.store.case(id).await?;
+            if let Some(evidence) = self.whole(&case, now, quiet) {
+                self.complete(id, &evidence, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn whole(&self, case: &CaseRow, now: Moment, quiet: Duration) -> Option<String> {
+        let expected = case.facts.expected_instances.map(i64::from).filter(|expected| *expected > 0);
+        if expected.is_some_and(|expected| case.instances >= expected) {
+            return Some(format!("all {} instances its sender announced", case.instances));
+        }
+        let released = !self.open.is_open(&case.origin, &case.study);
+        (released && now.since(case.last) >= quiet)
+            .then(|| format!("association released, nothing came for {} s", quiet.as_secs()))
+    }
+
+    async fn complete(&self, id: CaseId, evidence: &str, now: Moment) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut case = tx.case(id).await?;
+        if case.whole.is_some() {
+            return Ok(());
+        }
+        case.whole = Some(now);
+        let what = format!("study whole: {} instances, {} ({evidence})", case.instances, size(case.bytes));
+        tx.tell(id, now, "intake", &what).await?;
+        if case.state != CaseState::New && case.state != CaseState::Held {
+            tx.note_if_all_delivered(&mut case, now).await?;
+        }
+        tx.save_case(&case).await?;
+        tx.commit().await
+    }
+}
+
+/// `12.6 MB`: for people.
+fn size(bytes: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one decimal of a size for people")]
+    let mb = bytes as f64 / 1e6;
+    format!("{mb:.1} MB")
+}

@@ -1,0 +1,188 @@
+//! Reads durable instances into the database: one transaction for a batch, never one for an instance.
+//!
+//! In: a bounded channel fed by `c_store` and `recovery`. Out: rows, and a ring of the bells. The first instance of a
+//! quiet moment goes at once, so that the reader has it within milliseconds; while more keep coming, a batch gathers
+//! for [`GATHER`]. The database may be away for an hour: the batch is tried again, the channel fills, and what does
+//! not fit is left to the journal ([`Backlog`]), which is re-read when the database is back. Nothing waits on it.
+
+use super::{
+    matching::{self, Bells},
+    recovery,
+};
+use crate::{
+    config::Live,
+    model::{Clock, JournalId, PartnerId, ReceivedInstance, Uid, chain},
+    spool::Spool,
+    store::{Durability, Store, StoreError},
+};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How long a batch gathers while instances keep coming.
+const GATHER: Duration = Duration::from_millis(40);
+/// Instances in one transaction, at most.
+const BATCH: usize = 512;
+/// Instances that wait in memory for the index, about 1 KiB each.
+const WAITING: usize = 4096;
+/// How often journals that overran the channel are looked at again.
+const BACKLOG_EVERY: Duration = Duration::from_secs(2);
+
+/// The way in for `c_store`: never waits for the database.
+#[derive(Clone)]
+pub struct IndexQueue {
+    sender: mpsc::Sender<ReceivedInstance>,
+    backlog: Backlog,
+}
+
+/// Journals whose newest records are on disk but not in the channel.
+#[derive(Clone, Default)]
+pub struct Backlog(Arc<Mutex<HashSet<JournalId>>>);
+
+impl Backlog {
+    fn add(&self, journal: JournalId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(journal);
+    }
+
+    fn contains(&self, journal: JournalId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&journal)
+    }
+
+    fn all(&self) -> Vec<JournalId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+impl IndexQueue {
+    /// Hands a durable instance to the index, or leaves it to the journal when the database is behind. Once a journal
+    /// is left behind, the rest of it is too: its records must be indexed in order.
+    pub fn push(&self, instance: ReceivedInstance) {
+        let journal = instance.place.journal;
+        if self.backlog.contains(journal) || self.sender.try_send(instance).is_err() {
+            self.backlog.add(journal);
+        }
+    }
+
+    /// For `recovery`, which may wait.
+    pub(super) async fn push_in_order(&self, instance: ReceivedInstance) {
+        // The receiver lives as long as the process; at shutdown the journal has it.
+        let _ = self.sender.send(instance).await;
+    }
+}
+
+/// The index itself; `run` is its life.
+pub struct Indexer {
+    pub store: Store,
+    pub spool: Spool,
+    pub config: Live,
+    pub clock: Clock,
+    pub bells: Bells,
+    receiver: mpsc::Receiver<ReceivedInstance>,
+    backlog: Backlog,
+}
+
+impl Indexer {
+    pub fn new(store: Store, spool: Spool, config: Live, clock: Clock, bells: Bells) -> (IndexQueue, Indexer) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let backlog = Backlog::default();
+        let queue = IndexQueue { sender, backlog: backlog.clone() };
+        (queue, Indexer { store, spool, config, clock, bells, receiver, backlog })
+    }
+
+    /// Indexes until `stop`, then what is still in the channel.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut look_back = tokio::time::interval(BACKLOG_EVERY);
+        loop {
+            tokio::select! {
+                received = self.receiver.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.index(&mut batch, &stop).await;
+                    if !stop.is_cancelled() {
+                        tokio::time::sleep(GATHER).await;
+                    }
+                }
+                _ = look_back.tick() => self.catch_up(&stop).await,
+                () = stop.cancelled(), if self.receiver.is_empty() => return,
+            }
+        }
+    }
+
+    /// Writes the batch, trying again until the database takes it or the process stops (the journal has it all).
+    async fn index(&self, batch: &mut Vec<ReceivedInstance>, stop: &CancellationToken) {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match self.write(batch).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "The index cannot be written; instances stay in the journal. Next try in {wait:?}");
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = stop.cancelled() => break,
+                    }
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+        batch.clear();
+    }
+
+    async fn write(&self, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
+        let config = self.config.now();
+        let now = self.clock.now();
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut studies: BTreeMap<(PartnerId, Uid), Vec<ReceivedInstance>> = BTreeMap::new();
+        let mut reports = 0_usize;
+        for instance in batch {
+            if matching::is_returning_report(&mut tx, &config, instance).await? {
+                matching::keep_report(&mut tx, instance).await?;
+                reports += 1;
+                continue;
+            }
+            studies.entry((instance.origin.clone(), instance.study.clone())).or_default().push(instance.clone());
+        }
+        let mut added = 0;
+        for ((origin, study), instances) in &studies {
+            if let Some(done) = matching::join(&mut tx, origin, study, instances, now).await? {
+                added += done.added;
+            }
+        }
+        for (journal, record) in matching::journal_ends(batch) {
+            tx.journal_indexed(journal, record).await?;
+        }
+        tx.commit().await?;
+        if reports > 0 {
+            self.bells.results.ring();
+        }
+        if added > 0 {
+            self.bells.routing.ring();
+            self.bells.completeness.ring();
+        }
+        Ok(())
+    }
+
+    /// Re-reads journals that overran the channel.
+    async fn catch_up(&mut self, stop: &CancellationToken) {
+        for journal in self.backlog.all() {
+            if stop.is_cancelled() {
+                return;
+            }
+            match recovery::read_journal(&self.store, &self.spool, &self.config, journal).await {
+                Ok(mut instances) => {
+                    for chunk in instances.chunks_mut(BATCH) {
+                        self.index(&mut chunk.to_vec(), stop).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%journal, error = %chain(&error), "Journal {journal} cannot be re-read yet");
+                }
+            }
+        }
+    }
+}

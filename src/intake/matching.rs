@@ -1,0 +1,201 @@
+//! Joins a batch of durable instances to their cases, in the caller's transaction.
+//!
+//! In: instances of one study of one origin, in the order they became durable. Out: the case they belong to, with what
+//! was new. Equal bytes under a known SOP Instance UID change nothing; other bytes are kept and flagged (PS3.5 9.1: a
+//! UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
+
+use crate::{
+    config::{Config, Reader},
+    dicom::documents,
+    model::{Bell, CaseEvent, CaseId, CaseState, Discipline, Moment, PartnerId, ReceivedInstance, Uid},
+    store::{CaseRow, IndexedCase, ReportObject, StoreError, Tx},
+};
+use std::collections::HashSet;
+
+/// The most urgent thing said about a case's instances, for its story.
+const LATE: &str = "late instance joined, to be delivered as an amendment";
+const CONFLICT: &str = "an instance came twice with different content: both kept, the first was delivered";
+
+/// Joins instances of one study from one origin to their case.
+///
+/// # Errors
+/// When the database fails; nothing has been changed then.
+pub async fn join(
+    tx: &mut Tx,
+    origin: &PartnerId,
+    study: &Uid,
+    instances: &[ReceivedInstance],
+    now: Moment,
+) -> Result<Option<IndexedCase>, StoreError> {
+    let Some(first) = instances.first() else { return Ok(None) };
+    let (mut case, created) = find_or_add(tx, origin, study, first).await?;
+    let fresh = without_known(tx, case.id, instances).await?;
+    if fresh.is_empty() {
+        return Ok(Some(IndexedCase { case: case.id, created, added: 0 }));
+    }
+    if created {
+        let from = format!("first instance of a {} study from {origin} ({})", modality(&case), case.calling_ae);
+        tx.tell(case.id, case.first, "intake", &from).await?;
+    }
+    tx.add_instances(case.id, case.instances + 1, &fresh).await?;
+    let conflicts = fresh.iter().filter(|(_, conflict)| *conflict).count();
+    if conflicts > 0 {
+        case.needs_a_person(CONFLICT);
+        tx.tell(case.id, now, "intake", CONFLICT).await?;
+    }
+    note_lateness(tx, &mut case, now).await?;
+    let added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
+    case.instances += added;
+    case.bytes += fresh.iter().map(|(i, _)| i64::try_from(i.place.length).unwrap_or(0)).sum::<i64>();
+    case.priority = fresh.iter().map(|(i, _)| i.facts.priority).fold(case.priority, Ord::max);
+    case.last = fresh.iter().map(|(i, _)| i.received).fold(case.last, Ord::max);
+    tx.save_case(&case).await?;
+    Ok(Some(IndexedCase { case: case.id, created, added }))
+}
+
+async fn find_or_add(
+    tx: &mut Tx,
+    origin: &PartnerId,
+    study: &Uid,
+    first: &ReceivedInstance,
+) -> Result<(CaseRow, bool), StoreError> {
+    if let Some(case) = tx.case_of_study(origin, study).await? {
+        return Ok((case, false));
+    }
+    let case = new_case(origin, study, first);
+    if tx.add_case(&case).await? {
+        return Ok((case, true));
+    }
+    // Another node added it between the two statements.
+    let found = tx.case_of_study(origin, study).await?;
+    found.map(|case| (case, false)).ok_or(StoreError::NotFound { what: "case of study", id: String::new() })
+}
+
+fn new_case(origin: &PartnerId, study: &Uid, first: &ReceivedInstance) -> CaseRow {
+    CaseRow {
+        id: CaseId::generate(),
+        origin: origin.clone(),
+        study: study.clone(),
+        state: CaseState::New,
+        discipline: Discipline::of_modality(&first.facts.modality),
+        priority: first.facts.priority,
+        calling_ae: first.calling_ae.clone(),
+        called_ae: first.called_ae.clone(),
+        facts: first.facts.clone(),
+        instances: 0,
+        bytes: 0,
+        routed_to: 0,
+        first: first.received,
+        last: first.received,
+        whole: None,
+        decision: None,
+        reader: None,
+        attention: String::new(),
+    }
+}
+
+fn modality(case: &CaseRow) -> &str {
+    if case.facts.modality.is_empty() { "unnamed" } else { &case.facts.modality }
+}
+
+/// What the case does not have yet, each with whether it contradicts one it has.
+async fn without_known<'a>(
+    tx: &mut Tx,
+    case: CaseId,
+    instances: &'a [ReceivedInstance],
+) -> Result<Vec<(&'a ReceivedInstance, bool)>, StoreError> {
+    let mut known = tx.known_instances(case, instances.iter().map(|i| &i.sop_instance)).await?;
+    let mut fresh = Vec::with_capacity(instances.len());
+    for instance in instances {
+        let digest = instance.place.sha256.to_string();
+        let digests = known.entry(instance.sop_instance.as_str().to_owned()).or_default();
+        if digests.contains(&digest) {
+            continue;
+        }
+        fresh.push((instance, !digests.is_empty()));
+        digests.push(digest);
+    }
+    Ok(fresh)
+}
+
+async fn note_lateness(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
+    if case.whole.is_none() {
+        return Ok(());
+    }
+    if case.state != CaseState::New {
+        case.take(CaseEvent::LateInstance)?;
+    }
+    tx.tell(case.id, now, "intake", LATE).await
+}
+
+/// Decides for an SR or PDF object whether it is a report that comes back rather than part of the sender's own study.
+///
+/// It is its own study's part when the sender has a case of that study; it is a report when somebody else's case of
+/// that study is read by the sender, or when the sender only ever reads (no rule names it as a source): then it is
+/// at worst a report that fits no case, and a person is told.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_returning_report(tx: &mut Tx, config: &Config, instance: &ReceivedInstance) -> Result<bool, StoreError> {
+    if !documents::is_report(&instance.sop_class) {
+        return Ok(false);
+    }
+    let cases = tx.cases_with_study(&instance.study).await?;
+    if cases.iter().any(|case| case.origin == instance.origin) {
+        return Ok(false);
+    }
+    let reads_it = cases.iter().any(|case| reads(case, &instance.origin));
+    Ok(reads_it || only_reads(config, &instance.origin))
+}
+
+fn reads(case: &CaseRow, partner: &PartnerId) -> bool {
+    let also = |case: &CaseRow| match &case.decision {
+        Some(decision) => match &decision.disposition {
+            crate::model::Disposition::Read(reading) => {
+                reading.readers.contains(partner) || reading.also_to.contains(partner)
+            }
+            crate::model::Disposition::Hold { .. } => false,
+        },
+        None => false,
+    };
+    case.reader.as_ref() == Some(partner) || also(case)
+}
+
+fn only_reads(config: &Config, partner: &PartnerId) -> bool {
+    let is_reader = config.routes.iter().any(|route| route.to.contains(&Reader::Partner(partner.clone())));
+    let is_source = config.routes.iter().any(|route| route.when.from.any.contains(partner));
+    is_reader && !is_source
+}
+
+/// Keeps a report object for `results`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep_report(tx: &mut Tx, instance: &ReceivedInstance) -> Result<(), StoreError> {
+    tx.add_report_object(&ReportObject {
+        sender: instance.origin.clone(),
+        sop_class: instance.sop_class.clone(),
+        sop_instance: instance.sop_instance.clone(),
+        transfer_syntax: instance.transfer_syntax.clone(),
+        study: instance.study.clone(),
+        facts: instance.facts.clone(),
+        place: instance.place,
+        received: instance.received,
+    })
+    .await
+}
+
+/// Who is woken by what a batch did.
+#[derive(Clone, Debug, Default)]
+pub struct Bells {
+    pub routing: Bell,
+    pub results: Bell,
+    pub completeness: Bell,
+}
+
+/// The journals a batch came from, each with the last record in it.
+pub fn journal_ends(instances: &[ReceivedInstance]) -> Vec<(crate::model::JournalId, u64)> {
+    let mut seen = HashSet::new();
+    let newest_first = instances.iter().rev().map(|instance| (instance.place.journal, instance.place.record));
+    newest_first.filter(|(journal, _)| seen.insert(*journal)).collect()
+}

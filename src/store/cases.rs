@@ -1,0 +1,410 @@
+//! Cases: one row each, read and written whole.
+
+use super::{Sql, Store, StoreError, Tx, on_read, on_tx};
+use crate::model::{
+    CaseEvent, CaseId, CaseState, Decision, Discipline, Moment, PartnerId, Priority, StudyFacts, Uid, case,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A case as it is stored.
+#[derive(Clone, Debug)]
+pub struct CaseRow {
+    pub id: CaseId,
+    pub origin: PartnerId,
+    pub study: Uid,
+    pub state: CaseState,
+    pub discipline: Discipline,
+    pub priority: Priority,
+    pub calling_ae: String,
+    pub called_ae: String,
+    /// Patient data: never into a log.
+    pub facts: StudyFacts,
+    /// Instances joined; the next gets this number plus one.
+    pub instances: i64,
+    pub bytes: i64,
+    /// Instances up to here have been made owed to the reader.
+    pub routed_to: i64,
+    pub first: Moment,
+    pub last: Moment,
+    pub whole: Option<Moment>,
+    pub decision: Option<Decision>,
+    pub reader: Option<PartnerId>,
+    /// Why a person should look; empty when nobody needs to.
+    pub attention: String,
+}
+
+impl CaseRow {
+    /// Moves the case by the one table of moves.
+    ///
+    /// # Errors
+    /// When the table has no such move.
+    pub fn take(&mut self, event: CaseEvent) -> Result<(), StoreError> {
+        self.state = case::next(self.state, event)?;
+        Ok(())
+    }
+
+    /// Adds a reason for a person to look, once.
+    pub fn needs_a_person(&mut self, reason: &str) {
+        if self.attention.split("; ").any(|known| known == reason) {
+            return;
+        }
+        if !self.attention.is_empty() {
+            self.attention.push_str("; ");
+        }
+        self.attention.push_str(reason);
+    }
+}
+
+/// One line of `neisse cases list`.
+#[derive(Clone, Debug)]
+pub struct CaseSummary {
+    pub case: CaseRow,
+    /// Deliveries not finished, and those that ended in front of a person.
+    pub open: i64,
+    pub stopped: i64,
+    pub reports: i64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ListFilter {
+    pub state: Option<CaseState>,
+    pub partner: Option<PartnerId>,
+    pub attention: bool,
+    pub limit: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Raw {
+    id: String,
+    origin: String,
+    study_uid: String,
+    state: String,
+    discipline: String,
+    priority: String,
+    calling_ae: String,
+    called_ae: String,
+    facts: String,
+    instances: i64,
+    bytes: i64,
+    routed_to: i64,
+    first_us: i64,
+    last_us: i64,
+    whole_us: Option<i64>,
+    decision: Option<String>,
+    reader: Option<String>,
+    attention: String,
+}
+
+
+macro_rules! select_cases {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, instances, bytes, \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention FROM cases ",
+            $rest
+        )
+    };
+}
+
+/// PostgreSQL locks the row; SQLite has the only writer already.
+const BY_ID_LOCKED: Sql = Sql {
+    sqlite: select_cases!("WHERE id = $1"),
+    postgres: select_cases!("WHERE id = $1 FOR UPDATE"),
+};
+const BY_STUDY_LOCKED: Sql = Sql {
+    sqlite: select_cases!("WHERE origin = $1 AND study_uid = $2"),
+    postgres: select_cases!("WHERE origin = $1 AND study_uid = $2 FOR UPDATE"),
+};
+
+impl Raw {
+    fn read(self) -> Result<CaseRow, StoreError> {
+        let unreadable = |what| StoreError::Unreadable { what };
+        Ok(CaseRow {
+            id: self.id.parse().map_err(|_| unreadable("case id"))?,
+            origin: partner(&self.origin)?,
+            study: Uid::new(&self.study_uid).map_err(|_| unreadable("study UID"))?,
+            state: CaseState::parse(&self.state).ok_or(unreadable("case state"))?,
+            discipline: from_word(&self.discipline, "discipline")?,
+            priority: from_word(&self.priority, "priority")?,
+            calling_ae: self.calling_ae,
+            called_ae: self.called_ae,
+            facts: from_json(&self.facts, "study header")?,
+            instances: self.instances,
+            bytes: self.bytes,
+            routed_to: self.routed_to,
+            first: Moment(self.first_us),
+            last: Moment(self.last_us),
+            whole: self.whole_us.map(Moment),
+            decision: self.decision.map(|text| from_json(&text, "decision")).transpose()?,
+            reader: self.reader.map(|name| partner(&name)).transpose()?,
+            attention: self.attention,
+        })
+    }
+}
+
+pub(super) fn partner(name: &str) -> Result<PartnerId, StoreError> {
+    PartnerId::new(name).map_err(|_| StoreError::Unreadable { what: "partner id" })
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unreadable { what })
+}
+
+pub(super) fn to_json<T: Serialize>(value: &T, what: &'static str) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|_| StoreError::Unreadable { what })
+}
+
+fn from_word<T: DeserializeOwned>(word: &str, what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| StoreError::Unreadable { what })
+}
+
+fn to_word<T: Serialize>(value: T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+impl Tx {
+    /// The case, held for change until the transaction ends.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database fails.
+    pub async fn case(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
+        let sql = self.pick(BY_ID_LOCKED);
+        let key = id.to_string();
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&key).fetch_optional(&mut **c).await)?;
+        raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
+    }
+
+    /// The case of this origin's study, held for change.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn case_of_study(&mut self, origin: &PartnerId, study: &Uid) -> Result<Option<CaseRow>, StoreError> {
+        let sql = self.pick(BY_STUDY_LOCKED);
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(origin.as_str())
+            .bind(study.as_str())
+            .fetch_optional(&mut **c)
+            .await)?;
+        raw.map(Raw::read).transpose()
+    }
+
+    /// Adds a case. False if another node has just added one for the same study: read that one instead.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_case(&mut self, case: &CaseRow) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, \
+             facts, patient_id, patient_issuer, accession, accession_issuer, instances, bytes, routed_to, first_us, \
+             last_us, whole_us, decision, reader, attention) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+             ON CONFLICT (origin, study_uid) DO NOTHING";
+        let facts = to_json(&case.facts, "study header")?;
+        let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.id.to_string())
+            .bind(case.origin.as_str())
+            .bind(case.study.as_str())
+            .bind(case.state.as_str())
+            .bind(to_word(case.discipline))
+            .bind(to_word(case.priority))
+            .bind(&case.calling_ae)
+            .bind(&case.called_ae)
+            .bind(facts)
+            .bind(&case.facts.patient_id.value)
+            .bind(&case.facts.patient_id.issuer)
+            .bind(&case.facts.accession.value)
+            .bind(&case.facts.accession.issuer)
+            .bind(case.instances)
+            .bind(case.bytes)
+            .bind(case.routed_to)
+            .bind(case.first.0)
+            .bind(case.last.0)
+            .bind(case.whole.map(|at| at.0))
+            .bind(decision)
+            .bind(case.reader.as_ref().map(PartnerId::as_str))
+            .bind(&case.attention)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+
+    /// Writes what can change of a case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_case(&mut self, case: &CaseRow) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET state = $2, priority = $3, instances = $4, bytes = $5, routed_to = $6, \
+             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11 WHERE id = $1";
+        let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.id.to_string())
+            .bind(case.state.as_str())
+            .bind(to_word(case.priority))
+            .bind(case.instances)
+            .bind(case.bytes)
+            .bind(case.routed_to)
+            .bind(case.last.0)
+            .bind(case.whole.map(|at| at.0))
+            .bind(decision)
+            .bind(case.reader.as_ref().map(PartnerId::as_str))
+            .bind(&case.attention)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Moves a case on when it is whole, all of it has been made owed, and all that was owed has arrived. The caller
+    /// saves the case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_if_all_delivered(&mut self, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
+        let waiting = matches!(case.state, CaseState::Routed | CaseState::Preliminary | CaseState::Reported);
+        if !waiting || case.whole.is_none() || case.routed_to < case.instances {
+            return Ok(false);
+        }
+        if self.images_not_delivered(case.id).await? > 0 {
+            return Ok(false);
+        }
+        case.take(CaseEvent::AllDelivered)?;
+        let read_on_site = case.reader.as_ref() == Some(&case.origin);
+        let what = if read_on_site { "whole, read on site" } else { "whole, all images delivered" };
+        self.tell(case.id, now, "delivery", what).await?;
+        Ok(true)
+    }
+
+    /// Cases a partner reads or gets copies of, by Study Instance UID.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_with_study(&mut self, study: &Uid) -> Result<Vec<CaseRow>, StoreError> {
+        const SQL: &str = select_cases!("WHERE study_uid = $1 ORDER BY id LIMIT 16");
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(study.as_str()).fetch_all(&mut **c).await)?;
+        raws.into_iter().map(Raw::read).collect()
+    }
+
+    /// Cases with this accession number, whoever issued it: the caller compares issuers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_with_accession(&mut self, number: &str) -> Result<Vec<CaseRow>, StoreError> {
+        const SQL: &str = select_cases!("WHERE accession = $1 ORDER BY id DESC LIMIT 64");
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(number).fetch_all(&mut **c).await)?;
+        raws.into_iter().map(Raw::read).collect()
+    }
+}
+
+impl Store {
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database fails.
+    pub async fn case(&self, id: CaseId) -> Result<CaseRow, StoreError> {
+        const SQL: &str = select_cases!("WHERE id = $1");
+        let key = id.to_string();
+        let raw: Option<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(&key).fetch_optional(p).await)?;
+        raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
+    }
+
+    /// The case of this origin's study.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_case(&self, origin: &PartnerId, study: &Uid) -> Result<Option<CaseRow>, StoreError> {
+        const SQL: &str = select_cases!("WHERE origin = $1 AND study_uid = $2");
+        let (origin, study) = (origin.as_str(), study.as_str());
+        let raw: Option<Raw> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(origin).bind(study).fetch_optional(p).await)?;
+        raw.map(Raw::read).transpose()
+    }
+
+    /// Cases with instances that are not owed to anybody yet, or not decided.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_to_route(&self, limit: i64) -> Result<Vec<CaseId>, StoreError> {
+        // The conditions are those of the partial index `cases_to_route`, word for word.
+        const SQL: &str = "SELECT id FROM cases WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') \
+             AND routed_to < instances ORDER BY id LIMIT $1";
+        let ids: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
+        case_ids(ids)
+    }
+
+    /// Cases that are not whole and got nothing since `quiet_since`, and those whose sender said how many there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_to_complete(&self, quiet_since: Moment, limit: i64) -> Result<Vec<CaseId>, StoreError> {
+        const SQL: &str = "SELECT id FROM cases WHERE whole_us IS NULL AND last_us <= $1 ORDER BY last_us LIMIT $2";
+        let ids: Vec<(String,)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(quiet_since.0).bind(limit).fetch_all(p).await)?;
+        case_ids(ids)
+    }
+
+    /// When the oldest case that is not whole got its last instance.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn oldest_incomplete(&self) -> Result<Option<Moment>, StoreError> {
+        const SQL: &str = "SELECT MIN(last_us) FROM cases WHERE whole_us IS NULL";
+        let (oldest,): (Option<i64>,) = on_read!(self, |p| sqlx::query_as(SQL).fetch_one(p).await)?;
+        Ok(oldest.map(Moment))
+    }
+
+    /// The newest cases that pass the filter.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_cases(&self, filter: &ListFilter) -> Result<Vec<CaseSummary>, StoreError> {
+        const SQL: &str = "SELECT id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, \
+             instances, bytes, routed_to, first_us, last_us, whole_us, decision, reader, attention, \
+             (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state IN ('owed', 'queued', 'attempting')) AS open, \
+             (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state = 'stopped') AS stopped, \
+             (SELECT COUNT(*) FROM reports r WHERE r.case_id = cases.id) AS reports \
+             FROM cases WHERE ($1 = '' OR state = $1) AND ($2 = '' OR origin = $2 OR reader = $2) \
+             AND ($3 = 0 OR attention <> '' OR state = 'held') ORDER BY last_us DESC LIMIT $4";
+        #[derive(sqlx::FromRow)]
+        struct Line {
+            #[sqlx(flatten)]
+            case: Raw,
+            open: i64,
+            stopped: i64,
+            reports: i64,
+        }
+        let state = filter.state.map_or("", CaseState::as_str);
+        let partner = filter.partner.as_ref().map_or("", PartnerId::as_str);
+        let lines: Vec<Line> = on_read!(self, |p| sqlx::query_as(SQL)
+            .bind(state)
+            .bind(partner)
+            .bind(i64::from(filter.attention))
+            .bind(filter.limit)
+            .fetch_all(p)
+            .await)?;
+        lines
+            .into_iter()
+            .map(|line| {
+                Ok(CaseSummary { case: line.case.read()?, open: line.open, stopped: line.stopped, reports: line.reports })
+            })
+            .collect()
+    }
+
+    /// How many cases are in each state, and how many wait for a person.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_cases(&self) -> Result<(Vec<(CaseState, i64)>, i64), StoreError> {
+        const SQL: &str = "SELECT state, COUNT(*) FROM cases GROUP BY state";
+        const WAITING: &str = "SELECT COUNT(*) FROM cases WHERE attention <> '' OR state = 'held'";
+        let rows: Vec<(String, i64)> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
+        let (waiting,): (i64,) = on_read!(self, |p| sqlx::query_as(WAITING).fetch_one(p).await)?;
+        let counted = rows.into_iter().filter_map(|(state, count)| Some((CaseState::parse(&state)?, count))).collect();
+        Ok((counted, waiting))
+    }
+}
+
+fn case_ids(rows: Vec<(String,)>) -> Result<Vec<CaseId>, StoreError> {
+    rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
+}

@@ -1,0 +1,411 @@
+//! The ledger: what is owed to a partner, its attempts and their outcomes.
+
+use super::{
+    Sql, Store, StoreError, Tx,
+    cases::{from_json, partner, to_json},
+    on_read, on_tx,
+};
+use crate::model::{CaseId, DeliveryId, DeliveryKind, DeliveryState, Lane, Moment, Outcome, PartnerId, ReportId};
+use serde::{Deserialize, Serialize};
+
+/// A thing to be owed.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    pub case: CaseId,
+    pub partner: PartnerId,
+    pub lane: Lane,
+    pub kind: DeliveryKind,
+    /// Images: the run of instances, inclusive. Reports: 0 and 0.
+    pub first_seq: i64,
+    pub last_seq: i64,
+    pub report: Option<ReportId>,
+    /// Reports leave in the order of their versions.
+    pub version: i64,
+    pub items: i64,
+    pub bytes: i64,
+    pub deadline: Option<Moment>,
+    pub give_up: Moment,
+    pub now: Moment,
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug)]
+pub struct DeliveryRow {
+    pub id: DeliveryId,
+    pub case: CaseId,
+    pub partner: PartnerId,
+    pub lane: Lane,
+    pub kind: DeliveryKind,
+    pub first_seq: i64,
+    pub last_seq: i64,
+    /// Instances up to here have been confirmed by the partner, or marked as refused.
+    pub done_to: i64,
+    pub refused: Vec<RefusedInstance>,
+    pub report: Option<ReportId>,
+    pub version: i64,
+    pub items: i64,
+    pub bytes: i64,
+    pub state: DeliveryState,
+    pub attempts: i64,
+    pub next: Moment,
+    pub deadline: Option<Moment>,
+    pub give_up: Moment,
+    pub created: Moment,
+    pub finished: Option<Moment>,
+    pub last_outcome: Option<Outcome>,
+}
+
+/// An instance the partner would not have, with its DIMSE status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedInstance {
+    pub seq: i64,
+    pub status: u16,
+}
+
+pub type DueDelivery = DeliveryRow;
+pub type Claimed = DeliveryRow;
+
+/// How an attempt ended and where that leaves the delivery.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    pub id: DeliveryId,
+    pub attempt: i64,
+    pub now: Moment,
+    pub done_to: i64,
+    pub refused: Vec<RefusedInstance>,
+    pub outcome: Outcome,
+    pub settled: Settled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Delivered,
+    /// Ends in front of a person.
+    Stopped,
+    /// Owed again at this time. `count` false: the attempt is not held against it.
+    Again { at: Moment, count: bool },
+}
+
+#[derive(sqlx::FromRow)]
+struct Raw {
+    id: String,
+    case_id: String,
+    partner: String,
+    lane: String,
+    kind: String,
+    first_seq: i64,
+    last_seq: i64,
+    done_to: i64,
+    refused: String,
+    report_id: Option<String>,
+    version: i64,
+    items: i64,
+    bytes: i64,
+    state: String,
+    attempts: i64,
+    next_us: i64,
+    deadline_us: Option<i64>,
+    give_up_us: i64,
+    created_us: i64,
+    finished_us: Option<i64>,
+    last_outcome: String,
+}
+
+impl Raw {
+    fn read(self) -> Result<DeliveryRow, StoreError> {
+        let unreadable = |what| StoreError::Unreadable { what };
+        Ok(DeliveryRow {
+            id: self.id.parse().map_err(|_| unreadable("delivery id"))?,
+            case: self.case_id.parse().map_err(|_| unreadable("case id"))?,
+            partner: partner(&self.partner)?,
+            lane: Lane::parse(&self.lane).ok_or(unreadable("lane"))?,
+            kind: DeliveryKind::parse(&self.kind).ok_or(unreadable("delivery kind"))?,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            done_to: self.done_to,
+            refused: from_json(&self.refused, "list of refused instances")?,
+            report: self.report_id.map(|id| id.parse()).transpose().map_err(|_| unreadable("report id"))?,
+            version: self.version,
+            items: self.items,
+            bytes: self.bytes,
+            state: DeliveryState::parse(&self.state).ok_or(unreadable("delivery state"))?,
+            attempts: self.attempts,
+            next: Moment(self.next_us),
+            deadline: self.deadline_us.map(Moment),
+            give_up: Moment(self.give_up_us),
+            created: Moment(self.created_us),
+            finished: self.finished_us.map(Moment),
+            last_outcome: if self.last_outcome.is_empty() {
+                None
+            } else {
+                Some(from_json(&self.last_outcome, "outcome")?)
+            },
+        })
+    }
+}
+
+/// One report at a time for a case, partner and form: a version waits until the one before has ended. And nothing is
+/// taken for a paused partner.
+const TAKE_DUE: Sql = Sql {
+    sqlite: "UPDATE deliveries SET state = 'queued', lease_us = $2, owner = $3 WHERE id IN (\
+               SELECT d.id FROM deliveries d WHERE d.state = 'owed' AND d.next_us <= $1 \
+               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner) \
+               AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE d.kind <> 'images' AND e.case_id = d.case_id \
+                 AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
+                 AND e.state IN ('owed', 'queued', 'attempting')) \
+               ORDER BY d.next_us LIMIT $4) RETURNING *",
+    postgres: "UPDATE deliveries SET state = 'queued', lease_us = $2, owner = $3 WHERE id IN (\
+               SELECT d.id FROM deliveries d WHERE d.state = 'owed' AND d.next_us <= $1 \
+               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner) \
+               AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE d.kind <> 'images' AND e.case_id = d.case_id \
+                 AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
+                 AND e.state IN ('owed', 'queued', 'attempting')) \
+               ORDER BY d.next_us LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING *",
+};
+
+impl Tx {
+    /// Owes a thing. It is due at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn owe(&mut self, new: &NewDelivery) -> Result<DeliveryId, StoreError> {
+        const SQL: &str = "INSERT INTO deliveries (id, case_id, partner, lane, kind, first_seq, last_seq, done_to, refused, \
+             report_id, version, items, bytes, state, attempts, next_us, lease_us, owner, deadline_us, give_up_us, \
+             created_us, finished_us, last_outcome) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '[]', $9, $10, $11, $12, 'owed', 0, $13, NULL, '', $14, $15, $13, NULL, '')";
+        let id = DeliveryId::generate();
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(id.to_string())
+            .bind(new.case.to_string())
+            .bind(new.partner.as_str())
+            .bind(new.lane.as_str())
+            .bind(new.kind.as_str())
+            .bind(new.first_seq)
+            .bind(new.last_seq)
+            .bind(new.first_seq - 1)
+            .bind(new.report.map(|report| report.to_string()))
+            .bind(new.version)
+            .bind(new.items)
+            .bind(new.bytes)
+            .bind(new.now.0)
+            .bind(new.deadline.map(|at| at.0))
+            .bind(new.give_up.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(id)
+    }
+
+    /// Takes what is due, in the order it became due, and marks it as queued *before* it is published.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn take_due(
+        &mut self,
+        now: Moment,
+        lease: Moment,
+        owner: &str,
+        limit: i64,
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        let sql = self.pick(TAKE_DUE);
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(now.0)
+            .bind(lease.0)
+            .bind(owner)
+            .bind(limit)
+            .fetch_all(&mut **c)
+            .await)?;
+        let mut due: Vec<DueDelivery> = raws.into_iter().map(Raw::read).collect::<Result<_, _>>()?;
+        // RETURNING has no order.
+        due.sort_by_key(|delivery| (delivery.next, delivery.id));
+        Ok(due)
+    }
+
+    /// The queue did not take it: owed again at `next`, no attempt counted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn not_published(&mut self, id: DeliveryId, next: Moment) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE deliveries SET state = 'owed', lease_us = NULL, next_us = $2 WHERE id = $1 AND state = 'queued'";
+        on_tx!(self, |c| sqlx::query(SQL).bind(id.to_string()).bind(next.0).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Claims a queued delivery for one attempt and writes the attempt down. `None`: it is not to be tried now (done,
+    /// withdrawn, or another worker has it), so the message can go.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim(
+        &mut self,
+        id: DeliveryId,
+        now: Moment,
+        lease: Moment,
+        node: &str,
+    ) -> Result<Option<Claimed>, StoreError> {
+        const CLAIM: &str = "UPDATE deliveries SET state = 'attempting', attempts = attempts + 1, lease_us = $2, owner = $3 \
+             WHERE id = $1 AND state = 'queued' RETURNING *";
+        const LOG: &str = "INSERT INTO attempts (delivery_id, attempt, node, started_us, ended_us, outcome) \
+             VALUES ($1, $2, $3, $4, NULL, '') ON CONFLICT (delivery_id, attempt) DO UPDATE SET started_us = excluded.started_us";
+        let key = id.to_string();
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(CLAIM)
+            .bind(&key)
+            .bind(lease.0)
+            .bind(node)
+            .fetch_optional(&mut **c)
+            .await)?;
+        let Some(claimed) = raw.map(Raw::read).transpose()? else { return Ok(None) };
+        on_tx!(self, |c| sqlx::query(LOG)
+            .bind(&key)
+            .bind(claimed.attempts)
+            .bind(node)
+            .bind(now.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(Some(claimed))
+    }
+
+    /// Notes how far an attempt has come and prolongs its lease. False: it is no longer ours, stop.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn progress(&mut self, id: DeliveryId, attempt: i64, done_to: i64, lease: Moment) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE deliveries SET done_to = $3, lease_us = $4 \
+             WHERE id = $1 AND attempts = $2 AND state = 'attempting'";
+        let changed = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(id.to_string())
+            .bind(attempt)
+            .bind(done_to)
+            .bind(lease.0)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(changed == 1)
+    }
+
+    /// Writes down how an attempt ended. False: the attempt was no longer ours, and only its outcome was noted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn settle(&mut self, end: &Settlement) -> Result<bool, StoreError> {
+        const LOG: &str = "UPDATE attempts SET ended_us = $3, outcome = $4 WHERE delivery_id = $1 AND attempt = $2";
+        const SQL: &str = "UPDATE deliveries SET state = $3, lease_us = NULL, done_to = $4, refused = $5, next_us = $6, \
+             finished_us = $7, last_outcome = $8, attempts = attempts - $9 \
+             WHERE id = $1 AND attempts = $2 AND state = 'attempting'";
+        let id = end.id.to_string();
+        let outcome = to_json(&end.outcome, "outcome")?;
+        on_tx!(self, |c| sqlx::query(LOG)
+            .bind(&id)
+            .bind(end.attempt)
+            .bind(end.now.0)
+            .bind(&outcome)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        let (state, next, finished, uncounted) = match end.settled {
+            Settled::Delivered => (DeliveryState::Delivered, end.now, Some(end.now.0), 0),
+            Settled::Stopped => (DeliveryState::Stopped, end.now, Some(end.now.0), 0),
+            Settled::Again { at, count } => (DeliveryState::Owed, at, None, i64::from(!count)),
+        };
+        let changed = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(&id)
+            .bind(end.attempt)
+            .bind(state.as_str())
+            .bind(end.done_to)
+            .bind(to_json(&end.refused, "list of refused instances")?)
+            .bind(next.0)
+            .bind(finished)
+            .bind(&outcome)
+            .bind(uncounted)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(changed == 1)
+    }
+
+    /// The ledger of one case, for change within this transaction.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliveries(&mut self, case: CaseId) -> Result<Vec<DeliveryRow>, StoreError> {
+        const SQL: &str = "SELECT * FROM deliveries WHERE case_id = $1 ORDER BY id";
+        let raws: Vec<Raw> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_all(&mut **c).await)?;
+        raws.into_iter().map(Raw::read).collect()
+    }
+
+    /// Image deliveries of a case that have not arrived.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn images_not_delivered(&mut self, case: CaseId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM deliveries WHERE case_id = $1 AND kind = 'images' \
+             AND state NOT IN ('delivered', 'withdrawn')";
+        let (count,): (i64,) =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_one(&mut **c).await)?;
+        Ok(count)
+    }
+
+    /// Takes back the images of a case that no worker has begun to send. Returns the number of the first such instance.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn withdraw_images(&mut self, case: CaseId, now: Moment) -> Result<Option<i64>, StoreError> {
+        const SQL: &str = "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 \
+             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING done_to";
+        let rows: Vec<(i64,)> = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(case.to_string())
+            .bind(now.0)
+            .fetch_all(&mut **c)
+            .await)?;
+        Ok(rows.into_iter().map(|(done,)| done + 1).min())
+    }
+
+    /// Owes again what ended in front of a person, and with `everything` also what had arrived. Returns how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resend(&mut self, case: CaseId, everything: bool, now: Moment, give_up: Moment) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
+             give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+             WHERE case_id = $1 AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered'))";
+        Ok(on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.to_string())
+            .bind(now.0)
+            .bind(give_up.0)
+            .bind(i64::from(everything))
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?)
+    }
+}
+
+impl Store {
+    /// The ledger of one case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ledger(&self, case: CaseId) -> Result<Vec<DeliveryRow>, StoreError> {
+        const SQL: &str = "SELECT * FROM deliveries WHERE case_id = $1 ORDER BY id";
+        let id = case.to_string();
+        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(id).fetch_all(p).await)?;
+        raws.into_iter().map(Raw::read).collect()
+    }
+
+    /// How many deliveries each partner has in each unfinished state, and how many stopped.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_deliveries(&self) -> Result<Vec<(PartnerId, DeliveryState, i64)>, StoreError> {
+        const SQL: &str = "SELECT partner, state, COUNT(*) FROM deliveries \
+             WHERE state IN ('owed', 'queued', 'attempting', 'stopped') GROUP BY partner, state";
+        let rows: Vec<(String, String, i64)> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
+        rows.into_iter()
+            .map(|(name, state, count)| {
+                let state = DeliveryState::parse(&state).ok_or(StoreError::Unreadable { what: "delivery state" })?;
+                Ok((partner(&name)?, state, count))
+            })
+            .collect()
+    }
+}

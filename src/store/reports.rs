@@ -1,0 +1,352 @@
+//! Reports, what is made of them, and the HL7 messages that have been answered.
+
+use super::{
+    Store, StoreError, Tx,
+    cases::{from_json, partner, to_json},
+    instances::place,
+    on_read, on_tx,
+};
+use crate::model::{CaseId, JournalPlace, Moment, PartnerId, ReportId, ReportStatus, StudyFacts, Uid};
+
+/// A report as it came.
+#[derive(Clone, Debug)]
+pub struct NewReport {
+    pub id: ReportId,
+    /// `None`: fits no case, held for a person.
+    pub case: Option<CaseId>,
+    pub sender: PartnerId,
+    /// `oru`, `sr` or `pdf`.
+    pub source: &'static str,
+    pub status: ReportStatus,
+    pub version: i64,
+    pub received: Moment,
+    /// By what it was joined to its case, for the story.
+    pub correlated_by: String,
+    pub hold_reason: String,
+    pub sha256: String,
+    pub content: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReportRow {
+    pub id: ReportId,
+    pub sender: PartnerId,
+    pub source: String,
+    pub status: ReportStatus,
+    pub version: i64,
+    pub received: Moment,
+    pub correlated_by: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct HeldReport {
+    pub id: ReportId,
+    pub sender: PartnerId,
+    pub source: String,
+    pub status: ReportStatus,
+    pub received: Moment,
+    pub hold_reason: String,
+    pub content: Vec<u8>,
+}
+
+/// What is to be sent for a report: an HL7 message (`control_id` set) or a data set (the UIDs set).
+#[derive(Clone, Debug)]
+pub struct ReportFormRow {
+    pub form: &'static str,
+    pub control_id: String,
+    pub sop_class: String,
+    pub sop_uid: String,
+    pub transfer_syntax: String,
+    pub content: Vec<u8>,
+}
+
+/// The same, read back for sending.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct ReportContent {
+    pub control_id: String,
+    pub sop_class: String,
+    pub sop_uid: String,
+    pub transfer_syntax: String,
+    pub content: Vec<u8>,
+}
+
+/// MSH-3, MSH-4 and MSH-10 under the partner that sent it: two hospitals do use the same control ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageKey {
+    pub partner: PartnerId,
+    pub application: String,
+    pub facility: String,
+    pub control_id: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct AnsweredMessage {
+    pub sha256: String,
+    pub answer: Vec<u8>,
+}
+
+/// An SR or PDF object in a journal that a reader sent.
+#[derive(Clone, Debug)]
+pub struct ReportObject {
+    pub sender: PartnerId,
+    pub sop_class: Uid,
+    pub sop_instance: Uid,
+    pub transfer_syntax: Uid,
+    pub study: Uid,
+    pub facts: StudyFacts,
+    pub place: JournalPlace,
+    pub received: Moment,
+}
+
+impl Tx {
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_report(&mut self, report: &NewReport) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO reports (id, case_id, sender, source, status, version, received_us, correlated_by, \
+             hold_reason, sha256, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(report.id.to_string())
+            .bind(report.case.map(|case| case.to_string()))
+            .bind(report.sender.as_str())
+            .bind(report.source)
+            .bind(report.status.as_str())
+            .bind(report.version)
+            .bind(report.received.0)
+            .bind(&report.correlated_by)
+            .bind(&report.hold_reason)
+            .bind(&report.sha256)
+            .bind(&report.content)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The version the next report of a case gets, and when the one before came.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_version(&mut self, case: CaseId) -> Result<(i64, Option<Moment>), StoreError> {
+        const SQL: &str = "SELECT COALESCE(MAX(version), 0), MAX(received_us) FROM reports WHERE case_id = $1";
+        let (version, at): (i64, Option<i64>) =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_one(&mut **c).await)?;
+        Ok((version + 1, at.map(Moment)))
+    }
+
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_report_form(&mut self, report: ReportId, form: &ReportFormRow) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO report_forms (report_id, form, control_id, sop_class, sop_uid, transfer_syntax, content) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(report.to_string())
+            .bind(form.form)
+            .bind(&form.control_id)
+            .bind(&form.sop_class)
+            .bind(&form.sop_uid)
+            .bind(&form.transfer_syntax)
+            .bind(&form.content)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The answer this message got before, if it came before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answered(&mut self, key: &MessageKey) -> Result<Option<AnsweredMessage>, StoreError> {
+        const SQL: &str = "SELECT sha256, answer FROM messages \
+             WHERE partner = $1 AND application = $2 AND facility = $3 AND control_id = $4";
+        let row: Option<(String, Vec<u8>)> = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(key.partner.as_str())
+            .bind(&key.application)
+            .bind(&key.facility)
+            .bind(&key.control_id)
+            .fetch_optional(&mut **c)
+            .await)?;
+        Ok(row.map(|(sha256, answer)| AnsweredMessage { sha256, answer }))
+    }
+
+    /// Keeps the answer. False: another connection has just answered the same message.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_answer(
+        &mut self,
+        key: &MessageKey,
+        sha256: &str,
+        received: Moment,
+        answer: &[u8],
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partner, application, facility, control_id) DO NOTHING";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(key.partner.as_str())
+            .bind(&key.application)
+            .bind(&key.facility)
+            .bind(&key.control_id)
+            .bind(sha256)
+            .bind(received.0)
+            .bind(answer)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+
+    /// Keeps a report object until `results` has correlated it; a repeated one changes nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_report_object(&mut self, object: &ReportObject) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO report_objects (sender, sop_uid, sha256, sop_class, transfer_syntax, study_uid, facts, \
+             journal, record_at, data_at, length, received_us, done) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0) ON CONFLICT (sender, sop_uid, sha256) DO NOTHING";
+        let facts = to_json(&object.facts, "study header")?;
+        let offset = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(object.sender.as_str())
+            .bind(object.sop_instance.as_str())
+            .bind(object.place.sha256.to_string())
+            .bind(object.sop_class.as_str())
+            .bind(object.transfer_syntax.as_str())
+            .bind(object.study.as_str())
+            .bind(facts)
+            .bind(object.place.journal.to_string())
+            .bind(offset(object.place.record))
+            .bind(offset(object.place.data))
+            .bind(offset(object.place.length))
+            .bind(object.received.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The object has become a report, or is held as one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn report_object_done(&mut self, object: &ReportObject) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE report_objects SET done = 1 WHERE sender = $1 AND sop_uid = $2 AND sha256 = $3 AND done = 0";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(object.sender.as_str())
+            .bind(object.sop_instance.as_str())
+            .bind(object.place.sha256.to_string())
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct RawObject {
+    sender: String,
+    sop_uid: String,
+    sha256: String,
+    sop_class: String,
+    transfer_syntax: String,
+    study_uid: String,
+    facts: String,
+    journal: String,
+    record_at: i64,
+    data_at: i64,
+    length: i64,
+    received_us: i64,
+}
+
+impl RawObject {
+    fn read(self) -> Result<ReportObject, StoreError> {
+        let uid = |text: &str| Uid::new(text).map_err(|_| StoreError::Unreadable { what: "UID" });
+        Ok(ReportObject {
+            sender: partner(&self.sender)?,
+            sop_class: uid(&self.sop_class)?,
+            sop_instance: uid(&self.sop_uid)?,
+            transfer_syntax: uid(&self.transfer_syntax)?,
+            study: uid(&self.study_uid)?,
+            facts: from_json(&self.facts, "study header")?,
+            place: place(&self.journal, self.record_at, self.data_at, self.length, &self.sha256)?,
+            received: Moment(self.received_us),
+        })
+    }
+}
+
+impl Store {
+    /// Report objects that wait to be correlated, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting_report_objects(&self, limit: i64) -> Result<Vec<ReportObject>, StoreError> {
+        const SQL: &str = "SELECT sender, sop_uid, sha256, sop_class, transfer_syntax, study_uid, facts, journal, record_at, \
+             data_at, length, received_us FROM report_objects WHERE done = 0 ORDER BY received_us LIMIT $1";
+        let raws: Vec<RawObject> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
+        raws.into_iter().map(RawObject::read).collect()
+    }
+
+    /// The versions of a case's report, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reports(&self, case: CaseId) -> Result<Vec<ReportRow>, StoreError> {
+        const SQL: &str = "SELECT id, sender, source, status, version, received_us, correlated_by FROM reports \
+             WHERE case_id = $1 ORDER BY version";
+        type Row = (String, String, String, String, i64, i64, String);
+        let id = case.to_string();
+        let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(id).fetch_all(p).await)?;
+        rows.into_iter()
+            .map(|(id, sender, source, status, version, received, correlated_by)| {
+                let unreadable = |what| StoreError::Unreadable { what };
+                Ok(ReportRow {
+                    id: id.parse().map_err(|_| unreadable("report id"))?,
+                    sender: partner(&sender)?,
+                    source,
+                    status: ReportStatus::parse(&status).ok_or(unreadable("report status"))?,
+                    version,
+                    received: Moment(received),
+                    correlated_by,
+                })
+            })
+            .collect()
+    }
+
+    /// Reports that fit no case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn held_reports(&self) -> Result<Vec<HeldReport>, StoreError> {
+        const SQL: &str = "SELECT id, sender, source, status, received_us, hold_reason, content FROM reports \
+             WHERE case_id IS NULL ORDER BY received_us LIMIT 100";
+        type Row = (String, String, String, String, i64, String, Vec<u8>);
+        let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
+        rows.into_iter()
+            .map(|(id, sender, source, status, received, hold_reason, content)| {
+                let unreadable = |what| StoreError::Unreadable { what };
+                Ok(HeldReport {
+                    id: id.parse().map_err(|_| unreadable("report id"))?,
+                    sender: partner(&sender)?,
+                    source,
+                    status: ReportStatus::parse(&status).ok_or(unreadable("report status"))?,
+                    received: Moment(received),
+                    hold_reason,
+                    content,
+                })
+            })
+            .collect()
+    }
+
+    /// What is to be sent for a report in one form.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database fails.
+    pub async fn report_content(&self, report: ReportId, form: &str) -> Result<ReportContent, StoreError> {
+        const SQL: &str = "SELECT control_id, sop_class, sop_uid, transfer_syntax, content FROM report_forms \
+             WHERE report_id = $1 AND form = $2";
+        let id = report.to_string();
+        let row: Option<ReportContent> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(form).fetch_optional(p).await)?;
+        row.ok_or(StoreError::NotFound { what: "report", id })
+    }
+}
