@@ -1,1 +1,138 @@
-//! (room handoff)
+//! Stage 3: an owed delivery goes onto the queue.
+//!
+//! In: rows of the ledger that are due, for partners that are not paused. Out: envelopes on the carrier, confirmed. A
+//! row is marked as queued *before* its envelope is published; if the carrier does not take it, it is owed again. If
+//! the process dies between the two, the lease runs out, or `take_back` at the next start owes it again: an envelope too many
+//! finds its delivery taken and is dropped.
+
+use crate::{
+    config::Live,
+    model::{Bell, Clock, Moment, chain},
+    queue::{
+        Carrier, PublishError,
+        envelope::{ENVELOPE_VERSION, Envelope},
+    },
+    store::{Durability, DueDelivery, Store, StoreError},
+};
+use futures_util::{StreamExt, stream};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest sleep between looks: what a person or another node owes is found this late.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const BATCH: i64 = 200;
+/// Publishes waiting for their confirmation at a time.
+const IN_FLIGHT: usize = 32;
+/// An envelope nobody has taken off the queue by then is published again.
+const QUEUED_FOR: Duration = Duration::from_secs(15 * 60);
+/// Wait before an envelope the carrier did not take is offered again.
+const CARRIER_AWAY: Duration = Duration::from_secs(2);
+/// An unroutable envelope is a fault of ours, mended when the queue has been declared again.
+const UNROUTABLE: Duration = Duration::from_secs(10);
+
+pub struct Handoff {
+    pub store: Store,
+    pub config: Live,
+    pub clock: Clock,
+    pub carrier: Carrier,
+    pub bell: Bell,
+}
+
+impl Handoff {
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let wait = match self.hand_over().await {
+                Ok(()) => self.until_next().await,
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "The ledger cannot be read; deliveries wait");
+                    Duration::from_millis(500)
+                }
+            };
+            tokio::select! {
+                () = self.bell.rung() => {}
+                () = self.clock.sleep(wait) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn until_next(&self) -> Duration {
+        let now = self.clock.now();
+        match self.store.next_due().await {
+            Ok(Some(at)) => at.since(now).clamp(Duration::from_millis(20), LOOK_EVERY),
+            _ => LOOK_EVERY,
+        }
+    }
+
+    async fn hand_over(&self) -> Result<(), StoreError> {
+        loop {
+            let now = self.clock.now();
+            let node = self.config.now().node.name.clone();
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let expired = tx.expire_leases(now).await?;
+            let due = tx.take_due(now, now + QUEUED_FOR, &node, BATCH).await?;
+            tx.commit().await?;
+            if expired > 0 {
+                tracing::warn!(deliveries = expired, "{expired} deliveries were queued or attempted and not seen since: owed again");
+            }
+            let more = due.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
+            self.publish_all(due).await?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn publish_all(&self, due: Vec<DueDelivery>) -> Result<(), StoreError> {
+        let mut published = stream::iter(due)
+            .map(|delivery| async move {
+                let result = self.carrier.publish(&envelope(&delivery)).await;
+                (delivery, result)
+            })
+            .buffered(IN_FLIGHT);
+        let mut failed: Vec<(DueDelivery, PublishError)> = Vec::new();
+        while let Some((delivery, result)) = published.next().await {
+            match result {
+                Ok(()) => tracing::debug!(case.id = %delivery.case, site = %delivery.partner, delivery.id = %delivery.id, "Queued"),
+                Err(error) => failed.push((delivery, error)),
+            }
+        }
+        self.give_back(failed).await
+    }
+
+    async fn give_back(&self, failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+        let Some((first, error)) = failed.first() else { return Ok(()) };
+        tracing::warn!(deliveries = failed.len(), site = %first.partner, error = %chain(error), "{} deliveries could not be queued and wait: {error}", failed.len());
+        let now = self.clock.now();
+        let mut tx = self.store.begin(Durability::Process).await?;
+        for (delivery, error) in &failed {
+            tx.not_published(delivery.id, next_offer(error, now)).await?;
+        }
+        tx.commit().await
+    }
+}
+
+/// Whether the broker has it or not is unknown after a lost confirmation: offering it again is harmless.
+fn next_offer(error: &PublishError, now: Moment) -> Moment {
+    match error {
+        PublishError::Unroutable => now + UNROUTABLE,
+        _ => now + CARRIER_AWAY,
+    }
+}
+
+fn envelope(delivery: &DueDelivery) -> Envelope {
+    Envelope {
+        version: ENVELOPE_VERSION,
+        delivery: delivery.id,
+        case: delivery.case,
+        partner: delivery.partner.clone(),
+        lane: delivery.lane,
+        kind: delivery.kind,
+        items: u32::try_from(delivery.items).unwrap_or(u32::MAX),
+        bytes: u64::try_from(delivery.bytes).unwrap_or(0),
+        content: format!("deliveries/{}/content", delivery.id),
+        created: delivery.created,
+        deadline: delivery.deadline,
+    }
+}

@@ -1,5 +1,5 @@
-//! Sees when a study is whole: its association is released and a quiet time has passed, or earlier on evidence, when as
-//! many instances are there as the sender said there are (Number of Study Related Instances, (0020,1208)).
+//! Sees when a study is whole: its association is released and a quiet time has passed. (The other way to become whole,
+//! on evidence of how many instances there are, is seen by `matching` as they come.)
 //!
 //! DICOM has no end-of-study signal. Whole is no door that closes: a late instance joins the same case.
 
@@ -7,7 +7,7 @@ use super::open_studies::OpenStudies;
 use crate::{
     config::Live,
     model::{Bell, CaseId, CaseState, Clock, Moment, chain},
-    store::{CaseRow, Durability, Store, StoreError},
+    store::{CaseRow, Durability, Store, StoreError, Tx},
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -58,24 +58,14 @@ impl Completeness {
     async fn look(&self) -> Result<(), StoreError> {
         let quiet = self.config.now().dicom.quiet;
         let now = self.clock.now();
-        // Whoever said how many instances there are is looked at without a quiet time.
-        for id in self.store.cases_to_complete(now, BATCH).await? {
+        for id in self.store.cases_to_complete(now - quiet, BATCH).await? {
             let case = self.store.case(id).await?;
-            if let Some(evidence) = self.whole(&case, now, quiet) {
+            if !self.open.is_open(&case.origin, &case.study) {
+                let evidence = format!("association released, nothing came for {} s", quiet.as_secs());
                 self.complete(id, &evidence, now).await?;
             }
         }
         Ok(())
-    }
-
-    fn whole(&self, case: &CaseRow, now: Moment, quiet: Duration) -> Option<String> {
-        let expected = case.facts.expected_instances.map(i64::from).filter(|expected| *expected > 0);
-        if expected.is_some_and(|expected| case.instances >= expected) {
-            return Some(format!("all {} instances its sender announced", case.instances));
-        }
-        let released = !self.open.is_open(&case.origin, &case.study);
-        (released && now.since(case.last) >= quiet)
-            .then(|| format!("association released, nothing came for {} s", quiet.as_secs()))
     }
 
     async fn complete(&self, id: CaseId, evidence: &str, now: Moment) -> Result<(), StoreError> {
@@ -84,15 +74,23 @@ impl Completeness {
         if case.whole.is_some() {
             return Ok(());
         }
-        case.whole = Some(now);
-        let what = format!("study whole: {} instances, {} ({evidence})", case.instances, size(case.bytes));
-        tx.tell(id, now, "intake", &what).await?;
+        become_whole(&mut tx, &mut case, evidence, now).await?;
         if case.state != CaseState::New && case.state != CaseState::Held {
             tx.note_if_all_delivered(&mut case, now).await?;
         }
         tx.save_case(&case).await?;
         tx.commit().await
     }
+}
+
+/// Marks the case as whole, for the reason given; the caller saves it.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn become_whole(tx: &mut Tx, case: &mut CaseRow, evidence: &str, now: Moment) -> Result<(), StoreError> {
+    case.whole = Some(now);
+    let what = format!("study whole: {} instances, {} ({evidence})", case.instances, size(case.bytes));
+    tx.tell(case.id, now, "intake", &what).await
 }
 
 /// `12.6 MB`: for people.

@@ -4,6 +4,7 @@
 //! was new. Equal bytes under a known SOP Instance UID change nothing; other bytes are kept and flagged (PS3.5 9.1: a
 //! UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
 
+use super::completeness;
 use crate::{
     config::{Config, Reader},
     dicom::documents,
@@ -12,7 +13,6 @@ use crate::{
 };
 use std::collections::HashSet;
 
-/// The most urgent thing said about a case's instances, for its story.
 const LATE: &str = "late instance joined, to be delivered as an amendment";
 const CONFLICT: &str = "an instance came twice with different content: both kept, the first was delivered";
 
@@ -49,6 +49,7 @@ pub async fn join(
     case.bytes += fresh.iter().map(|(i, _)| i64::try_from(i.place.length).unwrap_or(0)).sum::<i64>();
     case.priority = fresh.iter().map(|(i, _)| i.facts.priority).fold(case.priority, Ord::max);
     case.last = fresh.iter().map(|(i, _)| i.received).fold(case.last, Ord::max);
+    note_evidence(tx, &mut case, now).await?;
     tx.save_case(&case).await?;
     Ok(Some(IndexedCase { case: case.id, created, added }))
 }
@@ -116,6 +117,18 @@ async fn without_known<'a>(
         digests.push(digest);
     }
     Ok(fresh)
+}
+
+/// A sender that says how many instances there are (Number of Study Related Instances, (0020,1208)) need not be waited
+/// for once they are there.
+async fn note_evidence(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
+    let announced = case.facts.expected_instances.map(i64::from).filter(|announced| *announced > 0);
+    match announced {
+        Some(announced) if case.whole.is_none() && case.instances >= announced => {
+            completeness::become_whole(tx, case, &format!("all {announced} its sender announced"), now).await
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn note_lateness(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {

@@ -5,3 +5,4 @@ pub mod calendar;
 pub mod condition;
 pub mod coverage;
 pub mod decide;
+pub mod step;

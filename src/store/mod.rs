@@ -16,7 +16,7 @@ mod pauses;
 mod reports;
 
 pub use cases::{CaseRow, CaseSummary, ListFilter};
-pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, Settled, Settlement};
+pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use pauses::Pause;

@@ -1,0 +1,236 @@
+//! Sends a run of instances to a partner over one association, in the order they were received.
+//!
+//! In: the claimed delivery and its instances in the journal. Out: how far it came, what was refused, and the outcome.
+//! The association is kept open for the next batch while the study is still arriving. Constant memory: data sets are
+//! read from the journal in blocks and verified against their digest as they go.
+
+use crate::{
+    config::{Config, DicomTarget, Partner},
+    dicom::scu::{
+        Association, DataSource, InstanceToStore, MAX_PROPOSALS, OpenError, Proposal, ScuError, ScuSettings, StoreAnswer,
+        Target, read_answer,
+    },
+    model::{Fault, Outcome, chain},
+    spool::{PlaceReader, Spool},
+    store::{DeliverableInstance, RefusedInstance},
+};
+use bytes::BytesMut;
+use std::io;
+
+/// The status noted for an instance whose presentation context the partner did not accept (0122: SOP class not supported).
+const NO_CONTEXT: u16 = 0x0122;
+
+/// What one attempt at a run of instances came to.
+#[derive(Debug)]
+pub struct Sent {
+    /// The last instance that has been confirmed or marked; everything before it is done too.
+    pub done_to: i64,
+    pub refused: Vec<RefusedInstance>,
+    pub warning: Option<u16>,
+    pub outcome: Outcome,
+}
+
+/// An association kept from one batch to the next.
+#[derive(Default)]
+pub struct Line {
+    open: Option<(Association, DicomTarget)>,
+}
+
+impl Line {
+    /// Releases the association: nothing came for a while.
+    pub async fn release(&mut self) {
+        if let Some((association, _)) = self.open.take() {
+            association.release().await;
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// An association that has a context for everything proposed, the one at hand if it will do.
+    async fn ready(
+        &mut self,
+        settings: &ScuSettings,
+        target: &DicomTarget,
+        proposals: &[Proposal],
+    ) -> Result<&mut Association, OpenError> {
+        let fits = self.open.as_ref().is_some_and(|(association, to)| {
+            to == target && proposals.iter().all(|p| association.proposed(&p.sop_class, &p.transfer_syntax))
+        });
+        if !fits {
+            self.release().await;
+            let address =
+                Target { host: target.host.clone(), port: target.port, called_ae: target.ae_title.clone() };
+            let association = Association::open(settings, &address, proposals).await?;
+            return Ok(&mut self.open.insert((association, target.clone())).0);
+        }
+        match &mut self.open {
+            Some((association, _)) => Ok(association),
+            None => Err(OpenError::Aborted),
+        }
+    }
+
+    async fn abort(&mut self) {
+        if let Some((association, _)) = self.open.take() {
+            association.abort().await;
+        }
+    }
+}
+
+pub fn settings(config: &Config) -> ScuSettings {
+    ScuSettings {
+        calling_ae: config.dicom.ae_title.clone(),
+        connect: config.delivery.connect,
+        response: config.delivery.response,
+    }
+}
+
+/// Where a partner takes images.
+///
+/// # Errors
+/// The outcome when the configuration names no such place.
+pub fn target(partner: Option<&Partner>) -> Result<DicomTarget, Outcome> {
+    partner
+        .and_then(|partner| partner.dicom.as_ref())
+        .and_then(|dicom| dicom.deliver.clone())
+        .ok_or(Outcome::Refused { reason: "no [dicom] deliver is configured for it".into(), fault: Fault::Ours })
+}
+
+/// Sends `instances`. `progress` is told after each confirmed instance; when it answers false, the attempt is no
+/// longer ours and stops.
+pub async fn send<P, F>(
+    line: &mut Line,
+    settings: &ScuSettings,
+    target: &DicomTarget,
+    spool: &Spool,
+    instances: &[DeliverableInstance],
+    mut progress: P,
+) -> Sent
+where
+    P: FnMut(i64) -> F + Send,
+    F: Future<Output = bool> + Send,
+{
+    let mut sent = Sent {
+        done_to: instances.first().map_or(0, |first| first.seq - 1),
+        refused: Vec::new(),
+        warning: None,
+        outcome: Outcome::Delivered { warning: None },
+    };
+    let association = match line.ready(settings, target, &proposals(instances)).await {
+        Ok(association) => association,
+        Err(error) => {
+            sent.outcome = not_opened(&error);
+            return sent;
+        }
+    };
+    for instance in instances {
+        let step = one(association, spool, instance).await;
+        match step {
+            Step::Stored => {}
+            Step::StoredWithWarning(status) => sent.warning = Some(status),
+            Step::Refused(status) => sent.refused.push(RefusedInstance { seq: instance.seq, status }),
+            Step::End { outcome, keep } => {
+                sent.outcome = outcome;
+                if !keep {
+                    line.abort().await;
+                }
+                return sent;
+            }
+        }
+        sent.done_to = instance.seq;
+        if !progress(instance.seq).await {
+            sent.outcome =
+                Outcome::TryAgain { reason: "another worker has taken it over".into(), fault: Fault::Ours };
+            return sent;
+        }
+    }
+    sent.outcome = Outcome::Delivered { warning: sent.warning.map(|status| format!("{status:04X}")) };
+    sent
+}
+
+enum Step {
+    Stored,
+    StoredWithWarning(u16),
+    Refused(u16),
+    /// The attempt ends here. `keep`: the association is still good.
+    End { outcome: Outcome, keep: bool },
+}
+
+async fn one(association: &mut Association, spool: &Spool, instance: &DeliverableInstance) -> Step {
+    if !association.accepts(&instance.sop_class, &instance.transfer_syntax) {
+        return Step::Refused(NO_CONTEXT);
+    }
+    let mut source = match spool.reader(&instance.place) {
+        Ok(reader) => JournalSource(reader),
+        Err(error) => {
+            let reason = format!("journal not readable: {}", chain(&error));
+            return Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Ours }, keep: true };
+        }
+    };
+    let what = InstanceToStore {
+        sop_class: instance.sop_class.clone(),
+        sop_instance: instance.sop_instance.clone(),
+        transfer_syntax: instance.transfer_syntax.clone(),
+        length: instance.place.length,
+    };
+    match association.store(&what, &mut source).await {
+        Ok(response) => step_of(read_answer(response.status)),
+        Err(error) => Step::End { outcome: broken_off(&error), keep: false },
+    }
+}
+
+/// Whose fault a status is: Table B.2-1 of PS3.4, read as the field uses it.
+fn step_of(answer: StoreAnswer) -> Step {
+    match answer {
+        StoreAnswer::Stored => Step::Stored,
+        StoreAnswer::StoredWithWarning(status) => Step::StoredWithWarning(status),
+        StoreAnswer::InstanceRefused(status) => Step::Refused(status),
+        StoreAnswer::PartnerHasNoRoom(status) => {
+            let reason = format!("out of resources ({status:04X})");
+            Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Partner }, keep: true }
+        }
+        StoreAnswer::TryAgain(status) => {
+            let reason = format!("answered {status:04X}");
+            Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Case }, keep: true }
+        }
+        StoreAnswer::CaseRefused(status) => {
+            let reason = format!("answered {status:04X}");
+            Step::End { outcome: Outcome::Refused { reason, fault: Fault::Case }, keep: true }
+        }
+    }
+}
+
+/// Every failure to open is the partner's, but a permanent rejection is nothing that waiting mends; it is still tried
+/// until the time is up, because the other side's administrator can mend it, and a person is told at the deadline.
+fn not_opened(error: &OpenError) -> Outcome {
+    Outcome::TryAgain { reason: chain(error), fault: Fault::Partner }
+}
+
+fn broken_off(error: &ScuError) -> Outcome {
+    let fault = if error.is_ours() { Fault::Ours } else { Fault::Partner };
+    Outcome::TryAgain { reason: chain(error), fault }
+}
+
+/// The distinct pairs of SOP class and transfer syntax, as received.
+fn proposals(instances: &[DeliverableInstance]) -> Vec<Proposal> {
+    let mut proposals: Vec<Proposal> = Vec::new();
+    for instance in instances {
+        let proposal =
+            Proposal { sop_class: instance.sop_class.clone(), transfer_syntax: instance.transfer_syntax.clone() };
+        if !proposals.contains(&proposal) && proposals.len() < MAX_PROPOSALS {
+            proposals.push(proposal);
+        }
+    }
+    proposals
+}
+
+/// A data set in the journal as a source of bytes for the wire. At its end the digest must be the one of the receipt:
+/// a study with a flipped bit is not sent, it is an error of ours.
+struct JournalSource(PlaceReader);
+
+impl DataSource for JournalSource {
+    async fn read(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
+        self.0.read(into, at_most).await
+    }
+}

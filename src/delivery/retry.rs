@@ -1,0 +1,158 @@
+//! What follows an attempt: pure. In: the delivery, the outcome, the clock. Out: where the delivery stands now, whether
+//! the partner is paused, and what a person is told.
+
+use crate::{
+    config::DeliveryTimes,
+    model::{Fault, Moment, Outcome},
+    store::{DeliveryRow, Settled},
+};
+use std::time::Duration;
+
+/// Failures of our own or of one case end in front of a person after this many attempts, well before the time is up.
+const OWN_ATTEMPTS: i64 = 8;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub settled: Settled,
+    /// Pause the partner until then.
+    pub pause_until: Option<Moment>,
+    /// Why a person should look at the case.
+    pub attention: Option<String>,
+}
+
+/// # Examples of the schedule
+/// With the defaults: 5 s, 10 s, 20 s, 40 s, 80 s, 160 s, 320 s, then every 10 min, for 24 h.
+pub fn verdict(delivery: &DeliveryRow, outcome: &Outcome, times: &DeliveryTimes, now: Moment) -> Verdict {
+    match outcome {
+        Outcome::Delivered { .. } if delivery.refused.is_empty() => done(Settled::Delivered),
+        Outcome::Delivered { .. } => {
+            let count = delivery.refused.len();
+            let codes = codes(delivery);
+            stop(format!("{} refused {count} of {} instances ({codes})", delivery.partner, delivery.items))
+        }
+        Outcome::NotYet { after, .. } => done(Settled::Again { at: now + *after, count: false }),
+        Outcome::Refused { reason, .. } => stop(format!("{} refused {}: {reason}", delivery.partner, delivery.kind)),
+        Outcome::TryAgain { reason, fault } => try_again(delivery, reason, *fault, times, now),
+    }
+}
+
+fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &DeliveryTimes, now: Moment) -> Verdict {
+    let spent = now >= delivery.give_up || (fault != Fault::Partner && delivery.attempts >= OWN_ATTEMPTS);
+    if spent {
+        let attempts = delivery.attempts;
+        return stop(format!("{} not delivered to {} after {attempts} attempts: {reason}", delivery.kind, delivery.partner));
+    }
+    let wait = backoff(delivery.attempts, times);
+    let late = delivery.deadline.is_some_and(|deadline| now >= deadline);
+    Verdict {
+        settled: Settled::Again { at: now + wait, count: true },
+        pause_until: (fault == Fault::Partner).then_some(now + wait),
+        attention: late.then(|| format!("{} still not delivered to {} at its deadline", delivery.kind, delivery.partner)),
+    }
+}
+
+/// Doubles from `retry_min` to `retry_max`. The first attempt is number 1.
+pub fn backoff(failures: i64, times: &DeliveryTimes) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1).clamp(0, 20)).unwrap_or(20);
+    times.retry_min.saturating_mul(1 << doublings).min(times.retry_max)
+}
+
+fn done(settled: Settled) -> Verdict {
+    Verdict { settled, pause_until: None, attention: None }
+}
+
+fn stop(reason: String) -> Verdict {
+    Verdict { settled: Settled::Stopped, pause_until: None, attention: Some(reason) }
+}
+
+/// `C000 twice, 0122`: the distinct statuses of what was refused.
+fn codes(delivery: &DeliveryRow) -> String {
+    let mut codes: Vec<String> = delivery.refused.iter().map(|refused| format!("{:04X}", refused.status)).collect();
+    codes.sort();
+    codes.dedup();
+    codes.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CaseId, DeliveryId, DeliveryKind, DeliveryState, Lane, PartnerId};
+    use crate::store::RefusedInstance;
+
+    fn times() -> DeliveryTimes {
+        DeliveryTimes {
+            connect: Duration::from_secs(10),
+            response: Duration::from_secs(60),
+            retry_min: Duration::from_secs(5),
+            retry_max: Duration::from_secs(600),
+            give_up: Duration::from_secs(86_400),
+        }
+    }
+
+    fn delivery(attempts: i64) -> DeliveryRow {
+        DeliveryRow {
+            id: DeliveryId::generate(),
+            case: CaseId::generate(),
+            partner: PartnerId::new("chemnitz").unwrap(),
+            lane: Lane::Routine,
+            kind: DeliveryKind::Images,
+            first_seq: 1,
+            last_seq: 10,
+            done_to: 0,
+            refused: vec![],
+            report: None,
+            version: 0,
+            items: 10,
+            bytes: 10,
+            state: DeliveryState::Attempting,
+            attempts,
+            next: Moment(0),
+            deadline: None,
+            give_up: Moment(0) + Duration::from_secs(86_400),
+            created: Moment(0),
+            finished: None,
+            last_outcome: None,
+        }
+    }
+
+    #[test]
+    fn the_schedule_is_a_list_of_waits() {
+        let waits: Vec<u64> = (1..=9).map(|attempt| backoff(attempt, &times()).as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    }
+
+    #[test]
+    fn the_partner_s_fault_pauses_the_partner_and_is_tried_until_the_time_is_up() {
+        let away = Outcome::TryAgain { reason: "connection refused".into(), fault: Fault::Partner };
+        let verdict_now = verdict(&delivery(50), &away, &times(), Moment(0));
+        assert_eq!(verdict_now.settled, Settled::Again { at: Moment(0) + Duration::from_secs(600), count: true });
+        assert!(verdict_now.pause_until.is_some());
+        let spent = verdict(&delivery(50), &away, &times(), Moment(0) + Duration::from_secs(86_400));
+        assert_eq!(spent.settled, Settled::Stopped);
+        assert!(spent.attention.is_some(), "a spent budget ends with a person");
+    }
+
+    #[test]
+    fn a_fault_of_ours_ends_with_a_person_after_a_few_attempts() {
+        let ours = Outcome::TryAgain { reason: "journal not readable".into(), fault: Fault::Ours };
+        assert!(matches!(verdict(&delivery(7), &ours, &times(), Moment(0)).settled, Settled::Again { .. }));
+        let spent = verdict(&delivery(8), &ours, &times(), Moment(0));
+        assert_eq!((spent.settled, spent.pause_until), (Settled::Stopped, None));
+    }
+
+    #[test]
+    fn refused_instances_end_with_a_person_though_the_rest_arrived() {
+        let mut partly = delivery(1);
+        partly.refused = vec![RefusedInstance { seq: 3, status: 0xC000 }];
+        let verdict = verdict(&partly, &Outcome::Delivered { warning: None }, &times(), Moment(0));
+        assert_eq!(verdict.settled, Settled::Stopped);
+        assert!(verdict.attention.unwrap().contains("C000"));
+    }
+
+    #[test]
+    fn waiting_for_its_turn_uses_up_no_attempt() {
+        let not_yet = Outcome::NotYet { reason: "paused".into(), after: Duration::from_secs(3) };
+        let settled = verdict(&delivery(1), &not_yet, &times(), Moment(0)).settled;
+        assert_eq!(settled, Settled::Again { at: Moment(0) + Duration::from_secs(3), count: false });
+    }
+}

@@ -1,0 +1,246 @@
+//! The one transaction that stores a decision together with what it makes owed.
+//!
+//! In: cases with instances nobody is owed yet. Out: decided cases (or held ones, and a person told), rows in the
+//! ledger, and a ring for `handoff`. The decision is made once, when the first instance is there, by the rules and the
+//! clock of that moment; what comes later follows it.
+
+use super::decide::{CaseFacts, Rules, decide};
+use crate::{
+    config::Live,
+    model::{
+        Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, Disposition, Lane, Moment, PartnerId, Priority,
+        Reading, chain,
+    },
+    store::{CaseRow, Durability, NewDelivery, Store, StoreError, Tx},
+};
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Longest sleep between looks, should a ring get lost or a person release a case by hand.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const BATCH: i64 = 200;
+/// Instances in one image batch, at most: a cut association sends no more than this again.
+const BATCH_INSTANCES: i64 = 250;
+/// An instance of this size and more goes by the bulk lane, bytes.
+const BULK_BYTES: i64 = 100_000_000;
+
+pub struct RoutingStep {
+    pub store: Store,
+    pub config: Live,
+    pub clock: Clock,
+    /// Rung when there are cases to route.
+    pub bell: Bell,
+    /// Rung when something is owed.
+    pub handoff: Bell,
+}
+
+impl RoutingStep {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut rules = Arc::new(Rules::compile(&self.config.now()));
+        loop {
+            if let Err(error) = self.route_all(&rules).await {
+                tracing::error!(error = %chain(&error), "Cases cannot be routed now; they wait");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            tokio::select! {
+                () = self.bell.rung() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.config.replaced() => rules = Arc::new(Rules::compile(&self.config.now())),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn route_all(&self, rules: &Rules) -> Result<(), StoreError> {
+        loop {
+            let waiting = self.store.cases_to_route(BATCH).await?;
+            for id in &waiting {
+                self.route(*id, rules).await?;
+            }
+            if waiting.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Routes one case: decides if nobody has, then owes what is not owed yet.
+    ///
+    /// # Errors
+    /// When the database fails; nothing has been changed then.
+    #[tracing::instrument(skip_all, fields(case.id = %id))]
+    async fn route(&self, id: CaseId, rules: &Rules) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let give_up = now + self.config.now().delivery.give_up;
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut case = tx.case(id).await?;
+        if case.state == CaseState::New {
+            decide_case(&mut tx, &mut case, rules, now).await?;
+        }
+        if case.state != CaseState::Held {
+            owe_images(&mut tx, &mut case, now, give_up).await?;
+            tx.note_if_all_delivered(&mut case, now).await?;
+        }
+        tx.save_case(&case).await?;
+        tx.commit().await?;
+        self.handoff.ring();
+        Ok(())
+    }
+}
+
+async fn decide_case(tx: &mut Tx, case: &mut CaseRow, rules: &Rules, now: Moment) -> Result<(), StoreError> {
+    // The clock of the decision is the arrival of the first instance: an hour without database, or a case released
+    // later by a person, does not change who was on duty when it came.
+    let decision = decide(&facts_of(case), rules, case.first);
+    match &decision.disposition {
+        Disposition::Read(reading) => {
+            case.take(CaseEvent::Decided)?;
+            case.reader = reading.reader().cloned();
+            tracing::info!(case.id = %case.id, site = %case.origin, rule = %reading.rule, "Case {} of {} goes to {} by \"{}\"", case.id, case.origin, names(&reading.readers), reading.rule);
+            tx.tell(case.id, now, "routing", &story(reading)).await?;
+        }
+        Disposition::Hold { reason } => {
+            case.take(CaseEvent::Hold)?;
+            case.needs_a_person(reason);
+            tracing::warn!(case.id = %case.id, site = %case.origin, "Case {} of {} is held: {reason}", case.id, case.origin);
+            tx.tell(case.id, now, "routing", &format!("held: {reason}")).await?;
+        }
+    }
+    case.decision = Some(decision);
+    Ok(())
+}
+
+/// What the rules may ask about.
+pub fn facts_of(case: &CaseRow) -> CaseFacts {
+    CaseFacts {
+        origin: case.origin.clone(),
+        discipline: case.discipline,
+        modality: case.facts.modality.clone(),
+        priority: case.priority,
+        body_part: case.facts.body_part.clone(),
+        description: case.facts.description.clone(),
+        calling_ae: case.calling_ae.clone(),
+        called_ae: case.called_ae.clone(),
+        age_years: age_years(&case.facts.birth_date, &case.facts.study_date),
+    }
+}
+
+/// Completed years between two `YYYYMMDD` dates.
+fn age_years(born: &str, at: &str) -> Option<u32> {
+    let number = |text: &str| if text.len() == 8 { text.parse::<u32>().ok() } else { None };
+    number(at)?.checked_sub(number(born)?).map(|span| span / 10_000)
+}
+
+fn story(reading: &Reading) -> String {
+    let mut text = format!("\"{}\": read by {}, {}", reading.rule, names(&reading.readers), reading.reading_mode);
+    if !reading.also_to.is_empty() {
+        text.push_str(&format!(", also to {}", names(&reading.also_to)));
+    }
+    if let Some(within) = reading.report_within {
+        text.push_str(&format!(", report within {} min", within.as_secs() / 60));
+    }
+    text
+}
+
+fn names(partners: &[PartnerId]) -> String {
+    partners.iter().map(PartnerId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Owes every instance that is not owed yet to the reader and to whoever gets copies. What is read on site stays there.
+async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Moment) -> Result<(), StoreError> {
+    let Some(Disposition::Read(reading)) = case.decision.as_ref().map(|decision| decision.disposition.clone()) else {
+        return Ok(());
+    };
+    let receivers = receivers(case, &reading);
+    if !receivers.is_empty() && case.routed_to < case.instances {
+        let lengths = tx.lengths(case.id, case.routed_to + 1, case.instances).await?;
+        for run in runs(&lengths, case.priority) {
+            for partner in &receivers {
+                tx.owe(&NewDelivery {
+                    case: case.id,
+                    partner: partner.clone(),
+                    lane: run.lane,
+                    kind: DeliveryKind::Images,
+                    first_seq: run.first,
+                    last_seq: run.last,
+                    report: None,
+                    version: 0,
+                    items: run.items,
+                    bytes: run.bytes,
+                    deadline: reading.report_within.map(|within| case.first + within),
+                    give_up,
+                    now,
+                })
+                .await?;
+            }
+        }
+    }
+    case.routed_to = case.instances;
+    Ok(())
+}
+
+fn receivers(case: &CaseRow, reading: &Reading) -> Vec<PartnerId> {
+    let mut receivers: Vec<PartnerId> = Vec::new();
+    for partner in case.reader.iter().chain(&reading.also_to) {
+        if *partner != case.origin && !receivers.contains(partner) {
+            receivers.push(partner.clone());
+        }
+    }
+    receivers
+}
+
+/// A run of consecutive instances for one lane.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    lane: Lane,
+    first: i64,
+    last: i64,
+    items: i64,
+    bytes: i64,
+}
+
+/// Cuts numbered lengths into batches: large objects alone on the bulk lane, the rest in runs. A gap in the numbers
+/// (a conflicting duplicate) does not end a run.
+fn runs(lengths: &[(i64, i64)], priority: Priority) -> Vec<Run> {
+    let lane = if priority == Priority::Stat { Lane::Stat } else { Lane::Routine };
+    let mut runs: Vec<Run> = Vec::new();
+    for &(seq, length) in lengths {
+        let this = if length >= BULK_BYTES && priority != Priority::Stat { Lane::Bulk } else { lane };
+        match runs.last_mut() {
+            Some(run) if run.lane == this && this != Lane::Bulk && run.items < BATCH_INSTANCES => {
+                run.last = seq;
+                run.items += 1;
+                run.bytes += length;
+            }
+            _ => runs.push(Run { lane: this, first: seq, last: seq, items: 1, bytes: length }),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slide_goes_by_the_bulk_lane_and_does_not_delay_the_rest() {
+        let lengths = [(1, 500), (2, 500), (4, 2_000_000_000), (5, 500)];
+        let runs = runs(&lengths, Priority::Routine);
+        let summary: Vec<_> = runs.iter().map(|run| (run.lane, run.first, run.last, run.items)).collect();
+        assert_eq!(summary, [(Lane::Routine, 1, 2, 2), (Lane::Bulk, 4, 4, 1), (Lane::Routine, 5, 5, 1)]);
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let lengths: Vec<_> = (1..=600).map(|seq| (seq, 1)).collect();
+        let runs = runs(&lengths, Priority::Stat);
+        assert_eq!(runs.iter().map(|run| run.items).collect::<Vec<_>>(), [250, 250, 100]);
+        assert!(runs.iter().all(|run| run.lane == Lane::Stat));
+    }
+
+    #[test]
+    fn age_counts_completed_years() {
+        assert_eq!(age_years("20200524", "20260523"), Some(5));
+        assert_eq!(age_years("20200524", "20260524"), Some(6));
+        assert_eq!(age_years("", "20260524"), None);
+    }
+}
