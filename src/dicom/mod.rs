@@ -4,6 +4,7 @@
 //! Knows no case, no partner's rules, no SQL. `startup` gives it its handler. Nothing that came from the network reaches
 //! dicom-object before [`scan`] has passed it.
 
+pub mod acceptor;
 pub mod charset;
 pub mod dimse;
 pub mod documents;

@@ -1,0 +1,119 @@
+//! One connection from its first byte to its last: handshake, dialogue, parting (the acceptor's half of PS3.8 9.2).
+
+use super::connection::Connection;
+use super::dialogue::Dialogue;
+use super::incoming::{Ending, Incoming};
+use super::limits::Place;
+use super::{AssociationEnd, AssociationRequest, Shared, StorageScp, StoreAssociation, seen};
+use crate::dicom::acceptor::request::AssociateRequest;
+use crate::dicom::acceptor::{self, HandshakeError, Reject, reply};
+use crate::dicom::pdv::{AbortReason, PdvReader};
+use bytes::BytesMut;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{net::TcpStream, time::timeout};
+
+/// Smaller PDUs than this nobody can be asked to send.
+const LEAST_MAX_PDU_BYTES: u32 = 4096;
+
+pub async fn run<H: StorageScp>(shared: Arc<Shared<H>>, stream: TcpStream, peer: SocketAddr, half_open: Place) {
+    let mut connection = Connection::new(stream);
+    let mut buffer = BytesMut::new();
+    let request = match read_request(&shared, &mut connection, &mut buffer).await {
+        Ok(request) => request,
+        Err(last_word) => return connection.part(last_word.as_deref()).await,
+    };
+    let who = AssociationRequest { peer, calling_ae: request.calling_ae.clone(), called_ae: request.called_ae.clone() };
+    let (association, place) = match admit(&shared, &request, &who).await {
+        Ok(admitted) => admitted,
+        Err(reject) => {
+            seen::rejected(reject);
+            let (calling_ae, called_ae) = (&who.calling_ae, &who.called_ae);
+            tracing::info!(%peer, ?calling_ae, ?called_ae, reason = reject.as_str(), "association rejected");
+            return connection.part(Some(&reject.pdu())).await;
+        }
+    };
+    drop(half_open);
+    let _open = seen::OpenAssociation::new();
+    serve(&shared, &request, association, connection, buffer, &who).await;
+    drop(place);
+}
+
+/// The request, or what to part with.
+async fn read_request<H>(
+    shared: &Shared<H>,
+    connection: &mut Connection,
+    buffer: &mut BytesMut,
+) -> Result<AssociateRequest, Option<Vec<u8>>> {
+    let read = tokio::select! {
+        biased;
+        read = timeout(shared.settings.handshake, acceptor::read_request(connection, buffer)) => read,
+        () = shared.stop.cancelled() => return Err(None),
+    };
+    let reason = match read {
+        Ok(Ok(request)) => return Ok(request),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no association request");
+            seen::turned_away(match error {
+                HandshakeError::Closed | HandshakeError::Io(_) => "closed",
+                _ => "not_dicom",
+            });
+            error.abort_reason()
+        }
+        Err(_) => {
+            seen::turned_away("handshake_time");
+            Some(AbortReason::NotSpecified)
+        }
+    };
+    Err(reason.map(reply::abort))
+}
+
+async fn admit<H: StorageScp>(
+    shared: &Shared<H>,
+    request: &AssociateRequest,
+    who: &AssociationRequest,
+) -> Result<(H::Association, Place), Reject> {
+    acceptor::check_protocol(request)?;
+    if shared.stop.is_cancelled() {
+        return Err(Reject::TemporaryCongestion);
+    }
+    let place = shared.places.enter(who.peer.ip()).ok_or(Reject::LocalLimitExceeded)?;
+    match timeout(shared.settings.handshake, shared.handler.admit(who)).await {
+        Ok(Ok(association)) => Ok((association, place)),
+        Ok(Err(rejection)) => Err(rejection.into()),
+        Err(_) => Err(Reject::TemporaryCongestion),
+    }
+}
+
+async fn serve<H: StorageScp>(
+    shared: &Shared<H>,
+    request: &AssociateRequest,
+    association: H::Association,
+    mut connection: Connection,
+    buffer: BytesMut,
+    who: &AssociationRequest,
+) {
+    let contexts = acceptor::negotiate(&request.contexts);
+    let max_pdu_bytes = shared.settings.max_pdu_bytes.max(LEAST_MAX_PDU_BYTES);
+    let accepted = acceptor::accepted_ids(&contexts);
+    let accept = reply::accept(request, &contexts, max_pdu_bytes);
+    if connection.send(&accept, shared.settings.handshake).await.is_err() {
+        seen::ended(AssociationEnd::ConnectionLost);
+        return association.end(AssociationEnd::ConnectionLost).await;
+    }
+    tracing::debug!(peer = %who.peer, calling_ae = ?who.calling_ae, "association accepted");
+    let reader = PdvReader::new(connection, buffer, max_pdu_bytes, accepted);
+    let incoming = Incoming::new(reader, shared.settings.idle, shared.stop.clone(), shared.cut.clone());
+    let peer_max_pdu_bytes = request.max_pdu_bytes;
+    let mut dialogue = Dialogue { incoming, association, contexts, peer_max_pdu_bytes };
+    let Ending { how, last_word, why } = dialogue.run().await;
+    let Dialogue { incoming, association, .. } = dialogue;
+    seen::ended(how);
+    let (peer, calling_ae) = (who.peer, &who.calling_ae);
+    match how {
+        AssociationEnd::Released => tracing::debug!(%peer, ?calling_ae, "association released"),
+        _ => tracing::warn!(%peer, ?calling_ae, end = seen::end_text(how), why, "association ended early"),
+    }
+    // The handler first: it must not wait for a peer that is slow to leave.
+    association.end(how).await;
+    incoming.into_connection().part(last_word.as_deref()).await;
+}
