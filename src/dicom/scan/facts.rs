@@ -1,0 +1,115 @@
+//! From raw bytes to [`StudyFacts`]: character sets decoded, padding removed, issuers added.
+
+use super::{Header, wanted, wanted::Place};
+use crate::{
+    dicom::charset,
+    model::{IssuedId, Priority, StudyFacts},
+};
+
+impl Header {
+    /// What this instance says about its study. `fallback_charset` is used where the data set names no Specific Character
+    /// Set; `issuer` where it names no issuer of a patient ID or accession number.
+    pub fn facts(&self, fallback_charset: Option<&str>, issuer: &str) -> StudyFacts {
+        let reader = Reader { header: self, fallback: fallback_charset.unwrap_or_default() };
+        let or_configured = |named: String| if named.is_empty() { issuer.to_owned() } else { named };
+        let top = |tag| reader.text(Place::Top, tag);
+        let ordered = |tag| first_given([top(tag), reader.text(Place::RequestAttributes, tag)]);
+        StudyFacts {
+            patient_id: issued(top(wanted::PATIENT_ID), || or_configured(top(wanted::ISSUER_OF_PATIENT_ID))),
+            patient_name: top(wanted::PATIENT_NAME),
+            birth_date: date(&top(wanted::BIRTH_DATE)),
+            sex: top(wanted::SEX),
+            accession: reader.accession(or_configured),
+            placer_order_number: ordered(wanted::PLACER_ORDER_NUMBER),
+            filler_order_number: ordered(wanted::FILLER_ORDER_NUMBER),
+            modality: top(wanted::MODALITY),
+            description: top(wanted::STUDY_DESCRIPTION),
+            body_part: top(wanted::BODY_PART),
+            study_date: date(&top(wanted::STUDY_DATE)),
+            study_time: time(&top(wanted::STUDY_TIME)),
+            priority: Priority::of_dicom(&ordered(wanted::PRIORITY)),
+            expected_instances: top(wanted::NUMBER_OF_STUDY_INSTANCES).parse().ok(),
+            referring_physician: top(wanted::REFERRING_PHYSICIAN),
+            container_id: top(wanted::CONTAINER_ID),
+        }
+    }
+
+    /// True when a kept text could not be decoded without loss by the data set's own or the fallback character set.
+    pub fn text_is_lossy(&self, fallback_charset: Option<&str>) -> bool {
+        let reader = Reader { header: self, fallback: fallback_charset.unwrap_or_default() };
+        let texts = [
+            wanted::PATIENT_NAME,
+            wanted::PATIENT_ID,
+            wanted::ACCESSION_NUMBER,
+            wanted::STUDY_DESCRIPTION,
+            wanted::REFERRING_PHYSICIAN,
+        ];
+        texts.into_iter().any(|tag| reader.decoded(Place::Top, tag).1)
+    }
+}
+
+struct Reader<'a> {
+    header: &'a Header,
+    fallback: &'a str,
+}
+
+impl Reader<'_> {
+    fn accession(&self, or_configured: impl Fn(String) -> String) -> IssuedId {
+        let from = |place, issuer_place| {
+            let issuer = || {
+                first_given([
+                    self.text(issuer_place, wanted::LOCAL_NAMESPACE),
+                    self.text(issuer_place, wanted::UNIVERSAL_ENTITY_ID),
+                ])
+            };
+            issued(self.text(place, wanted::ACCESSION_NUMBER), || or_configured(issuer()))
+        };
+        let own = from(Place::Top, Place::AccessionIssuer);
+        if own.is_empty() { from(Place::RequestAttributes, Place::RequestAccessionIssuer) } else { own }
+    }
+
+    fn text(&self, place: Place, tag: u32) -> String {
+        self.decoded(place, tag).0
+    }
+
+    fn decoded(&self, place: Place, tag: u32) -> (String, bool) {
+        let Some(bytes) = self.header.at(place, tag) else { return (String::new(), false) };
+        let (text, lossy) = charset::decode(bytes, &self.charset(place));
+        // Leading and trailing spaces are padding (PS3.5 6.2), and so, from some senders, are NULs.
+        (text.trim_matches([' ', '\0']).to_owned(), lossy)
+    }
+
+    /// An item may name its own character set; otherwise the data set's is in force (PS3.3 C.12.1.1.2).
+    fn charset(&self, place: Place) -> String {
+        let named = |place| {
+            let bytes = self.header.at(place, wanted::SPECIFIC_CHARACTER_SET)?;
+            let text = String::from_utf8_lossy(bytes).trim_matches([' ', '\0']).to_owned();
+            (!text.is_empty()).then_some(text)
+        };
+        named(place).or_else(|| named(Place::Top)).unwrap_or_else(|| self.fallback.to_owned())
+    }
+}
+
+/// No issuer without a value: an empty identifier was issued by nobody.
+fn issued(value: String, issuer: impl FnOnce() -> String) -> IssuedId {
+    let issuer = if value.is_empty() { String::new() } else { issuer() };
+    IssuedId { value, issuer }
+}
+
+fn first_given<const N: usize>(values: [String; N]) -> String {
+    values.into_iter().find(|value| !value.is_empty()).unwrap_or_default()
+}
+
+/// `YYYYMMDD`; `YYYY.MM.DD` of ACR-NEMA is still sent (PS3.5 6.2, DA). Anything else is no date.
+fn date(text: &str) -> String {
+    let digits: String = text.chars().filter(|c| !matches!(c, '.' | '-')).collect();
+    if digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit()) { digits } else { String::new() }
+}
+
+/// `HHMMSS` of a TM: fraction cut off, missing minutes and seconds zero. Anything else is no time.
+fn time(text: &str) -> String {
+    let whole = text.split('.').next().unwrap_or_default();
+    let digits: String = whole.chars().filter(|c| *c != ':').collect();
+    let fits = matches!(digits.len(), 2 | 4 | 6) && digits.bytes().all(|b| b.is_ascii_digit());
+    if fits { format!("{digits:0<6}") } else { String::new() }
+}

@@ -1,0 +1,442 @@
+//! The walk over data elements (PS3.5 7): a state machine over bytes with an explicit stack of open sequences and items.
+//!
+//! Where a defined length is contradicted by what stands inside it, the rest of that length is passed over unread and the
+//! header marked unsound: a vendor's faulty private sequence must not keep a stroke CT out. Without a defined length to
+//! fall back on, it is an error.
+
+use super::{Header, MAX_DEPTH, MAX_HEADER_BYTES, MAX_VALUE_BYTES, ScanError, wanted, wanted::Place};
+use dicom_core::{
+    Tag, VR,
+    dictionary::{DataDictionary, DataDictionaryEntry},
+};
+use dicom_dictionary_std::StandardDataDictionary;
+
+const ITEM: u32 = wanted::tag(0xFFFE, 0xE000);
+const ITEM_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE00D);
+const SEQUENCE_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE0DD);
+/// Float Pixel Data (7FE0,0008), Double Float Pixel Data (7FE0,0009), Pixel Data (7FE0,0010).
+const PIXEL_DATA: [u32; 3] = [wanted::tag(0x7FE0, 0x0008), wanted::tag(0x7FE0, 0x0009), wanted::tag(0x7FE0, 0x0010)];
+const UNDEFINED: u32 = 0xFFFF_FFFF;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    ImplicitLe,
+    ExplicitLe,
+    ExplicitBe,
+    /// A private transfer syntax: the first element tells whether VRs are written.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Sequence {
+        tag: u32,
+        items: u32,
+    },
+    /// Encapsulated Pixel Data or another non-sequence of undefined length: its items are bytes (PS3.5 A.4).
+    Fragments,
+    Item,
+}
+
+/// An open sequence or item.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    kind: Kind,
+    syntax: Syntax,
+    /// Where its elements stand, if any of them is wanted.
+    place: Option<Place>,
+    /// Offset of its end, where it has a defined length.
+    end: Option<u64>,
+    /// The nearest end at or above it, which nothing inside may pass.
+    bound: Option<u64>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Collecting the next element's tag, VR and length.
+    Header,
+    Keep {
+        place: Place,
+        tag: u32,
+        left: u64,
+        value: Vec<u8>,
+    },
+    Skip {
+        left: u64,
+    },
+    Done,
+}
+
+/// A complete element header.
+struct Element {
+    tag: u32,
+    vr: Option<[u8; 2]>,
+    length: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Walker {
+    syntax: Syntax,
+    whole: bool,
+    state: State,
+    /// The element header being collected, and how much of it is there.
+    buffer: [u8; 12],
+    collected: usize,
+    /// 8, or 12 once the VR says so.
+    needed: usize,
+    levels: Vec<Level>,
+    /// Bytes walked, of the inflated data set.
+    offset: u64,
+    highest_tag: u32,
+    in_order: bool,
+    header: Header,
+}
+
+impl Walker {
+    pub(super) fn new(syntax: Syntax, whole: bool) -> Self {
+        Self {
+            syntax,
+            whole,
+            state: State::Header,
+            buffer: [0; 12],
+            collected: 0,
+            needed: 8,
+            levels: Vec::new(),
+            offset: 0,
+            highest_tag: 0,
+            in_order: true,
+            header: Header::new(),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(super) fn finish(self) -> Result<Header, ScanError> {
+        let between_elements = matches!(self.state, State::Header) && self.collected == 0 && self.levels.is_empty();
+        if between_elements || self.is_done() {
+            Ok(self.header)
+        } else {
+            Err(ScanError::Truncated { offset: self.offset })
+        }
+    }
+
+    pub(super) fn walk(&mut self, mut bytes: &[u8]) -> Result<(), ScanError> {
+        while !bytes.is_empty() && !self.is_done() {
+            let taken = match &mut self.state {
+                State::Header => self.collect(bytes)?,
+                State::Keep { left, value, .. } => {
+                    let taken = part(bytes, *left);
+                    value.extend_from_slice(taken);
+                    *left -= taken.len() as u64;
+                    self.offset += taken.len() as u64;
+                    taken.len()
+                }
+                State::Skip { left } => {
+                    let taken = part(bytes, *left).len();
+                    *left -= taken as u64;
+                    self.offset += taken as u64;
+                    taken
+                }
+                State::Done => 0,
+            };
+            bytes = &bytes[taken..];
+            self.settle()?;
+            self.check_length()?;
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of an element header; once it is complete, decides what to do with the element.
+    fn collect(&mut self, bytes: &[u8]) -> Result<usize, ScanError> {
+        let taken = bytes.len().min(self.needed - self.collected);
+        self.buffer[self.collected..self.collected + taken].copy_from_slice(&bytes[..taken]);
+        self.collected += taken;
+        self.offset += taken as u64;
+        if self.collected < self.needed {
+            return Ok(taken);
+        }
+        if self.needed == 8 && self.needs_long_header() {
+            if self.room().is_some_and(|room| room < 4) {
+                self.collected = 0;
+                self.give_up_inside()?;
+            } else {
+                self.needed = 12;
+            }
+            return Ok(taken);
+        }
+        let element = self.decode();
+        (self.collected, self.needed) = (0, 8);
+        self.begin(&element)?;
+        Ok(taken)
+    }
+
+    fn syntax(&self) -> Syntax {
+        self.levels.last().map_or(self.syntax, |level| level.syntax)
+    }
+
+    fn tag(&self) -> u32 {
+        let [a, b, c, d, ..] = self.buffer;
+        match self.syntax() {
+            Syntax::ExplicitBe => wanted::tag(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+            _ => wanted::tag(u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])),
+        }
+    }
+
+    /// Whether 12 bytes of header are to be read instead of 8 (PS3.5 7.1.2). Settles an unknown syntax on the way.
+    fn needs_long_header(&mut self) -> bool {
+        let vr = [self.buffer[4], self.buffer[5]];
+        if self.syntax == Syntax::Unknown {
+            let letters = vr.iter().all(u8::is_ascii_uppercase);
+            self.syntax = if letters { Syntax::ExplicitLe } else { Syntax::ImplicitLe };
+        }
+        if self.syntax() == Syntax::ImplicitLe || is_delimiter(self.tag()) {
+            return false;
+        }
+        has_long_length(vr)
+    }
+
+    fn decode(&mut self) -> Element {
+        let tag = self.tag();
+        let [_, _, _, _, e, f, g, h, i, j, k, l] = self.buffer;
+        let syntax = self.syntax();
+        if syntax == Syntax::ImplicitLe {
+            return Element { tag, vr: None, length: u32::from_le_bytes([e, f, g, h]) };
+        }
+        let long = if is_delimiter(tag) { Some([e, f, g, h]) } else { has_long_length([e, f]).then_some([i, j, k, l]) };
+        let big = syntax == Syntax::ExplicitBe;
+        let length = match long {
+            Some(bytes) if big => u32::from_be_bytes(bytes),
+            Some(bytes) => u32::from_le_bytes(bytes),
+            None if big => u32::from(u16::from_be_bytes([g, h])),
+            None => u32::from(u16::from_le_bytes([g, h])),
+        };
+        if !is_delimiter(tag) && ![e, f].iter().all(u8::is_ascii_uppercase) {
+            self.header.note_unsound();
+        }
+        Element { tag, vr: (!is_delimiter(tag)).then_some([e, f]), length }
+    }
+
+    /// Decides what to do with an element whose header is complete.
+    fn begin(&mut self, element: &Element) -> Result<(), ScanError> {
+        if element.length != UNDEFINED && self.room().is_some_and(|room| u64::from(element.length) > room) {
+            return self.give_up_inside();
+        }
+        match self.levels.last().map(|level| level.kind) {
+            Some(Kind::Sequence { .. } | Kind::Fragments) => self.begin_item(element),
+            Some(Kind::Item) if element.tag == ITEM_DELIMITER && self.closes_level() => {
+                self.levels.pop();
+                Ok(())
+            }
+            _ if is_delimiter(element.tag) => self.stray_delimiter(element),
+            Some(Kind::Item) => self.begin_element(element),
+            None => {
+                if self.stops_at(element) {
+                    self.state = State::Done;
+                    return Ok(());
+                }
+                self.begin_element(element)
+            }
+        }
+    }
+
+    /// True at Pixel Data and, in a data set in order that has named itself, past the last wanted element.
+    fn stops_at(&mut self, element: &Element) -> bool {
+        self.in_order &= element.tag >= self.highest_tag;
+        self.highest_tag = self.highest_tag.max(element.tag);
+        let past_last = self.in_order && element.tag > wanted::LAST && self.header.has_essentials();
+        !self.whole && (PIXEL_DATA.contains(&element.tag) || past_last)
+    }
+
+    /// Inside a sequence: an item begins, or the sequence ends.
+    fn begin_item(&mut self, element: &Element) -> Result<(), ScanError> {
+        let Some(level) = self.levels.last_mut() else { return Ok(()) };
+        let (syntax, bound, place) = (level.syntax, level.bound, level.place);
+        match (&mut level.kind, element.tag) {
+            (_, SEQUENCE_DELIMITER) if level.end.is_none() => {
+                self.levels.pop();
+                Ok(())
+            }
+            (Kind::Fragments, ITEM) if element.length != UNDEFINED => {
+                self.state = State::Skip { left: u64::from(element.length) };
+                Ok(())
+            }
+            (Kind::Sequence { tag, items }, ITEM) => {
+                *items = items.saturating_add(1);
+                let place = if *items == 1 { place.and_then(|place| place.inside(*tag)) } else { None };
+                self.open(Kind::Item, syntax, place, bound, element.length);
+                Ok(())
+            }
+            _ if level.bound.is_some() => self.give_up_inside(),
+            _ => Err(self.unexpected(element.tag, "an item or the end of the sequence")),
+        }
+    }
+
+    fn begin_element(&mut self, element: &Element) -> Result<(), ScanError> {
+        if element.tag >> 16 == 0 {
+            return Err(self.unexpected(element.tag, "no command element in a data set"));
+        }
+        let place = self.levels.last().map_or(Some(Place::Top), |level| level.place);
+        if let Some((kind, syntax)) = self.opens(element, place) {
+            let sequences = self.levels.iter().filter(|level| level.kind != Kind::Item).count();
+            if sequences >= MAX_DEPTH {
+                return Err(ScanError::TooDeep { offset: self.offset });
+            }
+            let bound = self.levels.last().and_then(|level| level.bound);
+            self.open(kind, syntax, place, bound, element.length);
+            return Ok(());
+        }
+        let left = u64::from(element.length);
+        self.state = match place.filter(|place| place.wants(element.tag)) {
+            Some(_) if left > MAX_VALUE_BYTES => {
+                self.header.note_too_long(element.tag);
+                State::Skip { left }
+            }
+            Some(place) => State::Keep { place, tag: element.tag, left, value: Vec::new() },
+            None => State::Skip { left },
+        };
+        Ok(())
+    }
+
+    /// What an element opens, if it is no plain value.
+    fn opens(&self, element: &Element, place: Option<Place>) -> Option<(Kind, Syntax)> {
+        let sequence = Kind::Sequence { tag: element.tag, items: 0 };
+        let undefined = element.length == UNDEFINED;
+        match element.vr {
+            Some([b'S', b'Q']) => Some((sequence, self.syntax())),
+            // PS3.5 6.2.2 note 2 (CP 246): UN of undefined length is a sequence in Implicit VR Little Endian; so is the
+            // value of a UN of defined length that stands for a sequence.
+            Some([b'U', b'N']) if undefined => Some((sequence, Syntax::ImplicitLe)),
+            Some([b'U', b'N']) if place.is_some_and(|place| place.inside(element.tag).is_some()) => {
+                Some((sequence, Syntax::ImplicitLe))
+            }
+            Some(_) if undefined => Some((Kind::Fragments, self.syntax())),
+            None if PIXEL_DATA.contains(&element.tag) && undefined => Some((Kind::Fragments, self.syntax())),
+            None if undefined || is_sequence_by_dictionary(element.tag) => Some((sequence, self.syntax())),
+            _ => None,
+        }
+    }
+
+    fn open(&mut self, kind: Kind, syntax: Syntax, place: Option<Place>, bound: Option<u64>, length: u32) {
+        let end = (length != UNDEFINED).then(|| self.offset + u64::from(length));
+        self.levels.push(Level { kind, syntax, place, end, bound: end.or(bound) });
+    }
+
+    fn closes_level(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.end.is_none())
+    }
+
+    /// A delimiter where none belongs: after a defined length it is harmless; instead of an item's own delimiter, the
+    /// sequence's closes both, or the elements that follow would be taken for the item's.
+    fn stray_delimiter(&mut self, element: &Element) -> Result<(), ScanError> {
+        let open_ended = |level: &Level| level.end.is_none();
+        let ends_nothing = element.length == 0 && element.tag != ITEM;
+        match &self.levels[..] {
+            [.., sequence, item] if open_ended(item) => {
+                if ends_nothing && open_ended(sequence) {
+                    self.levels.truncate(self.levels.len() - 2);
+                    self.header.note_unsound();
+                    return Ok(());
+                }
+            }
+            _ if ends_nothing => {
+                self.header.note_unsound();
+                return Ok(());
+            }
+            _ => {}
+        }
+        if self.levels.last().is_some_and(|level| level.bound.is_some()) {
+            return self.give_up_inside();
+        }
+        Err(self.unexpected(element.tag, "a data element"))
+    }
+
+    /// Bytes left until the nearest defined end.
+    fn room(&self) -> Option<u64> {
+        let bound = self.levels.last()?.bound?;
+        Some(bound.saturating_sub(self.offset))
+    }
+
+    /// Passes over the rest of the nearest level with a defined length.
+    fn give_up_inside(&mut self) -> Result<(), ScanError> {
+        let index = self.levels.iter().rposition(|level| level.end.is_some());
+        let level = index.and_then(|index| self.levels.get(index).map(|level| (index, level.end)));
+        let Some((index, Some(end))) = level else { return Err(ScanError::Truncated { offset: self.offset }) };
+        self.levels.truncate(index);
+        self.header.note_unsound();
+        self.state = State::Skip { left: end.saturating_sub(self.offset) };
+        Ok(())
+    }
+
+    /// Finishes what is complete: values without bytes left, levels at their end.
+    fn settle(&mut self) -> Result<(), ScanError> {
+        loop {
+            match &mut self.state {
+                State::Keep { left: 0, place, tag, value } => {
+                    let (place, tag, value) = (*place, *tag, std::mem::take(value));
+                    self.header.keep(place, tag, value)?;
+                    self.state = State::Header;
+                }
+                State::Skip { left: 0 } => self.state = State::Header,
+                State::Header if self.collected == 0 && !self.levels.is_empty() => {
+                    if self.levels.last().is_some_and(|level| level.end == Some(self.offset)) {
+                        self.levels.pop();
+                    } else if self.room().is_some_and(|room| room < 8) {
+                        self.give_up_inside()?;
+                    } else {
+                        return Ok(());
+                    }
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Past the cap, a data set that has named itself is good enough to be carried; another is refused.
+    fn check_length(&mut self) -> Result<(), ScanError> {
+        if self.offset <= MAX_HEADER_BYTES || self.is_done() {
+            return Ok(());
+        }
+        if self.whole || !self.header.has_essentials() {
+            return Err(ScanError::TooLong);
+        }
+        self.header.note_unsound();
+        self.state = State::Done;
+        Ok(())
+    }
+
+    fn unexpected(&self, tag: u32, expected: &'static str) -> ScanError {
+        let (group, element) = ((tag >> 16) as u16, (tag & 0xFFFF) as u16);
+        ScanError::Unexpected { group, element, offset: self.offset, expected }
+    }
+}
+
+fn part(bytes: &[u8], left: u64) -> &[u8] {
+    let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    &bytes[..taken]
+}
+
+fn is_delimiter(tag: u32) -> bool {
+    matches!(tag, ITEM | ITEM_DELIMITER | SEQUENCE_DELIMITER)
+}
+
+/// PS3.5 7.1.2 and 6.2: these VRs, and every VR yet to come, have two reserved bytes and a 32-bit length. VRs that are not
+/// two capital letters come from faulty writers, which use 16 bits.
+fn has_long_length(vr: [u8; 2]) -> bool {
+    const SHORT: [&[u8; 2]; 20] = [
+        b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+        b"ST", b"TM", b"UI", b"UL",
+    ];
+    vr.iter().all(u8::is_ascii_uppercase) && &vr != b"US" && !SHORT.contains(&&vr)
+}
+
+/// In Implicit VR a sequence of defined length looks like any other value; dicom-object, too, asks its dictionary.
+fn is_sequence_by_dictionary(tag: u32) -> bool {
+    let tag = Tag((tag >> 16) as u16, (tag & 0xFFFF) as u16);
+    StandardDataDictionary.by_tag(tag).is_some_and(|entry| entry.vr().relaxed() == VR::SQ)
+}
