@@ -99,7 +99,7 @@ impl Appender {
         let skip = if first { RECORD_HEADER } else { 0 };
         let at = journal.tail + if first { 0 } else { RECORD_HEADER as u64 + record.length };
         let small = first && last && block.len() as u64 <= SMALL_INSTANCE_BYTES;
-        journal.make_room(at, block.len() as u64, small);
+        journal.make_room(at, block.len() as u64, small)?;
         record.hasher.update(&block[skip..]);
         record.length += (block.len() - skip) as u64;
         if !last || !first {
@@ -250,21 +250,27 @@ impl OpenJournal {
         Ok(())
     }
 
-    /// Best effort: without it the write that follows is slower, or says itself that the disk is full.
-    fn make_room(&mut self, at: u64, length: u64, small: bool) {
+    /// Without it the write that follows is slower, or says itself that the disk is full.
+    fn make_room(&mut self, at: u64, length: u64, small: bool) -> Result<(), SpoolError> {
         let end = align_up(at + length);
         if small {
             // Not behind the first: many associations bring one instance only.
-            if self.sequence > 0 && end > self.written_to && self.file.write_at(&ZEROS, end).is_ok() {
-                self.written_to = end + ZEROS_AHEAD_BYTES;
+            if self.sequence > 0 && end > self.written_to {
+                match self.file.write_at(&ZEROS, end) {
+                    Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(SpoolError::Write(error)),
+                    Err(_) => {}
+                    Ok(()) => self.written_to = end + ZEROS_AHEAD_BYTES,
+                }
             }
         } else if end > self.allocated_to.max(self.written_to) {
             let ahead = end.clamp(ALLOCATE_AHEAD_MIN_BYTES, ALLOCATE_AHEAD_MAX_BYTES);
             let from = self.allocated_to.max(self.written_to);
+            // A file system that does not know how says so each time, which costs nothing.
             if self.file.allocate(from, end - from + ahead).is_ok() {
                 self.allocated_to = end + ahead;
             }
         }
+        Ok(())
     }
 
     fn make_durable(&mut self, shared: &Shared) -> Result<(), SpoolError> {

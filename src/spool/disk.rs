@@ -13,8 +13,6 @@ use std::{
 pub(super) trait Disk: Send + Sync {
     /// A new file, readable by nobody else; an error if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Takes over a file that has been written full of zeros, under a new name.
-    fn take_over(&self, from: &Path, to: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes that an unprivileged process may still use.
@@ -36,12 +34,6 @@ pub(super) struct RealDisk;
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Box::new(RealFile(file)))
-    }
-
-    fn take_over(&self, from: &Path, to: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(from)?;
-        std::fs::rename(from, to)?;
         Ok(Box::new(RealFile(file)))
     }
 

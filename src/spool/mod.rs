@@ -25,6 +25,8 @@ mod free;
 mod purge;
 mod reader;
 mod records;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::SpoolError;
