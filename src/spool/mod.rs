@@ -1,1 +1,248 @@
-//! (room spool)
+//! The only image bytes on disk: append-only journals, one for each association.
+//!
+//! In: the data set of each instance as it arrives, with who sent it. Out: a [`JournalPlace`] once the instance would
+//! survive a power cut, its bytes again by positioned reads, and after a crash every record that is whole.
+//!
+//! Rules the files of this room keep:
+//! - [`JournalWriter::commit`] returns after `fdatasync` of the journal (and, for its first instance, `fsync` of the
+//!   directory). Only then may the peer be answered `0000`.
+//! - A record's header, with length, SHA-256 and the journal's secret nonce, is written last. Until then its place holds
+//!   a void header, so an unfinished instance is nothing. A discarded one is overwritten by the next.
+//! - A block that holds a durable record is never written again, except to purge it.
+//! - After a failed `fdatasync` the journal is left alone for ever; the instance is refused and the next one starts a
+//!   new journal.
+//! - File names are ids of our own making. Files are readable by this user alone.
+//! - One process at a time, by a lock file.
+//!
+//! What it does not do: it parses no data set, knows no study, decides no retention, and keeps no index; the database is
+//! the index, and [`Spool::records`] rebuilds its tail.
+
+mod appender;
+mod disk;
+mod error;
+mod format;
+mod free;
+mod purge;
+mod reader;
+mod records;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::SpoolError;
+pub use reader::{PlaceReader, Verified};
+pub use records::Records;
+pub use writer::JournalWriter;
+
+use crate::model::{JournalId, JournalPlace, Moment, PartnerId, Uid};
+use disk::{Disk, RealDisk};
+use free::FreeSpace;
+use std::{
+    collections::HashSet,
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+const LOCK_FILE: &str = "spool.lock";
+const JOURNAL_SUFFIX: &str = "journal";
+
+#[derive(Clone, Copy, Debug)]
+pub struct SpoolSettings {
+    /// Instances are refused while the file system has less than this free.
+    pub reserve_bytes: u64,
+}
+
+/// Who sent what, kept in the record itself so that the index can be rebuilt from the journals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordMeta {
+    pub origin: PartnerId,
+    pub calling_ae: String,
+    pub called_ae: String,
+    pub sop_class: Uid,
+    pub sop_instance: Uid,
+    pub transfer_syntax: Uid,
+    pub received: Moment,
+}
+
+/// For metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolStats {
+    pub journals: u64,
+    /// Blocks in use, so punched holes do not count.
+    pub bytes_on_disk: u64,
+    /// Journals that an association is writing now.
+    pub open_journals: u64,
+    pub free_bytes: u64,
+}
+
+/// When a journal gives way to the next.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    rotate_above_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rotate_above_bytes: 1 << 30 }
+    }
+}
+
+#[derive(Clone)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+/// What all writers of one spool have in common.
+struct Shared {
+    dir: PathBuf,
+    limits: Limits,
+    disk: Arc<dyn Disk>,
+    free: FreeSpace,
+    blocks: writer::Blocks,
+    /// Journals that a writer holds open; they are neither unlinked nor cut.
+    active: Mutex<HashSet<JournalId>>,
+    /// Locked for as long as the spool is open.
+    _lock: File,
+}
+
+impl Shared {
+    fn path(&self, journal: JournalId) -> PathBuf {
+        self.dir.join(format!("{journal}.{JOURNAL_SUFFIX}"))
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashSet<JournalId>> {
+        // Each use is one call of the set's own, so a panic elsewhere cannot have left it half changed.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, journal: JournalId, for_writing: bool) -> Result<File, SpoolError> {
+        let opened = fs::OpenOptions::new().read(true).write(for_writing).open(self.path(journal));
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => SpoolError::Missing(journal),
+            _ => SpoolError::Read(journal, error),
+        })
+    }
+}
+
+impl Spool {
+    /// Creates `dir` if need be and locks it. Blocking: for start-up.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or another process has it.
+    pub fn open(dir: &Path, settings: SpoolSettings) -> Result<Spool, SpoolError> {
+        Self::open_on(dir, settings, Limits::default(), Arc::new(RealDisk))
+    }
+
+    fn open_on(dir: &Path, settings: SpoolSettings, limits: Limits, disk: Arc<dyn Disk>) -> Result<Spool, SpoolError> {
+        make_durable_dir(dir).map_err(SpoolError::Directory)?;
+        let lock = File::create(dir.join(LOCK_FILE)).map_err(SpoolError::Directory)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => SpoolError::Locked,
+            TryLockError::Error(error) => SpoolError::Directory(error),
+        })?;
+        let shared = Shared {
+            dir: dir.to_owned(),
+            limits,
+            disk,
+            free: FreeSpace::new(settings.reserve_bytes),
+            blocks: writer::Blocks::default(),
+            active: Mutex::default(),
+            _lock: lock,
+        };
+        Ok(Spool { shared: Arc::new(shared) })
+    }
+
+    /// A writer for one association. Its journal is made when its first instance is written.
+    pub fn writer(&self) -> JournalWriter {
+        JournalWriter::new(self.shared.clone())
+    }
+
+    /// # Errors
+    /// When the journal is not there or cannot be opened.
+    pub fn reader(&self, place: &JournalPlace) -> Result<PlaceReader, SpoolError> {
+        Ok(PlaceReader::new(self.shared.open(place.journal, false)?, *place))
+    }
+
+    /// Every journal, oldest first. Blocking.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn journals(&self) -> Result<Vec<JournalId>, SpoolError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.shared.dir).map_err(SpoolError::Directory)? {
+            let name = entry.map_err(SpoolError::Directory)?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(JOURNAL_SUFFIX)?.strip_suffix('.'));
+            found.extend(stem.and_then(|stem| stem.parse::<JournalId>().ok()));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The whole records of a journal from byte `from` on: 0 for all, or the end of the last known data set
+    /// (`place.data + place.length`). Blocking; reads and hashes every byte.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened or has no file header.
+    pub fn records(&self, journal: JournalId, from: u64) -> Result<Records, SpoolError> {
+        Records::open(self.shared.open(journal, false)?, journal, from)
+    }
+
+    /// What the file system has left for us, at most one second old.
+    ///
+    /// # Errors
+    /// When the file system does not tell.
+    pub fn free_bytes(&self) -> Result<u64, SpoolError> {
+        self.shared.free.bytes(&self.shared)
+    }
+
+    /// Removes a journal with all that is in it. Blocking.
+    ///
+    /// # Errors
+    /// While an association writes it, or when the file system refuses. A journal that is already gone is no error.
+    pub fn unlink(&self, journal: JournalId) -> Result<(), SpoolError> {
+        purge::unlink(&self.shared, journal)
+    }
+
+    /// Takes one instance's bytes off the disk and leaves its neighbours readable. Blocking. May be repeated.
+    ///
+    /// # Errors
+    /// When there is no such record at `place`, or the file system refuses.
+    pub fn punch(&self, place: &JournalPlace) -> Result<(), SpoolError> {
+        purge::punch(&self.shared, place)
+    }
+
+    /// Blocking: looks at every file.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn stats(&self) -> Result<SpoolStats, SpoolError> {
+        let mut stats = SpoolStats { free_bytes: self.free_bytes()?, ..SpoolStats::default() };
+        for journal in self.journals()? {
+            // Unlinked since it was listed: no longer counted.
+            if let Ok(found) = fs::metadata(self.shared.path(journal)) {
+                stats.journals += 1;
+                stats.bytes_on_disk += found.blocks() * 512;
+            }
+        }
+        stats.open_journals = self.shared.active().len() as u64;
+        Ok(stats)
+    }
+}
+
+/// Creates `dir` and its missing ancestors, each one's name synced: a durable file in a directory that a power cut takes
+/// away is lost.
+fn make_durable_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_durable_dir(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}

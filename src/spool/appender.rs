@@ -1,0 +1,284 @@
+//! One association's journal, blocking side: blocks in, durable records out.
+//!
+//! In: the blocks of one instance after another, the first with room for the header in front. Out: a [`JournalPlace`]
+//! after `fdatasync`. It decides when a journal is made, extended, rotated and given up; it knows nothing of tasks.
+//!
+//! Room is made ahead of the data, because an `fdatasync` that also has to make new blocks and a new length durable
+//! waits for the file system's own journal: zeros behind a small instance, `fallocate` in front of a large one.
+
+use super::{
+    Shared, SpoolError,
+    disk::DiskFile,
+    format::{self, EncodedMeta, FIRST_RECORD, Nonce, RECORD_HEADER, RecordHeader, RecordState, align_up},
+};
+use crate::model::{Digest, JournalId, JournalPlace};
+use sha2::{Digest as _, Sha256};
+use std::{fs, io, sync::Arc};
+
+/// Behind an instance of up to this size, zeros are written ahead: it costs less than the syncs it saves.
+const SMALL_INSTANCE_BYTES: u64 = 128 << 10;
+const ZEROS_AHEAD_BYTES: u64 = 512 << 10;
+const ALLOCATE_AHEAD_MIN_BYTES: u64 = 8 << 20;
+const ALLOCATE_AHEAD_MAX_BYTES: u64 = 64 << 20;
+/// What an abandoned instance has left beyond the last record is given back at once above this size.
+const KEEP_LEFTOVER_BYTES: u64 = 16 << 20;
+static ZEROS: [u8; ZEROS_AHEAD_BYTES as usize] = [0; ZEROS_AHEAD_BYTES as usize];
+
+pub(super) struct Appender {
+    shared: Arc<Shared>,
+    journal: Option<OpenJournal>,
+    record: Option<Unfinished>,
+}
+
+struct OpenJournal {
+    id: JournalId,
+    nonce: Nonce,
+    file: Box<dyn DiskFile>,
+    /// Where the next record starts.
+    tail: u64,
+    /// The byte after the last record: where the file is cut when it is closed.
+    end: u64,
+    sequence: u64,
+    /// Bytes up to here have been written before, so writing them again changes no metadata.
+    written_to: u64,
+    /// Blocks up to here have been reserved.
+    allocated_to: u64,
+    /// The file's name is durable.
+    named: bool,
+}
+
+/// The instance that is arriving.
+struct Unfinished {
+    hasher: Sha256,
+    length: u64,
+}
+
+impl Appender {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, journal: None, record: None }
+    }
+
+    /// Writes the next block of an instance. The first block of each starts with [`RECORD_HEADER`] zero bytes: they void
+    /// whatever an abandoned instance has left there.
+    pub(super) fn append(&mut self, block: &[u8], first: bool) -> Result<(), SpoolError> {
+        let result = self.try_append(block, first, false);
+        self.after(result)
+    }
+
+    /// Writes the last block, then the header, and makes both durable.
+    pub(super) fn commit(
+        &mut self,
+        meta: EncodedMeta,
+        last: &mut [u8],
+        first: bool,
+    ) -> Result<JournalPlace, SpoolError> {
+        let result = self.try_commit(meta, last, first);
+        self.after(result)
+    }
+
+    /// Bytes of an unfinished instance are in the file.
+    pub(super) fn has_leftover(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// Forgets the instance that was arriving; the next one overwrites it.
+    pub(super) fn abandon(&mut self) {
+        if self.record.take().is_some_and(|record| record.length > KEEP_LEFTOVER_BYTES) {
+            self.give_back();
+        }
+    }
+
+    fn try_append(&mut self, block: &[u8], first: bool, last: bool) -> Result<(), SpoolError> {
+        self.shared.free.claim(&self.shared, block.len() as u64)?;
+        if first {
+            self.start_record()?;
+        }
+        let (Some(journal), Some(record)) = (&mut self.journal, &mut self.record) else {
+            return Err(SpoolError::NoInstance);
+        };
+        let skip = if first { RECORD_HEADER } else { 0 };
+        let at = journal.tail + if first { 0 } else { RECORD_HEADER as u64 + record.length };
+        let small = first && last && block.len() as u64 <= SMALL_INSTANCE_BYTES;
+        journal.make_room(at, block.len() as u64, small)?;
+        record.hasher.update(&block[skip..]);
+        record.length += (block.len() - skip) as u64;
+        if !last || !first {
+            journal.write(block, at)?;
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self, meta: EncodedMeta, last: &mut [u8], first: bool) -> Result<JournalPlace, SpoolError> {
+        self.try_append(last, first, true)?;
+        let (Some(journal), Some(record)) = (&mut self.journal, self.record.take()) else {
+            return Err(SpoolError::NoInstance);
+        };
+        let header = RecordHeader {
+            state: RecordState::Present,
+            sequence: journal.sequence,
+            offset: journal.tail,
+            length: record.length,
+            received: meta.received,
+            sha256: Digest(record.hasher.finalize().into()),
+            meta: meta.text,
+        };
+        let end = header.end().ok_or(SpoolError::Write(io::ErrorKind::FileTooLarge.into()))?;
+        let bytes = header.encode(&journal.nonce);
+        if first {
+            // Header and data set lie side by side in the one block there is: one write.
+            last[..RECORD_HEADER].copy_from_slice(&bytes);
+            journal.write(last, header.offset)?;
+        } else {
+            journal.write(&bytes, header.offset)?;
+        }
+        if let Err(error) = journal.make_durable(&self.shared) {
+            // As far as this can be undone at all: the instance will be refused, so it should not be found later.
+            let _ = journal.file.write_at(&[0; RECORD_HEADER], header.offset);
+            return Err(error);
+        }
+        journal.sequence += 1;
+        journal.end = end;
+        journal.tail = align_up(end);
+        Ok(JournalPlace {
+            journal: journal.id,
+            record: header.offset,
+            data: header.data(),
+            length: header.length,
+            sha256: header.sha256,
+        })
+    }
+
+    fn start_record(&mut self) -> Result<(), SpoolError> {
+        self.record = None;
+        let full = self.journal.as_ref().is_some_and(|open| open.tail > self.shared.limits.rotate_above_bytes);
+        if full {
+            self.close_journal();
+        }
+        if self.journal.is_none() {
+            self.journal = Some(OpenJournal::create(&self.shared)?);
+        }
+        self.record = Some(Unfinished { hasher: Sha256::new(), length: 0 });
+        Ok(())
+    }
+
+    /// An instance that failed is over. A journal that failed is over too, unless the disk was merely full.
+    fn after<T>(&mut self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
+        let Err(error) = result else { return result };
+        let full = match &error {
+            SpoolError::BelowReserve { .. } | SpoolError::NoInstance => true,
+            SpoolError::Write(cause) => cause.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        };
+        self.record = None;
+        if full {
+            self.give_back();
+        } else {
+            self.give_up(&error);
+        }
+        Err(error)
+    }
+
+    /// Cuts off what lies beyond the last record.
+    fn give_back(&mut self) {
+        if let Some(journal) = &mut self.journal
+            && journal.file.set_len(journal.end).is_ok()
+        {
+            journal.written_to = journal.end;
+            journal.allocated_to = journal.end;
+        }
+    }
+
+    /// Leaves a journal that the disk has failed, with all that had been made durable in it before.
+    fn give_up(&mut self, error: &SpoolError) {
+        let Some(journal) = self.journal.take() else { return };
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(journal = %journal.id, %error, cause, "Journal given up; the next instance starts a new one");
+        if journal.sequence == 0 {
+            let _ = fs::remove_file(self.shared.path(journal.id));
+        }
+        self.shared.active().remove(&journal.id);
+    }
+
+    /// Cuts off what was made ahead. Not synced: a longer file than necessary is harmless.
+    fn close_journal(&mut self) {
+        self.record = None;
+        let Some(journal) = self.journal.take() else { return };
+        if journal.sequence == 0 {
+            // Nothing in it was ever acknowledged.
+            let _ = fs::remove_file(self.shared.path(journal.id));
+        } else if let Err(error) = journal.file.set_len(journal.end) {
+            tracing::warn!(journal = %journal.id, error = %error, "Journal not cut to its length; its tail stays on disk");
+        }
+        self.shared.active().remove(&journal.id);
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.close_journal();
+    }
+}
+
+impl OpenJournal {
+    fn create(shared: &Shared) -> Result<Self, SpoolError> {
+        let id = JournalId::generate();
+        let nonce = format::fresh_nonce();
+        let file = shared.disk.create(&shared.path(id)).map_err(SpoolError::Create)?;
+        shared.active().insert(id);
+        let header = format::encode_file_header(id, &nonce);
+        if let Err(error) = file.write_at(&header, 0) {
+            shared.active().remove(&id);
+            let _ = fs::remove_file(shared.path(id));
+            return Err(SpoolError::Write(error));
+        }
+        Ok(Self {
+            id,
+            nonce,
+            file,
+            tail: FIRST_RECORD,
+            end: header.len() as u64,
+            sequence: 0,
+            written_to: header.len() as u64,
+            allocated_to: 0,
+            named: false,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8], at: u64) -> Result<(), SpoolError> {
+        self.file.write_at(bytes, at).map_err(SpoolError::Write)?;
+        self.written_to = self.written_to.max(at + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Without it the write that follows is slower, or says itself that the disk is full.
+    fn make_room(&mut self, at: u64, length: u64, small: bool) -> Result<(), SpoolError> {
+        let end = align_up(at + length);
+        if small {
+            // Not behind the first: many associations bring one instance only.
+            if self.sequence > 0 && end > self.written_to {
+                match self.file.write_at(&ZEROS, end) {
+                    Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(SpoolError::Write(error)),
+                    Err(_) => {}
+                    Ok(()) => self.written_to = end + ZEROS_AHEAD_BYTES,
+                }
+            }
+        } else if end > self.allocated_to.max(self.written_to) {
+            let ahead = end.clamp(ALLOCATE_AHEAD_MIN_BYTES, ALLOCATE_AHEAD_MAX_BYTES);
+            let from = self.allocated_to.max(self.written_to);
+            // A file system that does not know how says so each time, which costs nothing.
+            if self.file.allocate(from, end - from + ahead).is_ok() {
+                self.allocated_to = end + ahead;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_durable(&mut self, shared: &Shared) -> Result<(), SpoolError> {
+        self.file.sync_data().map_err(SpoolError::Sync)?;
+        if !self.named {
+            shared.disk.sync_dir(&shared.dir).map_err(SpoolError::Sync)?;
+            self.named = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! One instance read back, to be delivered or served: positioned reads of whole blocks off the async threads, one block
+//! ahead of the caller, hashed on the way.
+//!
+//! The last block is handed out only when the SHA-256 of all of them is the one that was recorded: a delivery of damaged
+//! bytes cannot be completed by accident. A purged instance fails the same way.
+
+use crate::model::{Digest, JournalPlace};
+use bytes::{Buf, BytesMut};
+use sha2::{Digest as _, Sha256};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use tokio::task::JoinHandle;
+
+const BLOCK_BYTES: u64 = 256 << 10;
+
+/// What is known of the bytes that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// Not read to the end.
+    NotYet,
+    Matches,
+    /// They are not the bytes that were received.
+    Differs,
+}
+
+pub struct PlaceReader {
+    file: Arc<File>,
+    place: JournalPlace,
+    /// Of the data set, how much has been read or is being read.
+    asked: u64,
+    ready: BytesMut,
+    ahead: Option<JoinHandle<io::Result<ReadBlock>>>,
+    /// Absent while a thread has it.
+    hasher: Option<Sha256>,
+    verified: Verified,
+}
+
+struct ReadBlock {
+    bytes: BytesMut,
+    hasher: Sha256,
+}
+
+impl PlaceReader {
+    pub(super) fn new(file: File, place: JournalPlace) -> Self {
+        Self {
+            file: Arc::new(file),
+            place,
+            asked: 0,
+            ready: BytesMut::new(),
+            ahead: None,
+            hasher: Some(Sha256::new()),
+            verified: Verified::NotYet,
+        }
+    }
+
+    /// Appends up to `at_most` bytes to `into` and says how many; 0 only at the end of the data set.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, is shorter than it was ([`io::ErrorKind::UnexpectedEof`]), or holds other bytes
+    /// than were received ([`io::ErrorKind::InvalidData`]). All of it is then in doubt, not only what was to come.
+    pub async fn read(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
+        if at_most == 0 || (self.ready.is_empty() && !self.next_block().await?) {
+            return Ok(0);
+        }
+        let taken = at_most.min(self.ready.len());
+        into.extend_from_slice(&self.ready[..taken]);
+        self.ready.advance(taken);
+        Ok(taken)
+    }
+
+    /// Whether the bytes were those that had been received; known once all have been read.
+    pub fn verified(&self) -> Verified {
+        self.verified
+    }
+
+    /// Bytes of the data set.
+    pub fn length(&self) -> u64 {
+        self.place.length
+    }
+
+    /// False at the end.
+    async fn next_block(&mut self) -> io::Result<bool> {
+        if self.verified == Verified::Differs {
+            return Err(differs());
+        }
+        if self.ahead.is_none() {
+            self.read_ahead()?;
+        }
+        let Some(work) = &mut self.ahead else {
+            // An empty data set has no last block to check it with.
+            return self.check_end().map(|()| false);
+        };
+        let read = work.await;
+        self.ahead = None;
+        let block = read.map_err(io::Error::other)??;
+        self.hasher = Some(block.hasher);
+        if self.asked < self.place.length {
+            self.read_ahead()?;
+        } else {
+            self.check_end()?;
+        }
+        self.ready = block.bytes;
+        Ok(true)
+    }
+
+    fn check_end(&mut self) -> io::Result<()> {
+        if self.verified == Verified::NotYet
+            && let Some(hasher) = &self.hasher
+        {
+            let found = Digest(hasher.clone().finalize().into());
+            self.verified = if found == self.place.sha256 { Verified::Matches } else { Verified::Differs };
+        }
+        if self.verified == Verified::Matches { Ok(()) } else { Err(differs()) }
+    }
+
+    /// Starts the next block, unless there is none.
+    fn read_ahead(&mut self) -> io::Result<()> {
+        let length = BLOCK_BYTES.min(self.place.length - self.asked);
+        if length == 0 {
+            return Ok(());
+        }
+        // Lost with a read that failed: there is no going on after that.
+        let mut hasher = self.hasher.take().ok_or_else(differs)?;
+        let at = self.place.data.checked_add(self.asked).ok_or(io::ErrorKind::InvalidInput)?;
+        self.asked += length;
+        let file = self.file.clone();
+        self.ahead = Some(tokio::task::spawn_blocking(move || {
+            let mut bytes = BytesMut::zeroed(length as usize);
+            file.read_exact_at(&mut bytes, at)?;
+            hasher.update(&bytes);
+            Ok(ReadBlock { bytes, hasher })
+        }));
+        Ok(())
+    }
+}
+
+fn differs() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the journal does not hold the bytes that were received")
+}
