@@ -170,13 +170,15 @@ CREATE TABLE attempts (
     PRIMARY KEY (delivery_id, attempt)
 ) STRICT;
 
--- A partner that cannot take anything now.
+-- A partner that cannot take anything now, by DICOM or by HL7: one does not hold up the other.
 CREATE TABLE pauses (
-    partner  TEXT    NOT NULL PRIMARY KEY,
+    partner  TEXT NOT NULL,
+    channel  TEXT NOT NULL CHECK (channel IN ('dicom', 'hl7')),
     since_us INTEGER NOT NULL,
     until_us INTEGER NOT NULL,
     failures INTEGER NOT NULL,
-    reason   TEXT    NOT NULL
+    reason   TEXT NOT NULL,
+    PRIMARY KEY (partner, channel)
 ) STRICT;
 
 -- The story of a case, as `neisse cases show` prints it. No patient data.

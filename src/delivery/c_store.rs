@@ -26,21 +26,27 @@ pub struct Sent {
     /// The last instance that has been confirmed or marked; everything before it is done too.
     pub done_to: i64,
     pub refused: Vec<RefusedInstance>,
-    pub warning: Option<u16>,
     pub outcome: Outcome,
 }
 
 /// An association kept from one batch to the next.
 #[derive(Default)]
 pub struct Line {
-    open: Option<(Association, DicomTarget)>,
+    open: Option<Open>,
+}
+
+struct Open {
+    association: Association,
+    target: DicomTarget,
+    /// Asked for, accepted or not: what was not accepted is not asked for again on every batch.
+    proposals: Vec<Proposal>,
 }
 
 impl Line {
     /// Releases the association: nothing came for a while.
     pub async fn release(&mut self) {
-        if let Some((association, _)) = self.open.take() {
-            association.release().await;
+        if let Some(open) = self.open.take() {
+            open.association.release().await;
         }
     }
 
@@ -48,32 +54,28 @@ impl Line {
         self.open.is_some()
     }
 
-    /// An association that has a context for everything proposed, the one at hand if it will do.
+    /// An association that was asked for everything proposed: the one at hand if it will do.
     async fn ready(
         &mut self,
         settings: &ScuSettings,
         target: &DicomTarget,
-        proposals: &[Proposal],
+        proposals: Vec<Proposal>,
     ) -> Result<&mut Association, OpenError> {
-        let fits = self.open.as_ref().is_some_and(|(association, to)| {
-            to == target && proposals.iter().all(|p| association.proposed(&p.sop_class, &p.transfer_syntax))
+        let fits = self.open.as_ref().is_some_and(|open| {
+            open.association.is_open() && open.target == *target && proposals.iter().all(|p| open.proposals.contains(p))
         });
         if !fits {
             self.release().await;
-            let address =
-                Target { host: target.host.clone(), port: target.port, called_ae: target.ae_title.clone() };
-            let association = Association::open(settings, &address, proposals).await?;
-            return Ok(&mut self.open.insert((association, target.clone())).0);
+            let address = Target { host: target.host.clone(), port: target.port, called_ae: target.ae_title.clone() };
+            let association = Association::open(settings, &address, &proposals).await?;
+            self.open = Some(Open { association, target: target.clone(), proposals });
         }
-        match &mut self.open {
-            Some((association, _)) => Ok(association),
-            None => Err(OpenError::Aborted),
-        }
+        self.open.as_mut().map(|open| &mut open.association).ok_or(OpenError::Aborted)
     }
 
     async fn abort(&mut self) {
-        if let Some((association, _)) = self.open.take() {
-            association.abort().await;
+        if let Some(open) = self.open.take() {
+            open.association.abort().await;
         }
     }
 }
@@ -97,38 +99,32 @@ pub fn target(partner: Option<&Partner>) -> Result<DicomTarget, Outcome> {
         .ok_or(Outcome::Refused { reason: "no [dicom] deliver is configured for it".into(), fault: Fault::Ours })
 }
 
-/// Sends `instances`. `progress` is told after each confirmed instance; when it answers false, the attempt is no
-/// longer ours and stops.
-pub async fn send<P, F>(
+/// Sends `instances` in order; `progress` is told the number of each that has been confirmed or marked.
+pub async fn send(
     line: &mut Line,
     settings: &ScuSettings,
     target: &DicomTarget,
     spool: &Spool,
     instances: &[DeliverableInstance],
-    mut progress: P,
-) -> Sent
-where
-    P: FnMut(i64) -> F + Send,
-    F: Future<Output = bool> + Send,
-{
+    mut progress: impl FnMut(i64) + Send,
+) -> Sent {
     let mut sent = Sent {
         done_to: instances.first().map_or(0, |first| first.seq - 1),
         refused: Vec::new(),
-        warning: None,
         outcome: Outcome::Delivered { warning: None },
     };
-    let association = match line.ready(settings, target, &proposals(instances)).await {
+    let association = match line.ready(settings, target, proposals(instances)).await {
         Ok(association) => association,
         Err(error) => {
             sent.outcome = not_opened(&error);
             return sent;
         }
     };
+    let mut warning = None;
     for instance in instances {
-        let step = one(association, spool, instance).await;
-        match step {
+        match one(association, spool, instance).await {
             Step::Stored => {}
-            Step::StoredWithWarning(status) => sent.warning = Some(status),
+            Step::StoredWithWarning(status) => warning = Some(format!("{status:04X}")),
             Step::Refused(status) => sent.refused.push(RefusedInstance { seq: instance.seq, status }),
             Step::End { outcome, keep } => {
                 sent.outcome = outcome;
@@ -139,13 +135,9 @@ where
             }
         }
         sent.done_to = instance.seq;
-        if !progress(instance.seq).await {
-            sent.outcome =
-                Outcome::TryAgain { reason: "another worker has taken it over".into(), fault: Fault::Ours };
-            return sent;
-        }
+        progress(instance.seq);
     }
-    sent.outcome = Outcome::Delivered { warning: sent.warning.map(|status| format!("{status:04X}")) };
+    sent.outcome = Outcome::Delivered { warning };
     sent
 }
 
@@ -208,8 +200,42 @@ fn not_opened(error: &OpenError) -> Outcome {
 }
 
 fn broken_off(error: &ScuError) -> Outcome {
-    let fault = if error.is_ours() { Fault::Ours } else { Fault::Partner };
+    let fault = if matches!(error, ScuError::Source(_)) { Fault::Ours } else { Fault::Partner };
     Outcome::TryAgain { reason: chain(error), fault }
+}
+
+/// Sends one object that is not in the journal.
+pub async fn send_one(
+    line: &mut Line,
+    settings: &ScuSettings,
+    target: &DicomTarget,
+    proposal: Proposal,
+    what: &InstanceToStore,
+    source: &mut impl DataSource,
+) -> Outcome {
+    let association = match line.ready(settings, target, vec![proposal]).await {
+        Ok(association) => association,
+        Err(error) => return not_opened(&error),
+    };
+    let step = if association.accepts(&what.sop_class, &what.transfer_syntax) {
+        match association.store(what, source).await {
+            Ok(response) => step_of(read_answer(response.status)),
+            Err(error) => Step::End { outcome: broken_off(&error), keep: false },
+        }
+    } else {
+        Step::Refused(NO_CONTEXT)
+    };
+    match step {
+        Step::Stored => Outcome::Delivered { warning: None },
+        Step::StoredWithWarning(status) => Outcome::Delivered { warning: Some(format!("{status:04X}")) },
+        Step::Refused(status) => Outcome::Refused { reason: format!("answered {status:04X}"), fault: Fault::Instance },
+        Step::End { outcome, keep } => {
+            if !keep {
+                line.abort().await;
+            }
+            outcome
+        }
+    }
 }
 
 /// The distinct pairs of SOP class and transfer syntax, as received.
@@ -225,8 +251,8 @@ fn proposals(instances: &[DeliverableInstance]) -> Vec<Proposal> {
     proposals
 }
 
-/// A data set in the journal as a source of bytes for the wire. At its end the digest must be the one of the receipt:
-/// a study with a flipped bit is not sent, it is an error of ours.
+/// A data set in the journal as a source of bytes for the wire. The journal hands out the last block only when the
+/// digest is the one of the receipt: an instance with a flipped bit cannot be completed, it is an error of ours.
 struct JournalSource(PlaceReader);
 
 impl DataSource for JournalSource {

@@ -10,7 +10,7 @@ use crate::{
     model::{Bell, Clock, Moment, chain},
     queue::{
         Carrier, PublishError,
-        envelope::{ENVELOPE_VERSION, Envelope},
+        envelope::{Envelope, VERSION},
     },
     store::{Durability, DueDelivery, Store, StoreError},
 };
@@ -123,7 +123,7 @@ fn next_offer(error: &PublishError, now: Moment) -> Moment {
 
 fn envelope(delivery: &DueDelivery) -> Envelope {
     Envelope {
-        version: ENVELOPE_VERSION,
+        version: VERSION,
         delivery: delivery.id,
         case: delivery.case,
         partner: delivery.partner.clone(),

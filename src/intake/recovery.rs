@@ -55,7 +55,15 @@ pub async fn read_journal(
         tokio::task::spawn_blocking(move || spool.records(journal, from).map(Iterator::collect::<Vec<_>>)).await??
     };
     let mut instances = Vec::with_capacity(records.len());
-    for (meta, place) in records {
+    for record in records {
+        let (meta, place) = match record {
+            Ok(record) => record,
+            Err(damaged) => {
+                metrics::counter!("neisse_journal_records_damaged_total").increment(1);
+                tracing::error!(%journal, error = %chain(&damaged), "Journal {journal} holds a damaged record: an acknowledged instance may be lost; ask its sender to send the study again");
+                continue;
+            }
+        };
         match reread(spool, config, meta, place).await {
             Ok(instance) => instances.push(instance),
             Err(reason) => {

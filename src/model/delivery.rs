@@ -65,6 +65,13 @@ impl DeliveryKind {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
+
+    pub fn channel(self) -> Channel {
+        match self {
+            DeliveryKind::ReportOru => Channel::Hl7,
+            DeliveryKind::Images | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => Channel::Dicom,
+        }
+    }
 }
 
 impl fmt::Display for DeliveryKind {
@@ -74,6 +81,35 @@ impl fmt::Display for DeliveryKind {
             DeliveryKind::ReportOru => "report (HL7 ORU)",
             DeliveryKind::ReportPdf => "report (PDF)",
             DeliveryKind::ReportSr => "report (SR)",
+        })
+    }
+}
+
+/// By which way a delivery leaves. A partner whose HL7 listener is down still gets its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    Dicom,
+    Hl7,
+}
+
+impl Channel {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Dicom => "dicom",
+            Channel::Hl7 => "hl7",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Channel::Dicom, Channel::Hl7].into_iter().find(|channel| channel.as_str() == text)
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Channel::Dicom => "DICOM",
+            Channel::Hl7 => "HL7",
         })
     }
 }

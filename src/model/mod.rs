@@ -18,7 +18,7 @@ pub use case::{CaseEvent, CaseState, IllegalMove};
 pub use chain::chain;
 pub use clock::{Clock, Moment};
 pub use decision::{Decision, Disposition, Reading};
-pub use delivery::{DeliveryKind, DeliveryState, Fault, Lane, Outcome};
+pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
 pub use ids::{CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, PartnerId, ReportId, Uid};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use report::{ReportForm, ReportStatus};

@@ -149,14 +149,16 @@ impl Raw {
 const TAKE_DUE: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'queued', lease_us = $2, owner = $3 WHERE id IN (\
                SELECT d.id FROM deliveries d WHERE d.state = 'owed' AND d.next_us <= $1 \
-               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner) \
+               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner \
+                 AND p.channel = CASE d.kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END) \
                AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE d.kind <> 'images' AND e.case_id = d.case_id \
                  AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
                  AND e.state IN ('owed', 'queued', 'attempting')) \
                ORDER BY d.next_us LIMIT $4) RETURNING *",
     postgres: "UPDATE deliveries SET state = 'queued', lease_us = $2, owner = $3 WHERE id IN (\
                SELECT d.id FROM deliveries d WHERE d.state = 'owed' AND d.next_us <= $1 \
-               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner) \
+               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner \
+                 AND p.channel = CASE d.kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END) \
                AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE d.kind <> 'images' AND e.case_id = d.case_id \
                  AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
                  AND e.state IN ('owed', 'queued', 'attempting')) \

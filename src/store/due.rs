@@ -39,7 +39,8 @@ impl Store {
     pub async fn next_due(&self) -> Result<Option<Moment>, StoreError> {
         const SQL: &str = "SELECT MIN(at) FROM (\
                SELECT MIN(d.next_us) AS at FROM deliveries d WHERE d.state = 'owed' \
-                 AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner) \
+                 AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner \
+                   AND p.channel = CASE d.kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END) \
                UNION ALL SELECT MIN(lease_us) FROM deliveries WHERE state IN ('queued', 'attempting')) AS times";
         let (at,): (Option<i64>,) = on_read!(self, |p| sqlx::query_as(SQL).fetch_one(p).await)?;
         Ok(at.map(Moment))

@@ -1,11 +1,12 @@
-//! Partners that cannot take anything now.
+//! Partners that cannot take anything now, by DICOM or by HL7.
 
-use super::{Store, StoreError, Tx, on_read, on_tx};
-use crate::model::{Moment, PartnerId};
+use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
+use crate::model::{Channel, Moment, PartnerId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pause {
     pub partner: PartnerId,
+    pub channel: Channel,
     pub since: Moment,
     /// When it is probed next.
     pub until: Moment,
@@ -19,12 +20,20 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pause(&mut self, partner: &PartnerId, now: Moment, until: Moment, reason: &str) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO pauses (partner, since_us, until_us, failures, reason) VALUES ($1, $2, $3, 1, $4) \
-             ON CONFLICT (partner) DO UPDATE SET until_us = excluded.until_us, failures = pauses.failures + 1, \
-             reason = excluded.reason";
+    pub async fn pause(
+        &mut self,
+        partner: &PartnerId,
+        channel: Channel,
+        now: Moment,
+        until: Moment,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO pauses (partner, channel, since_us, until_us, failures, reason) \
+             VALUES ($1, $2, $3, $4, 1, $5) ON CONFLICT (partner, channel) DO UPDATE SET until_us = excluded.until_us, \
+             failures = pauses.failures + 1, reason = excluded.reason";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(partner.as_str())
+            .bind(channel.as_str())
             .bind(now.0)
             .bind(until.0)
             .bind(reason)
@@ -38,16 +47,33 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unpause(&mut self, partner: &PartnerId, now: Moment) -> Result<bool, StoreError> {
-        const SQL: &str = "DELETE FROM pauses WHERE partner = $1";
-        const DUE: &str = "UPDATE deliveries SET next_us = $2 WHERE partner = $1 AND state = 'owed' AND next_us > $2";
-        let name = partner.as_str();
-        let removed =
-            on_tx!(self, |c| sqlx::query(SQL).bind(name).execute(&mut **c).await.map(|done| done.rows_affected()))?;
+    pub async fn unpause(&mut self, partner: &PartnerId, channel: Channel, now: Moment) -> Result<bool, StoreError> {
+        const SQL: &str = "DELETE FROM pauses WHERE partner = $1 AND channel = $2";
+        const DUE: &str = "UPDATE deliveries SET next_us = $3 WHERE partner = $1 AND state = 'owed' AND next_us > $3 \
+             AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2";
+        let (name, way) = (partner.as_str(), channel.as_str());
+        let removed = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(name)
+            .bind(way)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
         if removed > 0 {
-            on_tx!(self, |c| sqlx::query(DUE).bind(name).bind(now.0).execute(&mut **c).await.map(drop))?;
+            on_tx!(self, |c| sqlx::query(DUE).bind(name).bind(way).bind(now.0).execute(&mut **c).await.map(drop))?;
         }
         Ok(removed > 0)
+    }
+
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_paused(&mut self, partner: &PartnerId, channel: Channel) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM pauses WHERE partner = $1 AND channel = $2";
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(partner.as_str())
+            .bind(channel.as_str())
+            .fetch_one(&mut **c)
+            .await)?;
+        Ok(count > 0)
     }
 }
 
@@ -57,13 +83,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        const SQL: &str = "SELECT partner, since_us, until_us, failures, reason FROM pauses ORDER BY partner";
-        type Row = (String, i64, i64, i64, String);
+        const SQL: &str = "SELECT partner, channel, since_us, until_us, failures, reason FROM pauses ORDER BY partner";
+        type Row = (String, String, i64, i64, i64, String);
         let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
         rows.into_iter()
-            .map(|(partner, since, until, failures, reason)| {
-                let partner = PartnerId::new(&partner).map_err(|_| StoreError::Unreadable { what: "partner id" })?;
-                Ok(Pause { partner, since: Moment(since), until: Moment(until), failures, reason })
+            .map(|(name, channel, since, until, failures, reason)| {
+                let channel = Channel::parse(&channel).ok_or(StoreError::Unreadable { what: "channel" })?;
+                let (since, until) = (Moment(since), Moment(until));
+                Ok(Pause { partner: partner(&name)?, channel, since, until, failures, reason })
             })
             .collect()
     }

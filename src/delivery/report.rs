@@ -1,0 +1,122 @@
+//! Sends one version of a report in one form: an HL7 message over MLLP, or a data set by C-STORE.
+//!
+//! In: the claimed delivery; the content was made when the report came and is only sent here, so that a repetition is
+//! the same to the byte and has the same control id or SOP Instance UID. Out: the outcome.
+
+use super::{
+    c_store,
+    worker::{Attempted, Delivering, Lines},
+};
+use crate::{
+    config::Hl7Target,
+    dicom::scu::{DataSource, InstanceToStore, Proposal},
+    hl7::{
+        ack::AckCode,
+        sender::{Hl7Sender, SendError, SenderSettings},
+    },
+    model::{DeliveryKind, Fault, Outcome, Uid, chain},
+    store::{Claimed, ReportContent, StoreError},
+};
+use bytes::BytesMut;
+use std::io;
+
+/// An MLLP connection kept from one message to the next.
+pub struct Hl7Line {
+    target: Hl7Target,
+    sender: Hl7Sender,
+}
+
+/// Makes one attempt at a report.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn send(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines) -> Result<Attempted, StoreError> {
+    let Some(report) = delivery.report else {
+        let outcome = Outcome::Refused { reason: "the ledger names no report".into(), fault: Fault::Ours };
+        return Ok(Attempted::ended(delivery, outcome));
+    };
+    let content = delivering.store.report_content(report, delivery.kind.as_str()).await?;
+    let outcome = match delivery.kind {
+        DeliveryKind::ReportOru => over_mllp(delivering, delivery, lines, &content).await,
+        _ => by_c_store(delivering, delivery, lines, content).await,
+    };
+    Ok(Attempted::ended(delivery, outcome))
+}
+
+async fn over_mllp(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: &ReportContent) -> Outcome {
+    let config = delivering.config.now();
+    let partner = config.partners.get(&delivery.partner);
+    let Some(target) = partner.and_then(|partner| partner.hl7.as_ref()).and_then(|hl7| hl7.deliver.clone()) else {
+        return Outcome::Refused { reason: "no [hl7] deliver is configured for it".into(), fault: Fault::Ours };
+    };
+    let settings = SenderSettings { connect: config.delivery.connect, response: config.delivery.response };
+    let line = match lines.hl7.take() {
+        Some(line) if line.target == target => line,
+        _ => Hl7Line { sender: Hl7Sender::new(&target.host, target.port, settings), target },
+    };
+    let line = lines.hl7.insert(line);
+    match line.sender.send(&content.content, &content.control_id).await {
+        Ok(acknowledgement) => read_acknowledgement(acknowledgement.code),
+        Err(error) => not_acknowledged(&error),
+    }
+}
+
+/// AA and CA end it. AR may be sent again unchanged after a pause; AE needs a person (HL7 v2.5.1 2.9.2). What the peer
+/// writes beside the code may hold patient data, so it is not kept.
+fn read_acknowledgement(code: AckCode) -> Outcome {
+    match code {
+        AckCode::AA | AckCode::CA => Outcome::Delivered { warning: None },
+        AckCode::AR | AckCode::CR => {
+            Outcome::TryAgain { reason: format!("message rejected ({code})"), fault: Fault::Case }
+        }
+        AckCode::AE | AckCode::CE => Outcome::Refused { reason: format!("message in error ({code})"), fault: Fault::Case },
+    }
+}
+
+fn not_acknowledged(error: &SendError) -> Outcome {
+    Outcome::TryAgain { reason: chain(error), fault: Fault::Partner }
+}
+
+async fn by_c_store(
+    delivering: &Delivering,
+    delivery: &Claimed,
+    lines: &mut Lines,
+    content: ReportContent,
+) -> Outcome {
+    let config = delivering.config.now();
+    let target = match c_store::target(config.partners.get(&delivery.partner)) {
+        Ok(target) => target,
+        Err(outcome) => return outcome,
+    };
+    let (Ok(sop_class), Ok(sop_instance), Ok(transfer_syntax)) =
+        (Uid::new(&content.sop_class), Uid::new(&content.sop_uid), Uid::new(&content.transfer_syntax))
+    else {
+        return Outcome::Refused { reason: "the made document has no valid UIDs".into(), fault: Fault::Ours };
+    };
+    let what = InstanceToStore {
+        length: u64::try_from(content.content.len()).unwrap_or(u64::MAX),
+        sop_class,
+        sop_instance,
+        transfer_syntax,
+    };
+    let proposal = Proposal { sop_class: what.sop_class.clone(), transfer_syntax: what.transfer_syntax.clone() };
+    let settings = c_store::settings(&config);
+    let mut source = Bytes { bytes: content.content, at: 0 };
+    c_store::send_one(&mut lines.dicom, &settings, &target, proposal, &what, &mut source).await
+}
+
+/// A data set in memory: made documents are bounded to a few megabytes.
+struct Bytes {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl DataSource for Bytes {
+    async fn read(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
+        let rest = &self.bytes[self.at..];
+        let taken = at_most.min(rest.len());
+        into.extend_from_slice(&rest[..taken]);
+        self.at += taken;
+        Ok(taken)
+    }
+}

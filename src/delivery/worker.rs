@@ -1,0 +1,336 @@
+//! The workers of a partner: each takes an envelope, claims the delivery, makes one attempt, settles it.
+//!
+//! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
+//! partner takes associations at a time, `bulk` has one; a worker makes one attempt at a time and keeps its association
+//! open between batches. A claimed delivery belongs to its attempt until the lease runs out; progress prolongs it.
+
+use super::{
+    c_store::{self, Line, Sent},
+    report::{self, Hl7Line},
+    retry::verdict,
+};
+use crate::{
+    config::Live,
+    model::{
+        Bell, CaseState, Clock, DeliveryKind, Fault, Lane, Moment, Outcome, PartnerId, chain,
+    },
+    queue::{Carrier, envelope::Envelope},
+    spool::Spool,
+    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Settlement, Settled, Store, StoreError},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// An attempt that has not reported progress for this long is taken for dead.
+const LEASE: Duration = Duration::from_secs(5 * 60);
+/// How often progress is written down.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
+/// An idle association is released after this.
+const KEEP_LINE: Duration = Duration::from_secs(3);
+/// Wait before a worker goes on when the database does not answer.
+const DATABASE_AWAY: Duration = Duration::from_secs(1);
+
+/// What every worker shares.
+#[derive(Clone)]
+pub struct Delivering {
+    pub store: Store,
+    pub spool: Spool,
+    pub config: Live,
+    pub clock: Clock,
+    pub carrier: Carrier,
+    /// Rung when something is owed again or its successor may leave.
+    pub handoff: Bell,
+}
+
+/// Starts workers for every partner that can be delivered to, and for those a reload adds; returns when `stop` is
+/// cancelled and every worker has settled the attempt it was making.
+pub async fn run(delivering: Delivering, stop: CancellationToken) {
+    let tracker = TaskTracker::new();
+    let mut crews: HashMap<(PartnerId, usize), CancellationToken> = HashMap::new();
+    let mut config = delivering.config.clone();
+    loop {
+        staff(&delivering, &tracker, &mut crews, &stop).await;
+        tokio::select! {
+            () = config.replaced() => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+/// One crew a partner and number of associations: a change of the number ends the old crew after its current attempts.
+async fn staff(
+    delivering: &Delivering,
+    tracker: &TaskTracker,
+    crews: &mut HashMap<(PartnerId, usize), CancellationToken>,
+    stop: &CancellationToken,
+) {
+    let config = delivering.config.now();
+    let wanted: Vec<(PartnerId, usize)> = config
+        .partners
+        .values()
+        .filter(|partner| {
+            partner.dicom.as_ref().is_some_and(|dicom| dicom.deliver.is_some())
+                || partner.hl7.as_ref().is_some_and(|hl7| hl7.deliver.is_some())
+        })
+        .map(|partner| {
+            let target = partner.dicom.as_ref().and_then(|dicom| dicom.deliver.as_ref());
+            (partner.id.clone(), target.map_or(1, |target| target.associations))
+        })
+        .collect();
+    crews.retain(|crew, end| {
+        let stays = wanted.contains(crew);
+        if !stays {
+            end.cancel();
+        }
+        stays
+    });
+    for crew in wanted {
+        if crews.contains_key(&crew) {
+            continue;
+        }
+        let end = stop.child_token();
+        for lane in Lane::ALL {
+            let workers = if lane == Lane::Bulk { 1 } else { crew.1 };
+            for _ in 0..workers {
+                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, end.clone()));
+            }
+        }
+        crews.insert(crew, end);
+    }
+}
+
+async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: CancellationToken) {
+    let mut consumer = delivering.carrier.consume(&partner, lane, 1).await;
+    let mut lines = Lines::default();
+    loop {
+        let carried = tokio::select! {
+            carried = consumer.next() => carried,
+            () = tokio::time::sleep(KEEP_LINE), if lines.dicom.is_open() => {
+                lines.dicom.release().await;
+                continue;
+            }
+            () = end.cancelled() => None,
+        };
+        let Some(carried) = carried else { break };
+        match delivering.attempt(&carried.envelope, &mut lines).await {
+            Ok(()) => carried.done().await,
+            Err(error) => {
+                // Dropped, it is carried again; its row, if claimed, comes back with its lease.
+                tracing::error!(site = %partner, error = %chain(&error), "A delivery to {partner} cannot be recorded; it waits");
+                drop(carried);
+                tokio::time::sleep(DATABASE_AWAY).await;
+            }
+        }
+    }
+    lines.dicom.release().await;
+}
+
+/// The connections a worker keeps to its partner.
+#[derive(Default)]
+pub struct Lines {
+    pub dicom: Line,
+    pub hl7: Option<Hl7Line>,
+}
+
+/// What one attempt at anything came to.
+pub struct Attempted {
+    pub outcome: Outcome,
+    pub done_to: i64,
+    pub refused: Vec<RefusedInstance>,
+}
+
+impl Attempted {
+    pub fn ended(delivery: &DeliveryRow, outcome: Outcome) -> Self {
+        Self { outcome, done_to: delivery.done_to, refused: delivery.refused.clone() }
+    }
+}
+
+impl Delivering {
+    /// Claims, makes and settles one attempt.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let node = self.config.now().node.name.clone();
+        let mut tx = self.store.begin(Durability::Process).await?;
+        if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
+            // Queued before the partner was paused: owed again, due when it is back.
+            tx.not_published(envelope.delivery, now).await?;
+            return tx.commit().await;
+        }
+        let claimed = tx.claim(envelope.delivery, now, now + LEASE, &node).await?;
+        tx.commit().await?;
+        // Done already, withdrawn, or in other hands: the envelope has served.
+        let Some(delivery) = claimed else { return Ok(()) };
+        let attempted = match delivery.kind {
+            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await?,
+            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                report::send(self, &delivery, lines).await?
+            }
+        };
+        self.settle(delivery, attempted).await
+    }
+
+    async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
+        let config = self.config.now();
+        let target = match c_store::target(config.partners.get(&delivery.partner)) {
+            Ok(target) => target,
+            Err(outcome) => return Ok(Attempted::ended(delivery, outcome)),
+        };
+        let instances = self.store.deliverable(delivery.case, delivery.done_to + 1, delivery.last_seq).await?;
+        if instances.is_empty() {
+            return Ok(Attempted {
+                done_to: delivery.last_seq,
+                ..Attempted::ended(delivery, Outcome::Delivered { warning: None })
+            });
+        }
+        let reached = Arc::new(Mutex::new(delivery.done_to));
+        let sending = c_store::send(line, &c_store::settings(&config), &target, &self.spool, &instances, |seq| {
+            *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
+        });
+        let Sent { done_to, refused, outcome } = self.while_noting(delivery, &reached, sending).await;
+        let mut all_refused = delivery.refused.clone();
+        all_refused.extend(refused);
+        let done_to = if matches!(outcome, Outcome::Delivered { .. }) { delivery.last_seq } else { done_to };
+        metrics::counter!("neisse_instances_delivered_total", "partner" => delivery.partner.to_string())
+            .increment(u64::try_from(instances.iter().filter(|i| i.seq <= done_to).count()).unwrap_or(0));
+        Ok(Attempted { outcome, done_to, refused: all_refused })
+    }
+
+    /// Lets an attempt run while its progress is written down from time to time, which keeps its lease.
+    pub async fn while_noting<T>(
+        &self,
+        delivery: &Claimed,
+        reached: &Mutex<i64>,
+        attempt: impl Future<Output = T>,
+    ) -> T {
+        let mut attempt = std::pin::pin!(attempt);
+        loop {
+            tokio::select! {
+                ended = &mut attempt => return ended,
+                () = tokio::time::sleep(NOTE_EVERY) => {
+                    let done_to = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Err(error) = self.note(delivery, done_to).await {
+                        tracing::warn!(delivery.id = %delivery.id, error = %chain(&error), "Progress could not be noted");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn note(&self, delivery: &Claimed, done_to: i64) -> Result<(), StoreError> {
+        let lease = self.clock.now() + LEASE;
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
+        tx.commit().await
+    }
+
+    /// Writes the outcome down with all that follows from it, in one transaction.
+    async fn settle(&self, mut delivery: Claimed, attempted: Attempted) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        delivery.refused.clone_from(&attempted.refused);
+        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
+        log(&delivery, &attempted.outcome, verdict.settled);
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let ours = tx
+            .settle(&Settlement {
+                id: delivery.id,
+                attempt: delivery.attempts,
+                now,
+                done_to: attempted.done_to,
+                refused: attempted.refused,
+                outcome: attempted.outcome.clone(),
+                settled: verdict.settled,
+            })
+            .await?;
+        if ours {
+            let channel = delivery.kind.channel();
+            match verdict.pause_until {
+                Some(until) => tx.pause(&delivery.partner, channel, now, until, reason(&attempted.outcome)).await?,
+                None if matches!(attempted.outcome, Outcome::Delivered { .. }) => {
+                    tx.unpause(&delivery.partner, channel, now).await?;
+                }
+                None => {}
+            }
+            self.tell(&mut tx, &delivery, &attempted.outcome, verdict.settled, verdict.attention, now).await?;
+        }
+        tx.commit().await?;
+        self.handoff.ring();
+        Ok(())
+    }
+
+    async fn tell(
+        &self,
+        tx: &mut crate::store::Tx,
+        delivery: &Claimed,
+        outcome: &Outcome,
+        settled: Settled,
+        attention: Option<String>,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let ended = !matches!(settled, Settled::Again { .. });
+        if !ended && attention.is_none() {
+            return Ok(());
+        }
+        let mut case = tx.case(delivery.case).await?;
+        if let Some(reason) = &attention {
+            case.needs_a_person(reason);
+            tx.tell(case.id, now, "delivery", reason).await?;
+        }
+        if settled == Settled::Delivered {
+            if delivery.kind != DeliveryKind::Images {
+                let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
+                tx.tell(case.id, now, "delivery", &what).await?;
+            }
+            if let Outcome::Delivered { warning: Some(warning) } = outcome {
+                let what = format!("{} stored with warning {warning}", delivery.partner);
+                tx.tell(case.id, now, "delivery", &what).await?;
+            }
+            if matches!(case.state, CaseState::Routed) {
+                tx.note_if_all_delivered(&mut case, now).await?;
+            }
+        }
+        tx.save_case(&case).await
+    }
+}
+
+fn reason(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Delivered { .. } => "",
+        Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. } => reason,
+    }
+}
+
+fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
+    let word = match outcome {
+        Outcome::Delivered { .. } => "delivered",
+        Outcome::TryAgain { .. } => "try_again",
+        Outcome::Refused { .. } => "refused",
+        Outcome::NotYet { .. } => "not_yet",
+    };
+    metrics::counter!("neisse_attempts_total", "partner" => delivery.partner.to_string(), "outcome" => word).increment(1);
+    let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
+    match (outcome, settled) {
+        (Outcome::Delivered { .. }, Settled::Delivered) => {
+            tracing::info!(case.id = %case, %site, attempt, kind = delivery.kind.as_str(), items = delivery.items, "Case {case}: {} delivered to {site}", delivery.kind);
+        }
+        (_, Settled::Again { at, .. }) => {
+            let fault = match outcome {
+                Outcome::TryAgain { fault: Fault::Ours, .. } => "ours",
+                Outcome::TryAgain { fault: Fault::Partner, .. } => "partner",
+                _ => "case",
+            };
+            tracing::warn!(case.id = %case, %site, attempt, fault, next_attempt_at = %at, "Case {case}: {} not delivered to {site}: {}; next attempt {at}", delivery.kind, reason(outcome));
+        }
+        _ => {
+            tracing::error!(case.id = %case, %site, attempt, "Case {case}: {} for {site} stopped and waits for a person: {}", delivery.kind, reason(outcome));
+        }
+    }
+}
