@@ -147,6 +147,16 @@ struct Shared<H> {
 /// Serves `listener` until `stop`; then accepts nothing more, lets each association finish the instance it is in,
 /// aborts it, and returns. Takes [`DRAIN`] and [`LAST_WORDS`] at most.
 pub async fn serve(listener: TcpListener, settings: ScpSettings, handler: impl StorageScp, stop: CancellationToken) {
+    serve_draining(listener, settings, handler, stop, DRAIN).await;
+}
+
+async fn serve_draining(
+    listener: TcpListener,
+    settings: ScpSettings,
+    handler: impl StorageScp,
+    stop: CancellationToken,
+    drain_time: Duration,
+) {
     let cut = CancellationToken::new();
     let places = Places::new(settings.max_associations);
     let shared = Arc::new(Shared { settings, handler, places, stop: stop.clone(), cut: cut.clone() });
@@ -167,7 +177,7 @@ pub async fn serve(listener: TcpListener, settings: ScpSettings, handler: impl S
         }
     }
     drop(listener);
-    drain(associations, &cut).await;
+    drain(associations, &cut, drain_time).await;
 }
 
 fn welcome<H: StorageScp>(shared: &Arc<Shared<H>>, tasks: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr) {
@@ -192,8 +202,8 @@ async fn accept_failed(error: &io::Error, fails_already: &mut bool) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-async fn drain(mut associations: JoinSet<()>, cut: &CancellationToken) {
-    if !joined_within(&mut associations, DRAIN).await {
+async fn drain(mut associations: JoinSet<()>, cut: &CancellationToken, drain_time: Duration) {
+    if !joined_within(&mut associations, drain_time).await {
         tracing::warn!(associations = associations.len(), "cutting associations that did not finish in time");
         cut.cancel();
         if !joined_within(&mut associations, LAST_WORDS).await {
