@@ -1,11 +1,13 @@
 //! The requestor against a peer of raw bytes, which does what real ones do and what none should.
 
-use super::*;
+use super::{association::MAX_FRAGMENT, *};
+use crate::dicom::dimse::Command;
 use std::time::Instant;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::timeout,
 };
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -193,7 +195,9 @@ async fn round_trip(max_pdu: u32, lengths: &'static [u64]) {
     })
     .await;
     let mut association = open(&target).await;
-    assert!(association.accepts(&uid(CT), &uid(EXPLICIT_VR_LE)) && !association.accepts(&uid(CT), &uid(IMPLICIT_VR_LE)));
+    assert!(
+        association.accepts(&uid(CT), &uid(EXPLICIT_VR_LE)) && !association.accepts(&uid(CT), &uid(IMPLICIT_VR_LE))
+    );
     for length in lengths {
         let mut data = Made::of(*length);
         let response = association.store(&instance(*length), &mut data).await.expect("an answer");
@@ -245,7 +249,8 @@ async fn rejections_say_whether_to_come_again() {
 #[tokio::test]
 async fn no_listener_a_silent_one_and_one_that_aborts_are_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let mut target = Target { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), called_ae: "P".into() };
+    let mut target =
+        Target { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), called_ae: "P".into() };
     let hasty = ScuSettings { connect: Duration::from_millis(200), ..settings() };
     let error = Association::open(&hasty, &target, &proposals()).await.err().expect("silent");
     assert!(matches!(error, OpenError::TimedOut(_)), "{error:?}");
@@ -266,7 +271,8 @@ async fn no_listener_a_silent_one_and_one_that_aborts_are_told_apart() {
 
 #[tokio::test]
 async fn what_was_not_accepted_is_not_sent_and_does_no_harm() {
-    let (target, task) = peer(accept_pdu(0), async |mut peer| assert_eq!(peer.until_gone().await, wire::RELEASE_RQ)).await;
+    let (target, task) =
+        peer(accept_pdu(0), async |mut peer| assert_eq!(peer.until_gone().await, wire::RELEASE_RQ)).await;
     let mut association = open(&target).await;
     let what = InstanceToStore { transfer_syntax: uid(IMPLICIT_VR_LE), ..instance(10) };
     let error = association.store(&what, &mut Made::of(10)).await.expect_err("not accepted");
@@ -288,9 +294,11 @@ async fn statuses_come_back_as_the_peer_said_them() {
     })
     .await;
     let mut association = open(&target).await;
-    for answer in
-        [StoreAnswer::PartnerHasNoRoom(0xA700), StoreAnswer::StoredWithWarning(0xB000), StoreAnswer::InstanceRefused(0xC000)]
-    {
+    for answer in [
+        StoreAnswer::PartnerHasNoRoom(0xA700),
+        StoreAnswer::StoredWithWarning(0xB000),
+        StoreAnswer::InstanceRefused(0xC000),
+    ] {
         let response = association.store(&instance(50_000), &mut Made::of(50_000)).await.expect("an answer");
         assert_eq!(read_answer(response.status), answer);
         assert_eq!(response.comment.as_deref(), Some("noroom"));
