@@ -1,1 +1,255 @@
-//! Reads everything in, wires the rooms, starts the listeners.
+//! Reads everything in, wires the rooms, starts the listeners; and takes it all down again.
+//!
+//! The only place that knows every room. Each stage gets the bells it rings and hears; wire rooms get their handlers.
+
+use crate::{
+    config::{Config, Live, Replacer},
+    delivery::{probe, worker},
+    dicom::scp::{self, ScpSettings},
+    handoff::Handoff,
+    hl7::listener::{self, ListenerSettings},
+    intake::{c_store::Intake, completeness::Completeness, index::Indexer, matching::Bells, open_studies::OpenStudies, recovery},
+    model::{Bell, Clock, PartnerId, chain},
+    queue::Carrier,
+    results::{objects::ReportObjects, receive::ReportReceiver},
+    routing::step::RoutingStep,
+    shutdown::Phase,
+    spool::{Spool, SpoolSettings},
+    store::{Durability, Store},
+    web::{self, Watched},
+};
+use anyhow::Context;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// MLLP peers keep their connection open for days; a silent one is let go after this.
+const HL7_IDLE: Duration = Duration::from_secs(24 * 3600);
+
+/// A running node. Dropped without [`Running::stop`], its tasks end with the runtime.
+pub struct Running {
+    pub dicom: SocketAddr,
+    pub hl7: SocketAddr,
+    pub http: SocketAddr,
+    pub store: Store,
+    pub carrier: Carrier,
+    pub clock: Clock,
+    config: Live,
+    replacer: Replacer,
+    listeners: Phase,
+    stages: Phase,
+}
+
+/// Opens disk, database and queue, takes back what was under way when the node stopped, and starts every stage.
+///
+/// # Errors
+/// When the data folder, the database or a listening port cannot be had. A broker that is away is no error.
+pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
+    let spool = open_spool(&config).await?;
+    let store = Store::open(&config.database, &config.node.data_dir)
+        .await
+        .with_context(|| format!("opening the database ({:?})", config.database))?;
+    take_back(&store, &config, &clock).await?;
+    let partners: Vec<PartnerId> = config.partners.keys().cloned().collect();
+    let carrier = Carrier::open(&config.queue, &config.node.name, partners)
+        .with_context(|| format!("preparing the queue ({:?})", config.queue))?;
+    let (dicom, hl7, http) = bind(&config).await?;
+    let (replacer, live) = Live::new(config);
+    let running = Running {
+        dicom: dicom.local_addr()?,
+        hl7: hl7.local_addr()?,
+        http: http.local_addr()?,
+        store,
+        carrier,
+        clock,
+        config: live,
+        replacer,
+        listeners: Phase::default(),
+        stages: Phase::default(),
+    };
+    running.wire(spool, dicom, hl7, http);
+    Ok(running)
+}
+
+async fn open_spool(config: &Config) -> anyhow::Result<Spool> {
+    let folder = config.node.data_dir.clone();
+    let settings = SpoolSettings { reserve_bytes: config.dicom.reserve_bytes };
+    tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&folder).with_context(|| format!("creating the data folder {}", folder.display()))?;
+        let journals = folder.join("journals");
+        Spool::open(&journals, settings).with_context(|| format!("opening the journals in {}", journals.display()))
+    })
+    .await?
+}
+
+async fn take_back(store: &Store, config: &Config, clock: &Clock) -> anyhow::Result<()> {
+    let mut tx = store.begin(Durability::Process).await?;
+    let taken = tx.take_back(&config.node.name, clock.now()).await?;
+    tx.commit().await?;
+    if taken > 0 {
+        tracing::info!(deliveries = taken, "{taken} deliveries were under way when the node stopped: owed again");
+    }
+    Ok(())
+}
+
+async fn bind(config: &Config) -> anyhow::Result<(TcpListener, TcpListener, TcpListener)> {
+    let listen = async |at: SocketAddr, what: &str| {
+        let hint = "is another program using it, or may this user not listen there?";
+        TcpListener::bind(at).await.with_context(|| format!("listening for {what} on {at}: {hint}"))
+    };
+    Ok((
+        listen(config.dicom.listen, "DICOM").await?,
+        listen(config.hl7.listen, "HL7").await?,
+        listen(config.http.listen, "HTTP").await?,
+    ))
+}
+
+async fn recover(store: Store, spool: Spool, config: Live, index: crate::intake::index::IndexQueue) {
+    let mut wait = Duration::from_millis(200);
+    loop {
+        match recovery::recover(&store, &spool, &config, &index).await {
+            Ok(0) => return,
+            Ok(found) => {
+                tracing::info!(instances = found, "{found} instances were durable but not indexed: indexed from the journals");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "Journals cannot be read back yet");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(30));
+            }
+        }
+    }
+}
+
+fn scp_settings(config: &Config) -> ScpSettings {
+    ScpSettings {
+        max_pdu_bytes: config.dicom.max_pdu_bytes,
+        max_associations: config.dicom.max_associations,
+        idle: config.dicom.idle,
+        handshake: config.dicom.handshake,
+    }
+}
+
+fn hl7_settings(config: &Config) -> ListenerSettings {
+    ListenerSettings {
+        max_message_bytes: config.hl7.max_message_bytes,
+        max_connections: config.hl7.max_connections,
+        message_within: config.hl7.message_within,
+        idle: HL7_IDLE,
+    }
+}
+
+impl Running {
+    /// Starts the stages, each with the bells it rings and hears, then the listeners that feed them.
+    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: TcpListener) {
+        let (store, clock, carrier, config) = (&self.store, &self.clock, &self.carrier, &self.config);
+        let (bells, handoff, open) = (Bells::default(), Bell::default(), OpenStudies::default());
+        let (index, indexer) =
+            Indexer::new(store.clone(), spool.clone(), config.clone(), clock.clone(), bells.clone());
+        let stages = &self.stages;
+        let stop = || stages.stop.clone();
+        stages.spawn(indexer.run(stop()));
+        stages.spawn(recover(store.clone(), spool.clone(), config.clone(), index.clone()));
+        let completeness = Completeness {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            open: open.clone(),
+            bell: bells.completeness.clone(),
+        };
+        stages.spawn(completeness.run(stop()));
+        let routing = RoutingStep {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            bell: bells.routing.clone(),
+            handoff: handoff.clone(),
+        };
+        stages.spawn(routing.run(stop()));
+        let handing = Handoff {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            carrier: carrier.clone(),
+            bell: handoff.clone(),
+        };
+        stages.spawn(handing.run(stop()));
+        let delivering = worker::Delivering {
+            store: store.clone(),
+            spool: spool.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            carrier: carrier.clone(),
+            handoff: handoff.clone(),
+        };
+        stages.spawn(probe::run(delivering.clone(), stop()));
+        stages.spawn(worker::run(delivering, stop()));
+        let reports =
+            ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
+        let objects = ReportObjects { receiver: reports.clone(), spool: spool.clone(), bell: bells.results.clone() };
+        stages.spawn(objects.run(stop()));
+        let intake = Intake {
+            config: config.clone(),
+            clock: clock.clone(),
+            spool: spool.clone(),
+            index,
+            open,
+            completeness: bells.completeness,
+        };
+        self.listen(intake, reports, spool, dicom, hl7, http);
+    }
+
+    fn listen(
+        &self,
+        intake: Intake,
+        reports: ReportReceiver,
+        spool: Spool,
+        dicom: TcpListener,
+        hl7: TcpListener,
+        http: TcpListener,
+    ) {
+        let listeners = &self.listeners;
+        let config = self.config.now();
+        let stop = || listeners.stop.clone();
+        listeners.spawn(scp::serve(dicom, scp_settings(&config), intake, stop()));
+        listeners.spawn(listener::serve(hl7, hl7_settings(&config), reports, stop()));
+        let watched = Watched {
+            store: self.store.clone(),
+            spool,
+            carrier: self.carrier.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+        };
+        listeners.spawn(web::serve(http, Arc::new(watched), stop()));
+    }
+
+    /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot
+    /// change while running (addresses, data folder, database, queue) is named and stays.
+    pub fn replace(&self, new: Config) {
+        let old = self.config.now();
+        let fixed = [
+            ("[node]", old.node.name != new.node.name || old.node.data_dir != new.node.data_dir),
+            ("[database] url", old.database != new.database),
+            ("[dicom] listen", old.dicom.listen != new.dicom.listen),
+            ("[hl7] listen", old.hl7.listen != new.hl7.listen),
+            ("[http] listen", old.http.listen != new.http.listen),
+        ];
+        for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!("{what} has changed in the configuration: that takes a restart");
+        }
+        self.carrier.declare(new.partners.keys().cloned().collect());
+        tracing::info!(rules.version = %new.rules_version, "Configuration read again, rules version {}", new.rules_version);
+        self.replacer.replace(Config { node: old.node.clone(), database: old.database.clone(), ..new });
+    }
+
+    /// Stops: no new associations, those open are finished; then every stage finishes what it is doing.
+    pub async fn stop(self) {
+        let quiet = self.listeners.end().await;
+        let done = self.stages.end().await;
+        if !(quiet && done) {
+            tracing::warn!("Not everything finished in time; what was cut off is repeated at the next start");
+        }
+        self.carrier.close().await;
+        self.store.close().await;
+    }
+}

@@ -7,14 +7,23 @@
 //!
 //! Does not decide anything: conditions and calendars are data here; `routing` reads them.
 
+mod checks;
+pub mod hours;
 pub mod live;
 pub mod load;
+mod node_file;
+mod partner_file;
+mod problems;
+mod route_file;
+mod secrets;
+mod table;
+mod values;
 
 use crate::model::{Discipline, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use live::{Live, Replacer};
-pub use load::{Problem, Problems, load};
+pub use load::{Problem, Problems, load, load_from};
 
 /// A whole installation, checked.
 #[derive(Clone, Debug)]

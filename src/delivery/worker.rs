@@ -192,7 +192,8 @@ impl Delivering {
             });
         }
         let reached = Arc::new(Mutex::new(delivery.done_to));
-        let sending = c_store::send(line, &c_store::settings(&config), &target, &self.spool, &instances, |seq| {
+        let settings = c_store::settings(&config);
+        let sending = c_store::send(line, &settings, &target, &self.spool, &instances, |seq| {
             *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
         });
         let Sent { done_to, refused, outcome } = self.while_noting(delivery, &reached, sending).await;

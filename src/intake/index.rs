@@ -153,8 +153,8 @@ impl Indexer {
                 added += done.added;
             }
         }
-        for (journal, record) in matching::journal_ends(batch) {
-            tx.journal_indexed(journal, record).await?;
+        for (journal, end) in matching::journal_ends(batch) {
+            tx.journal_indexed(journal, end).await?;
         }
         tx.commit().await?;
         if reports > 0 {
@@ -173,7 +173,7 @@ impl Indexer {
             if stop.is_cancelled() {
                 return;
             }
-            match recovery::read_journal(&self.store, &self.spool, &self.config, journal).await {
+            match recovery::read_behind(&self.store, &self.spool, &self.config, journal).await {
                 Ok(mut instances) => {
                     for chunk in instances.chunks_mut(BATCH) {
                         self.index(&mut chunk.to_vec(), stop).await;

@@ -8,7 +8,7 @@ use super::completeness;
 use crate::{
     config::{Config, Reader},
     dicom::documents,
-    model::{Bell, CaseEvent, CaseId, CaseState, Discipline, Moment, PartnerId, ReceivedInstance, Uid},
+    model::{Bell, CaseEvent, CaseId, CaseState, Discipline, JournalId, Moment, PartnerId, ReceivedInstance, Uid},
     store::{CaseRow, IndexedCase, ReportObject, StoreError, Tx},
 };
 use std::collections::HashSet;
@@ -206,9 +206,9 @@ pub struct Bells {
     pub completeness: Bell,
 }
 
-/// The journals a batch came from, each with the last record in it.
-pub fn journal_ends(instances: &[ReceivedInstance]) -> Vec<(crate::model::JournalId, u64)> {
+/// The journals a batch came from, each with the byte behind its last record in the batch.
+pub fn journal_ends(instances: &[ReceivedInstance]) -> Vec<(JournalId, u64)> {
     let mut seen = HashSet::new();
-    let newest_first = instances.iter().rev().map(|instance| (instance.place.journal, instance.place.record));
+    let newest_first = instances.iter().rev().map(|instance| (instance.place.journal, instance.place.end()));
     newest_first.filter(|(journal, _)| seen.insert(*journal)).collect()
 }

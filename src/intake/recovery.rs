@@ -1,7 +1,7 @@
 //! Re-reads from the journals what the database does not know: after a crash, a power cut, or an hour without database.
 //!
-//! In: every journal's records behind what is indexed. Out: instances in the index's channel, in order. The last
-//! indexed record is read again; equal bytes change nothing.
+//! In: every journal's records behind what is indexed. Out: instances in the index's channel, in order. What is indexed
+//! twice all the same changes nothing: equal bytes under a known UID are passed over.
 
 use super::index::IndexQueue;
 use crate::{
@@ -29,8 +29,10 @@ pub enum RecoveryError {
 /// When the journals or the database cannot be read. A single damaged record is logged and passed over.
 pub async fn recover(store: &Store, spool: &Spool, config: &Live, index: &IndexQueue) -> Result<usize, RecoveryError> {
     let mut recovered = 0;
+    let indexed = store.indexed_journals().await?;
     for journal in spool.journals()? {
-        for instance in read_journal(store, spool, config, journal).await? {
+        let from = indexed.get(&journal).copied().unwrap_or(0);
+        for instance in read_journal(spool, config, journal, from).await? {
             recovered += 1;
             index.push_in_order(instance).await;
         }
@@ -38,18 +40,26 @@ pub async fn recover(store: &Store, spool: &Spool, config: &Live, index: &IndexQ
     Ok(recovered)
 }
 
-/// The instances of one journal from the last indexed one on.
+/// The instances of one journal that are not indexed.
 ///
 /// # Errors
 /// When the journal or the database cannot be read.
-pub async fn read_journal(
+pub async fn read_behind(
     store: &Store,
     spool: &Spool,
     config: &Live,
     journal: JournalId,
 ) -> Result<Vec<ReceivedInstance>, RecoveryError> {
-    let indexed = store.indexed_journals().await?;
-    let from = indexed.get(&journal).copied().unwrap_or(0);
+    let from = store.indexed_journals().await?.get(&journal).copied().unwrap_or(0);
+    read_journal(spool, config, journal, from).await
+}
+
+async fn read_journal(
+    spool: &Spool,
+    config: &Live,
+    journal: JournalId,
+    from: u64,
+) -> Result<Vec<ReceivedInstance>, RecoveryError> {
     let records = {
         let spool = spool.clone();
         tokio::task::spawn_blocking(move || spool.records(journal, from).map(Iterator::collect::<Vec<_>>)).await??

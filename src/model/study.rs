@@ -16,6 +16,13 @@ pub struct JournalPlace {
     pub sha256: Digest,
 }
 
+impl JournalPlace {
+    /// The byte behind the data set.
+    pub fn end(&self) -> u64 {
+        self.data + self.length
+    }
+}
+
 /// What the header of an instance says about its study, read by the header scanner and decoded to UTF-8.
 /// Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

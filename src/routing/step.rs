@@ -4,7 +4,10 @@
 //! ledger, and a ring for `handoff`. The decision is made once, when the first instance is there, by the rules and the
 //! clock of that moment; what comes later follows it.
 
-use super::decide::{CaseFacts, Rules, decide};
+use super::{
+    condition::CaseFacts,
+    decide::{Rules, decide},
+};
 use crate::{
     config::Live,
     model::{
@@ -13,7 +16,7 @@ use crate::{
     },
     store::{CaseRow, Durability, NewDelivery, Store, StoreError, Tx},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks, should a ring get lost or a person release a case by hand.
@@ -36,19 +39,31 @@ pub struct RoutingStep {
 
 impl RoutingStep {
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut rules = Arc::new(Rules::compile(&self.config.now()));
+        let mut rules = None;
         loop {
-            if let Err(error) = self.route_all(&rules).await {
+            if rules.is_none() {
+                rules = self.compile();
+            }
+            if let Some(rules) = &rules
+                && let Err(error) = self.route_all(rules).await
+            {
                 tracing::error!(error = %chain(&error), "Cases cannot be routed now; they wait");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             tokio::select! {
                 () = self.bell.rung() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = self.config.replaced() => rules = Arc::new(Rules::compile(&self.config.now())),
+                () = self.config.replaced() => rules = self.compile(),
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// `None` cannot come from a checked configuration; should it, cases wait and it is said every time.
+    fn compile(&self) -> Option<Rules> {
+        Rules::compile(&self.config.now())
+            .inspect_err(|error| tracing::error!(error = %chain(error), "The rules cannot be used; cases wait"))
+            .ok()
     }
 
     async fn route_all(&self, rules: &Rules) -> Result<(), StoreError> {

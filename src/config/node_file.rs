@@ -1,0 +1,164 @@
+//! Reads `neisse.toml`: this node, where it listens, its database and queue.
+//!
+//! Every table is optional and has the defaults written in [`super`]. Secrets are folded in by [`super::secrets`].
+
+use super::secrets::Secrets;
+use super::table::Table;
+use super::values as v;
+use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, Node, QueueUrl};
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+pub(super) struct NodeFile {
+    pub node: Node,
+    pub database: DatabaseUrl,
+    pub queue: QueueUrl,
+    pub dicom: DicomListener,
+    pub hl7: Hl7Listener,
+    pub http: HttpListener,
+    pub delivery: DeliveryTimes,
+}
+
+const GIB: u64 = 1 << 30;
+
+pub(super) fn read(top: &mut Table<'_>, folder: &Path, secrets: &Secrets<'_>) -> NodeFile {
+    let node = read_node(top, folder);
+    let database = match top.table("database") {
+        Some(mut table) => secrets.database(&mut table),
+        None => DatabaseUrl::Sqlite,
+    };
+    let queue = match top.table("queue") {
+        Some(mut table) => secrets.queue(&mut table),
+        None => QueueUrl::Memory,
+    };
+    let dicom = read_dicom(top);
+    let hl7 = read_hl7(top);
+    let http = read_http(top);
+    let delivery = read_delivery(top);
+    check_ports(top, &[("dicom", dicom.listen), ("hl7", hl7.listen), ("http", http.listen)]);
+    NodeFile { node, database, queue, dicom, hl7, http, delivery }
+}
+
+fn read_node(top: &mut Table<'_>, folder: &Path) -> Node {
+    let mut table = top.table("node");
+    let name = table.as_mut().and_then(|table| table.parsed("name", v::node_name));
+    let data_dir = table.as_mut().and_then(|table| table.parsed("data_dir", v::words));
+    Node {
+        name: name.map_or_else(|| "neisse-1".to_owned(), |name| name.value),
+        data_dir: folder.join(data_dir.map_or_else(|| "data".to_owned(), |dir| dir.value)),
+    }
+}
+
+fn read_dicom(top: &mut Table<'_>) -> DicomListener {
+    let mut listener = DicomListener {
+        listen: SocketAddr::from(([0, 0, 0, 0], 11112)),
+        ae_title: "NEISSE".to_owned(),
+        max_associations: 200,
+        max_pdu_bytes: 256 << 10,
+        idle: Duration::from_secs(60),
+        handshake: Duration::from_secs(15),
+        reserve_bytes: 5 * GIB,
+        quiet: Duration::from_secs(30),
+    };
+    let Some(mut table) = top.table("dicom") else {
+        return listener;
+    };
+    if let Some(found) = table.parsed("listen", v::listen) {
+        listener.listen = found.value;
+    }
+    if let Some(found) = table.parsed("ae_title", v::ae_title) {
+        listener.ae_title = found.value;
+    }
+    if let Some(count) = table.number("max_associations", 1..=10_000) {
+        listener.max_associations = usize::try_from(count).unwrap_or(listener.max_associations);
+    }
+    if let Some(found) = table.parsed("max_pdu", |text| v::size(text, 16 << 10, 1 << 20)) {
+        listener.max_pdu_bytes = u32::try_from(found.value).unwrap_or(listener.max_pdu_bytes);
+    }
+    if let Some(found) = table.parsed("reserve", |text| v::size(text, 0, 1 << 50)) {
+        listener.reserve_bytes = found.value;
+    }
+    span(&mut table, "idle", ("1s", "1h"), &mut listener.idle);
+    span(&mut table, "handshake", ("1s", "5m"), &mut listener.handshake);
+    span(&mut table, "quiet", ("1s", "1h"), &mut listener.quiet);
+    listener
+}
+
+fn read_hl7(top: &mut Table<'_>) -> Hl7Listener {
+    let mut listener = Hl7Listener {
+        listen: SocketAddr::from(([0, 0, 0, 0], 2575)),
+        max_message_bytes: 64 << 20,
+        max_connections: 200,
+        message_within: Duration::from_secs(60),
+    };
+    let Some(mut table) = top.table("hl7") else {
+        return listener;
+    };
+    if let Some(found) = table.parsed("listen", v::listen) {
+        listener.listen = found.value;
+    }
+    if let Some(found) = table.parsed("max_message", |text| v::size(text, 4 << 10, GIB)) {
+        listener.max_message_bytes = usize::try_from(found.value).unwrap_or(listener.max_message_bytes);
+    }
+    if let Some(count) = table.number("max_connections", 1..=10_000) {
+        listener.max_connections = usize::try_from(count).unwrap_or(listener.max_connections);
+    }
+    span(&mut table, "message_within", ("1s", "10m"), &mut listener.message_within);
+    listener
+}
+
+fn read_http(top: &mut Table<'_>) -> HttpListener {
+    let mut listener = HttpListener { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) };
+    if let Some(mut table) = top.table("http")
+        && let Some(found) = table.parsed("listen", v::listen)
+    {
+        listener.listen = found.value;
+    }
+    listener
+}
+
+fn read_delivery(top: &mut Table<'_>) -> DeliveryTimes {
+    let mut times = DeliveryTimes {
+        connect: Duration::from_secs(10),
+        response: Duration::from_secs(60),
+        retry_min: Duration::from_secs(5),
+        retry_max: Duration::from_secs(600),
+        give_up: Duration::from_secs(86_400),
+    };
+    let Some(mut table) = top.table("delivery") else {
+        return times;
+    };
+    span(&mut table, "connect", ("1s", "5m"), &mut times.connect);
+    span(&mut table, "response", ("1s", "1h"), &mut times.response);
+    span(&mut table, "retry_min", ("1s", "1h"), &mut times.retry_min);
+    span(&mut table, "retry_max", ("1s", "24h"), &mut times.retry_max);
+    span(&mut table, "give_up", ("1m", "90d"), &mut times.give_up);
+    if times.retry_min > times.retry_max {
+        let found = format!("{} s and {} s", times.retry_min.as_secs(), times.retry_max.as_secs());
+        table.problem(
+            &table.spot(),
+            format!("found retry_min and retry_max of {found}, expected retry_min to be shorter"),
+        );
+    }
+    times
+}
+
+fn span(table: &mut Table<'_>, key: &'static str, (least, most): (&str, &str), into: &mut Duration) {
+    if let Some(found) = table.parsed(key, |text| v::duration_between(text, least, most)) {
+        *into = found.value;
+    }
+}
+
+/// Two listeners on one port cannot both start; port 0 means any free port.
+fn check_ports(top: &Table<'_>, listeners: &[(&str, SocketAddr)]) {
+    for (index, (name, listen)) in listeners.iter().enumerate() {
+        let taken = listeners[..index].iter().find(|(_, other)| {
+            let same_host = other.ip() == listen.ip() || other.ip().is_unspecified() || listen.ip().is_unspecified();
+            other.port() == listen.port() && listen.port() != 0 && same_host
+        });
+        if let Some((other, _)) = taken {
+            let text =
+                format!("[{name}] and [{other}] both listen on port {}, expected different ports", listen.port());
+            top.problem(&top.spot(), text);
+        }
+    }
+}
