@@ -267,7 +267,8 @@ mod tests {
             whole.extend_from_slice(&body);
             if let Ok(agreement) = read_accept(&whole, &proposals()) {
                 // Ids may repeat, but none is made up.
-                prop_assert!(agreement.contexts.iter().all(|(proposal, id)| proposals()[usize::from(id / 2)] == *proposal));
+                let proposed = proposals();
+                prop_assert!(agreement.contexts.iter().all(|(found, id)| proposed[usize::from(id / 2)] == *found));
             }
         }
 

@@ -448,6 +448,36 @@ async fn an_instance_shorter_than_its_length_is_never_sent_as_whole() {
     task.await.expect("peer content");
 }
 
+/// As DCMTK does it: a response's header and body in two writes, Nagle's algorithm on.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_response_in_two_writes_does_not_cost_a_delayed_acknowledgement() {
+    const COUNT: u16 = 60;
+    let (target, task) = peer(accept_pdu(16_384), async |mut peer| {
+        for _ in 0..COUNT {
+            let Command::StoreRq { message_id, sop_class, sop_instance, .. } = peer.command().await else {
+                panic!("no C-STORE")
+            };
+            peer.message(false).await;
+            let answer = Command::StoreRsp { message_id, sop_class, sop_instance, status: 0, comment: None }.encode();
+            let length = u32::try_from(answer.len()).expect("short");
+            peer.0.write_all(&wire::p_data_header(3, true, true, length)).await.expect("written");
+            peer.0.write_all(&answer).await.expect("written");
+        }
+        peer.until_gone().await;
+    })
+    .await;
+    let mut association = open(&target).await;
+    let start = Instant::now();
+    for _ in 0..COUNT {
+        association.store(&instance(50_000), &mut Made::of(50_000)).await.expect("stored");
+    }
+    // 40 ms each would be 2.4 s.
+    assert!(start.elapsed() < Duration::from_millis(1200), "{COUNT} instances took {:?}", start.elapsed());
+    association.abort().await;
+    task.await.expect("peer content");
+}
+
 #[tokio::test]
 async fn a_dropped_store_leaves_the_association_closed() {
     let (target, _task) = peer(accept_pdu(0), async |peer| {
