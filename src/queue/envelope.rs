@@ -65,11 +65,7 @@ impl Envelope {
     pub fn to_bytes(&self) -> Result<Vec<u8>, EnvelopeError> {
         self.check()?;
         let bytes = serde_json::to_vec(self).map_err(|error| not_readable(&error))?;
-        if bytes.len() > MAX_ENVELOPE_BYTES {
-            Err(EnvelopeError::TooLong(bytes.len()))
-        } else {
-            Ok(bytes)
-        }
+        if bytes.len() > MAX_ENVELOPE_BYTES { Err(EnvelopeError::TooLong(bytes.len())) } else { Ok(bytes) }
     }
 
     /// # Errors
@@ -79,13 +75,11 @@ impl Envelope {
             return Err(EnvelopeError::TooLong(bytes.len()));
         }
         // The version first: of another version, the other fields may look different.
-        let VersionOnly { version } =
-            serde_json::from_slice(bytes).map_err(|error| not_readable(&error))?;
+        let VersionOnly { version } = serde_json::from_slice(bytes).map_err(|error| not_readable(&error))?;
         if version != u64::from(VERSION) {
             return Err(EnvelopeError::Version(version));
         }
-        let envelope: Envelope =
-            serde_json::from_slice(bytes).map_err(|error| not_readable(&error))?;
+        let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| not_readable(&error))?;
         envelope.check()?;
         Ok(envelope)
     }
@@ -99,20 +93,13 @@ impl Envelope {
             && self.content.bytes().all(plain)
             && !self.content.contains("..")
             && !self.content.starts_with('/');
-        if fits {
-            Ok(())
-        } else {
-            Err(EnvelopeError::Content)
-        }
+        if fits { Ok(()) } else { Err(EnvelopeError::Content) }
     }
 }
 
 /// serde_json's own text may quote the value it did not like.
 fn not_readable(error: &serde_json::Error) -> EnvelopeError {
-    EnvelopeError::NotReadable {
-        line: error.line(),
-        column: error.column(),
-    }
+    EnvelopeError::NotReadable { line: error.line(), column: error.column() }
 }
 
 /// A [`Moment`] as RFC 3339 text in UTC with microseconds, which is all a `Moment` holds.
@@ -140,19 +127,14 @@ mod rfc3339 {
         use super::Moment;
         use serde::{Deserialize, Deserializer, Serializer};
 
-        pub fn serialize<S: Serializer>(
-            moment: &Option<Moment>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
+        pub fn serialize<S: Serializer>(moment: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
             match moment {
                 Some(moment) => super::serialize(moment, serializer),
                 None => serializer.serialize_none(),
             }
         }
 
-        pub fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<Moment>, D::Error> {
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Moment>, D::Error> {
             #[derive(Deserialize)]
             struct Wrapped(#[serde(with = "super")] Moment);
             Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|Wrapped(moment)| moment))
@@ -196,30 +178,16 @@ mod tests {
         written["colour"] = json!("blue");
         written.as_object_mut().unwrap().remove("deadline");
         let read = Envelope::from_bytes(written.to_string().as_bytes()).unwrap();
-        assert_eq!(
-            read,
-            Envelope {
-                deadline: None,
-                ..with_ids_of(&read)
-            }
-        );
+        assert_eq!(read, Envelope { deadline: None, ..with_ids_of(&read) });
     }
 
     fn with_ids_of(other: &Envelope) -> Envelope {
-        Envelope {
-            delivery: other.delivery,
-            case: other.case,
-            content: other.content.clone(),
-            ..example()
-        }
+        Envelope { delivery: other.delivery, case: other.case, content: other.content.clone(), ..example() }
     }
 
     #[test]
     fn another_version_is_refused_by_its_number_whatever_else_it_holds() {
-        assert_eq!(
-            Envelope::from_bytes(br#"{"version":2,"parcel":7}"#),
-            Err(EnvelopeError::Version(2))
-        );
+        assert_eq!(Envelope::from_bytes(br#"{"version":2,"parcel":7}"#), Err(EnvelopeError::Version(2)));
     }
 
     #[test]
@@ -231,78 +199,45 @@ mod tests {
 
     #[test]
     fn content_is_a_reference_and_nothing_else() {
-        for bad in [
-            "",
-            "../../etc/passwd",
-            "/etc/passwd",
-            "a b",
-            "Müller",
-            &"a".repeat(257),
-        ] {
-            let envelope = Envelope {
-                content: bad.to_string(),
-                ..example()
-            };
+        for bad in ["", "../../etc/passwd", "/etc/passwd", "a b", "Müller", &"a".repeat(257)] {
+            let envelope = Envelope { content: bad.to_string(), ..example() };
             assert_eq!(envelope.to_bytes(), Err(EnvelopeError::Content), "{bad:?}");
             let bytes = serde_json::to_vec(&envelope).unwrap();
-            assert_eq!(
-                Envelope::from_bytes(&bytes),
-                Err(EnvelopeError::Content),
-                "{bad:?}"
-            );
+            assert_eq!(Envelope::from_bytes(&bytes), Err(EnvelopeError::Content), "{bad:?}");
         }
     }
 
     #[test]
     fn more_than_64_kib_is_not_read() {
         let bytes = vec![b' '; MAX_ENVELOPE_BYTES + 1];
-        assert_eq!(
-            Envelope::from_bytes(&bytes),
-            Err(EnvelopeError::TooLong(MAX_ENVELOPE_BYTES + 1))
-        );
+        assert_eq!(Envelope::from_bytes(&bytes), Err(EnvelopeError::TooLong(MAX_ENVELOPE_BYTES + 1)));
     }
 
     /// The published schema and what is written agree: same properties, same required ones, same constants and types.
     #[test]
     fn what_is_written_is_what_the_schema_says() {
-        let schema: Value =
-            serde_json::from_str(include_str!("../../docs/envelope.schema.json")).unwrap();
+        let schema: Value = serde_json::from_str(include_str!("../../docs/envelope.schema.json")).unwrap();
         let properties = schema["properties"].as_object().unwrap();
-        for envelope in [
-            example(),
-            Envelope {
-                deadline: None,
-                ..example()
-            },
-        ] {
+        for envelope in [example(), Envelope { deadline: None, ..example() }] {
             let written: Value = serde_json::from_slice(&envelope.to_bytes().unwrap()).unwrap();
             let written = written.as_object().unwrap();
             for (name, value) in written {
-                let rule = properties
-                    .get(name)
-                    .unwrap_or_else(|| panic!("{name} is not in the schema"));
+                let rule = properties.get(name).unwrap_or_else(|| panic!("{name} is not in the schema"));
                 assert!(fits(value, rule), "{name}: {value} against {rule}");
             }
             for required in schema["required"].as_array().unwrap() {
-                assert!(
-                    written.contains_key(required.as_str().unwrap()),
-                    "{required} is required"
-                );
+                assert!(written.contains_key(required.as_str().unwrap()), "{required} is required");
             }
         }
         let mut named: Vec<_> = properties.keys().map(String::as_str).collect();
         let written: Value = serde_json::from_slice(&example().to_bytes().unwrap()).unwrap();
         named.retain(|name| written.get(name).is_none());
-        assert!(
-            named.is_empty(),
-            "in the schema but never written: {named:?}"
-        );
+        assert!(named.is_empty(), "in the schema but never written: {named:?}");
     }
 
     #[test]
     fn the_schema_lists_every_lane_and_kind() {
-        let schema: Value =
-            serde_json::from_str(include_str!("../../docs/envelope.schema.json")).unwrap();
+        let schema: Value = serde_json::from_str(include_str!("../../docs/envelope.schema.json")).unwrap();
         let lanes: Vec<_> = Lane::ALL.iter().map(|lane| json!(lane)).collect();
         let kinds: Vec<_> = DeliveryKind::ALL.iter().map(|kind| json!(kind)).collect();
         assert_eq!(schema["properties"]["lane"]["enum"], json!(lanes));
@@ -323,13 +258,10 @@ mod tests {
             name => is_type(name),
         };
         let const_fits = rule.get("const").is_none_or(|wanted| wanted == value);
-        let enum_fits = rule
-            .get("enum")
-            .is_none_or(|wanted| wanted.as_array().unwrap().contains(value));
-        let length_fits = value.as_str().is_none_or(|text| {
-            rule.get("maxLength")
-                .is_none_or(|most| text.len() as u64 <= most.as_u64().unwrap())
-        });
+        let enum_fits = rule.get("enum").is_none_or(|wanted| wanted.as_array().unwrap().contains(value));
+        let length_fits = value
+            .as_str()
+            .is_none_or(|text| rule.get("maxLength").is_none_or(|most| text.len() as u64 <= most.as_u64().unwrap()));
         type_fits && const_fits && enum_fits && length_fits
     }
 

@@ -77,22 +77,14 @@ impl MemoryCarrier {
         if *self.0.closed.borrow() {
             return Err(PublishError::Unavailable("closed".to_string()));
         }
-        let line = held(&self.0.lanes)
-            .get(&(envelope.partner.clone(), envelope.lane))
-            .cloned();
+        let line = held(&self.0.lanes).get(&(envelope.partner.clone(), envelope.lane)).cloned();
         let line = line.ok_or(PublishError::Unroutable)?;
         let mut waiting = held(&line.waiting);
         if waiting.len() >= LANE_CAPACITY {
-            return Err(PublishError::Unavailable(format!(
-                "{LANE_CAPACITY} envelopes are waiting in this lane"
-            )));
+            return Err(PublishError::Unavailable(format!("{LANE_CAPACITY} envelopes are waiting in this lane")));
         }
         let place = line.next_place.fetch_add(1, Ordering::Relaxed);
-        waiting.push_back(Waiting {
-            place,
-            envelope: envelope.clone(),
-            given_back: 0,
-        });
+        waiting.push_back(Waiting { place, envelope: envelope.clone(), given_back: 0 });
         drop(waiting);
         line.arrived.notify_one();
         Ok(())
@@ -100,10 +92,7 @@ impl MemoryCarrier {
 
     pub(super) fn consume(&self, partner: &PartnerId, lane: Lane, prefetch: u16) -> MemoryConsumer {
         // A consumer makes its lane, as declaring its queue does with a broker.
-        let line = held(&self.0.lanes)
-            .entry((partner.clone(), lane))
-            .or_default()
-            .clone();
+        let line = held(&self.0.lanes).entry((partner.clone(), lane)).or_default().clone();
         MemoryConsumer {
             shared: Arc::clone(&self.0),
             line,
@@ -122,9 +111,7 @@ impl MemoryCarrier {
 
     pub(super) fn close(&self) {
         self.0.closed.send_replace(true);
-        self.0.state.send_replace(CarrierState::Down {
-            reason: "closed".to_string(),
-        });
+        self.0.state.send_replace(CarrierState::Down { reason: "closed".to_string() });
         metrics::gauge!("neisse_queue_up").set(0.0);
     }
 }
@@ -136,18 +123,13 @@ impl Shared {
         if dead.len() >= DEAD_CAPACITY
             && let Some(oldest) = dead.pop_front()
         {
-            let id = oldest
-                .envelope
-                .map(|envelope| envelope.delivery.to_string());
+            let id = oldest.envelope.map(|envelope| envelope.delivery.to_string());
             tracing::error!(
                 delivery.id = id,
                 "More than {DEAD_CAPACITY} dead envelopes; the oldest is only in the ledger now"
             );
         }
-        dead.push_back(DeadLetter {
-            envelope: Some(envelope),
-            reason,
-        });
+        dead.push_back(DeadLetter { envelope: Some(envelope), reason });
     }
 }
 
@@ -187,11 +169,7 @@ impl MemoryConsumer {
                     line: Arc::clone(&self.line),
                     _out: permit,
                 };
-                return Some(Carried {
-                    envelope,
-                    redelivered,
-                    receipt: Receipt::Memory(receipt),
-                });
+                return Some(Carried { envelope, redelivered, receipt: Receipt::Memory(receipt) });
             }
             tokio::select! {
                 () = arrived => {}
@@ -227,16 +205,12 @@ impl Drop for MemoryReceipt {
             return;
         };
         if carried.given_back >= DELIVERY_LIMIT {
-            self.shared
-                .bury(carried.envelope, "delivery_limit".to_string());
+            self.shared.bury(carried.envelope, "delivery_limit".to_string());
             return;
         }
         carried.given_back += 1;
         let mut waiting = held(&self.line.waiting);
-        let at = waiting
-            .iter()
-            .position(|other| other.place > carried.place)
-            .unwrap_or(waiting.len());
+        let at = waiting.iter().position(|other| other.place > carried.place).unwrap_or(waiting.len());
         waiting.insert(at, carried);
         drop(waiting);
         self.line.arrived.notify_one();
@@ -272,10 +246,7 @@ mod tests {
         for _ in 0..LANE_CAPACITY {
             carrier.publish(&envelope(&partner)).unwrap();
         }
-        assert!(matches!(
-            carrier.publish(&envelope(&partner)),
-            Err(PublishError::Unavailable(_))
-        ));
+        assert!(matches!(carrier.publish(&envelope(&partner)), Err(PublishError::Unavailable(_))));
     }
 
     #[test]

@@ -84,16 +84,10 @@ impl Carrier {
     ///
     /// # Errors
     /// When URL or certificates cannot be used at all.
-    pub fn open(
-        url: &QueueUrl,
-        node: &str,
-        partners: Vec<PartnerId>,
-    ) -> Result<Self, CarrierError> {
+    pub fn open(url: &QueueUrl, node: &str, partners: Vec<PartnerId>) -> Result<Self, CarrierError> {
         Ok(match url {
             QueueUrl::Memory => Carrier::Memory(memory::MemoryCarrier::new(&partners)),
-            QueueUrl::Amqp(amqp) => {
-                Carrier::Amqp(amqp::AmqpCarrier::open(amqp.clone(), node, partners)?)
-            }
+            QueueUrl::Amqp(amqp) => Carrier::Amqp(amqp::AmqpCarrier::open(amqp.clone(), node, partners)?),
         })
     }
 
@@ -124,12 +118,8 @@ impl Carrier {
     pub async fn consume(&self, partner: &PartnerId, lane: Lane, prefetch: u16) -> Consumer {
         let prefetch = prefetch.clamp(1, MAX_PREFETCH);
         Consumer(match self {
-            Carrier::Memory(carrier) => {
-                ConsumerOf::Memory(carrier.consume(partner, lane, prefetch))
-            }
-            Carrier::Amqp(carrier) => {
-                ConsumerOf::Amqp(Box::new(carrier.consume(partner, lane, prefetch)))
-            }
+            Carrier::Memory(carrier) => ConsumerOf::Memory(carrier.consume(partner, lane, prefetch)),
+            Carrier::Amqp(carrier) => ConsumerOf::Amqp(Box::new(carrier.consume(partner, lane, prefetch))),
         })
     }
 
@@ -218,8 +208,7 @@ impl Carried {
     /// Not deliverable as an envelope: kept with the dead ones for a person. `reason` must hold no patient data.
     pub async fn dead(self, reason: &str) {
         let reason = tidy(reason);
-        metrics::counter!("neisse_queue_dead_total", "lane" => self.envelope.lane.as_str())
-            .increment(1);
+        metrics::counter!("neisse_queue_dead_total", "lane" => self.envelope.lane.as_str()).increment(1);
         match self.receipt {
             Receipt::Memory(receipt) => receipt.dead(reason),
             Receipt::Amqp(receipt) => receipt.dead(&reason).await,
@@ -229,9 +218,5 @@ impl Carried {
 
 /// One line of at most 200 characters: fit for a message header and a log.
 fn tidy(reason: &str) -> String {
-    reason
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(200)
-        .collect()
+    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }

@@ -1,1 +1,7 @@
+//! Scenarios: one a file, named as a sentence. Run by `tests/run`, which starts the services they need.
 
+mod support;
+
+mod a_broker_that_is_full_wrong_or_silent_is_named;
+mod both_carriers_bring_each_envelope_to_its_lane_until_it_is_done;
+mod rabbitmq_may_die_at_any_moment_and_no_envelope_is_lost;

@@ -53,16 +53,9 @@ pub fn parse_url(url: &str) -> Result<AMQPUri, CarrierError> {
     let mut uri: AMQPUri = url.parse().map_err(|_| CarrierError::Url)?;
     // The parser takes an IPv6 literal for "no host", and would go to localhost.
     let after_credentials = url.rsplit('@').next().unwrap_or(url);
-    let after_scheme = after_credentials
-        .split("://")
-        .last()
-        .unwrap_or(after_credentials);
+    let after_scheme = after_credentials.split("://").last().unwrap_or(after_credentials);
     if let Some(literal) = after_scheme.strip_prefix('[') {
-        uri.authority.host = literal
-            .split(']')
-            .next()
-            .ok_or(CarrierError::Url)?
-            .to_string();
+        uri.authority.host = literal.split(']').next().ok_or(CarrierError::Url)?.to_string();
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECS);
     Ok(uri)
@@ -97,10 +90,7 @@ pub fn tls(config: &Amqp, uri: &AMQPUri) -> Result<Option<RustlsConnector>, Carr
     connector.map(Some).map_err(CarrierError::Tls)
 }
 
-fn certificates(
-    file: &Path,
-    what: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, CarrierError> {
+fn certificates(file: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, CarrierError> {
     let pem = read(file, what)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
@@ -112,10 +102,7 @@ fn certificates(
 fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, CarrierError> {
     let whole = || {
         if fs::metadata(file)?.len() > MAX_PEM_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "more than 1 MiB",
-            ));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 1 MiB"));
         }
         fs::read(file)
     };
@@ -124,11 +111,7 @@ fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, CarrierError> {
 
 /// # Errors
 /// The reason in words for an operator, without credentials.
-pub async fn open(
-    config: &Amqp,
-    uri: &AMQPUri,
-    name: &str,
-) -> Result<(Connection, Scissors), String> {
+pub async fn open(config: &Amqp, uri: &AMQPUri, name: &str) -> Result<(Connection, Scissors), String> {
     let tls = tls(config, uri).map_err(|error| chain(&error))?;
     let scissors = Scissors::default();
     let socket = scissors.clone();
@@ -140,16 +123,12 @@ pub async fn open(
         async move |uri: AMQPUri, runtime| {
             let connecting = async {
                 let addresses: Vec<_> =
-                    tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port))
-                        .await?
-                        .collect();
+                    tokio::net::lookup_host((uri.authority.host.as_str(), uri.authority.port)).await?.collect();
                 let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
                 if let AsyncTcpStream::Plain(plain) = &stream {
                     // A confirm waits for the last small frame: Nagle would hold it back for a delayed ACK.
                     plain.get_ref().set_nodelay(true)?;
-                    socket.hold(TcpStream::from(
-                        plain.get_ref().as_fd().try_clone_to_owned()?,
-                    ));
+                    socket.hold(TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?));
                 }
                 match &tls {
                     Some(connector) => stream.into_rustls(connector, &uri.authority.host).await,
@@ -170,10 +149,7 @@ pub async fn open(
         }
         Err(_) => {
             scissors.cut();
-            Err(format!(
-                "no answer from the broker within {} s",
-                CONNECT_WITHIN.as_secs()
-            ))
+            Err(format!("no answer from the broker within {} s", CONNECT_WITHIN.as_secs()))
         }
     }
 }
@@ -219,11 +195,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_url_is_not_repeated() {
-        for url in [
-            "amqp://user:secret@host:notaport",
-            "http://user:secret@host",
-            "amqp:secret",
-        ] {
+        for url in ["amqp://user:secret@host:notaport", "http://user:secret@host", "amqp:secret"] {
             let text = chain(&parse_url(url).unwrap_err());
             assert!(!text.contains("secret"), "{text}");
         }
@@ -239,23 +211,11 @@ mod tests {
             key_file: None,
         };
         let uri = parse_url(&config.url).unwrap();
-        assert!(matches!(
-            tls(&config, &uri),
-            Err(CarrierError::File {
-                what: "ca_file",
-                ..
-            })
-        ));
+        assert!(matches!(tls(&config, &uri), Err(CarrierError::File { what: "ca_file", .. })));
         fs::write(folder.path().join("ca.pem"), "nothing").unwrap();
-        assert!(matches!(
-            tls(&config, &uri),
-            Err(CarrierError::Pem { what: "ca_file" })
-        ));
+        assert!(matches!(tls(&config, &uri), Err(CarrierError::Pem { what: "ca_file" })));
         let ca = rcgen::generate_simple_self_signed(vec!["localhost".to_string()]).unwrap();
         fs::write(folder.path().join("ca.pem"), ca.cert.pem()).unwrap();
-        assert!(matches!(
-            tls(&config, &uri),
-            Err(CarrierError::HalfIdentity)
-        ));
+        assert!(matches!(tls(&config, &uri), Err(CarrierError::HalfIdentity)));
     }
 }

@@ -15,9 +15,7 @@ use futures_util::StreamExt;
 use lapin::{
     Acker, BasicProperties, Channel,
     message::Delivery,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions,
-    },
+    options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions},
     types::{AMQPValue, FieldTable},
 };
 use std::time::Duration;
@@ -53,13 +51,7 @@ enum Seen {
 
 impl AmqpConsumer {
     pub(super) fn new(carrier: AmqpCarrier, partner: PartnerId, lane: Lane, prefetch: u16) -> Self {
-        Self {
-            carrier,
-            partner,
-            lane,
-            prefetch,
-            session: None,
-        }
+        Self { carrier, partner, lane, prefetch, session: None }
     }
 
     pub(in crate::queue) async fn next(&mut self) -> Option<Carried> {
@@ -80,15 +72,10 @@ impl AmqpConsumer {
                 }
                 Seen::Delivered(delivery) => {
                     let redelivered = delivery.redelivered;
-                    let receipt =
-                        AmqpReceipt::new(self.carrier.clone(), session.channel.clone(), delivery);
+                    let receipt = AmqpReceipt::new(self.carrier.clone(), session.channel.clone(), delivery);
                     match Envelope::from_bytes(&receipt.body) {
                         Ok(envelope) => {
-                            return Some(Carried {
-                                envelope,
-                                redelivered,
-                                receipt: Receipt::Amqp(Box::new(receipt)),
-                            });
+                            return Some(Carried { envelope, redelivered, receipt: Receipt::Amqp(Box::new(receipt)) });
                         }
                         Err(error) => self.refuse(receipt, error.to_string()),
                     }
@@ -133,28 +120,13 @@ impl AmqpConsumer {
     async fn subscribe_on(&self, live: &Live) -> lapin::Result<Session> {
         let channel = live.connection.create_channel().await?;
         // Also the way back after someone deleted the queue, and for a partner this node did not know at its start.
-        let channel =
-            topology::declare_lane(&live.connection, channel, &self.partner, self.lane).await?;
-        channel
-            .basic_qos(self.prefetch, BasicQosOptions::default())
-            .await?;
+        let channel = topology::declare_lane(&live.connection, channel, &self.partner, self.lane).await?;
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
         let queue = topology::queue_name(&self.partner, self.lane);
-        let tag = format!(
-            "{}.{}.{}.{}",
-            self.carrier.0.node,
-            self.partner,
-            self.lane,
-            uuid::Uuid::new_v4().simple()
-        );
+        let tag = format!("{}.{}.{}.{}", self.carrier.0.node, self.partner, self.lane, uuid::Uuid::new_v4().simple());
         let options = BasicConsumeOptions::default();
-        let deliveries = channel
-            .basic_consume(queue, tag.into(), options, FieldTable::default())
-            .await?;
-        Ok(Session {
-            generation: live.generation,
-            channel,
-            deliveries,
-        })
+        let deliveries = channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await?;
+        Ok(Session { generation: live.generation, channel, deliveries })
     }
 }
 
@@ -163,10 +135,7 @@ impl Session {
         let mut closed = carrier.0.consuming.closed();
         let mut current = carrier.0.consuming.current();
         let generation = self.generation;
-        let replaced = |live: &Option<Live>| {
-            live.as_ref()
-                .is_none_or(|live| live.generation != generation)
-        };
+        let replaced = |live: &Option<Live>| live.as_ref().is_none_or(|live| live.generation != generation);
         tokio::select! {
             biased;
             () = until(&mut closed) => Seen::Closed,
@@ -214,11 +183,7 @@ impl AmqpReceipt {
 
     pub(in crate::queue) async fn dead(mut self, reason: &str) {
         let carrier = self.carrier.clone();
-        let buried = carrier
-            .0
-            .publisher
-            .bury(&self.body, &self.id, &self.routing_key, reason)
-            .await;
+        let buried = carrier.0.publisher.bury(&self.body, &self.id, &self.routing_key, reason).await;
         let Some(acker) = self.acker.take() else {
             return;
         };
@@ -238,9 +203,7 @@ async fn acknowledge(acker: &Acker) {
     // An acknowledgement that does not arrive makes the envelope come again: at least once.
     match timeout(ANSWER_WITHIN, acker.ack(BasicAckOptions::default())).await {
         Ok(Ok(true)) => {}
-        _ => tracing::info!(
-            "An acknowledgement did not reach the broker: the envelope will come again"
-        ),
+        _ => tracing::info!("An acknowledgement did not reach the broker: the envelope will come again"),
     }
 }
 
@@ -254,11 +217,7 @@ impl Drop for AmqpReceipt {
         // Without a runtime the connection is about to go, and the broker gives it back by itself.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let _ = timeout(
-                    ANSWER_WITHIN,
-                    acker.reject(BasicRejectOptions { requeue: true }),
-                )
-                .await;
+                let _ = timeout(ANSWER_WITHIN, acker.reject(BasicRejectOptions { requeue: true })).await;
                 drop(channel);
             });
         }
@@ -270,22 +229,12 @@ pub(super) async fn take_dead(carrier: &AmqpCarrier) -> Option<DeadLetter> {
     let live = carrier.0.publisher.link().current().borrow().clone()?;
     let taking = async {
         let channel = live.connection.create_channel().await?;
-        let Some(message) = channel
-            .basic_get(DEAD.into(), BasicGetOptions::default())
-            .await?
-        else {
+        let Some(message) = channel.basic_get(DEAD.into(), BasicGetOptions::default()).await? else {
             return Ok(None);
         };
         let reason = reason_of(&message.delivery.properties);
-        let letter = DeadLetter {
-            envelope: Envelope::from_bytes(&message.delivery.data).ok(),
-            reason,
-        };
-        message
-            .delivery
-            .acker
-            .ack(BasicAckOptions::default())
-            .await?;
+        let letter = DeadLetter { envelope: Envelope::from_bytes(&message.delivery.data).ok(), reason };
+        message.delivery.acker.ack(BasicAckOptions::default()).await?;
         Ok::<_, lapin::Error>(Some(letter))
     };
     timeout(ANSWER_WITHIN, taking).await.ok()?.ok()?
@@ -298,7 +247,5 @@ fn reason_of(properties: &BasicProperties) -> String {
         AMQPValue::ShortString(text) => Some(text.as_str().to_string()),
         _ => None,
     };
-    header(REASON_HEADER)
-        .or_else(|| header("x-first-death-reason"))
-        .unwrap_or_default()
+    header(REASON_HEADER).or_else(|| header("x-first-death-reason")).unwrap_or_default()
 }

@@ -68,16 +68,8 @@ pub struct Link {
 type Ending = Option<String>;
 
 impl Link {
-    pub fn new(
-        config: Amqp,
-        uri: AMQPUri,
-        name: String,
-        partners: Arc<Mutex<Vec<PartnerId>>>,
-        report: Report,
-    ) -> Self {
-        let state = CarrierState::Down {
-            reason: "not connected yet".to_string(),
-        };
+    pub fn new(config: Amqp, uri: AMQPUri, name: String, partners: Arc<Mutex<Vec<PartnerId>>>, report: Report) -> Self {
+        let state = CarrierState::Down { reason: "not connected yet".to_string() };
         Self {
             config,
             uri,
@@ -140,12 +132,7 @@ impl Link {
                 }
                 Err(reason) => reason,
             };
-            tracing::warn!(
-                connection = self.name,
-                reason,
-                retry_ms = millis(wait),
-                "The broker cannot be used"
-            );
+            tracing::warn!(connection = self.name, reason, retry_ms = millis(wait), "The broker cannot be used");
             self.say(CarrierState::Down { reason });
             tokio::select! {
                 () = until(&mut closed) => break,
@@ -153,19 +140,13 @@ impl Link {
             }
             wait = (wait * 2).min(WAIT_MAX);
         }
-        self.say(CarrierState::Down {
-            reason: "closed".to_string(),
-        });
+        self.say(CarrierState::Down { reason: "closed".to_string() });
     }
 
     async fn open(&self) -> Result<Live, String> {
         let (connection, scissors) = connect::open(&self.config, &self.uri, &self.name).await?;
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let live = Live {
-            connection: Arc::new(connection),
-            generation,
-            scissors,
-        };
+        let live = Live { connection: Arc::new(connection), generation, scissors };
         match self.declare(&live).await {
             Ok(()) => Ok(live),
             Err(reason) => {
@@ -176,23 +157,11 @@ impl Link {
     }
 
     async fn declare(&self, live: &Live) -> Result<(), String> {
-        let partners = self
-            .partners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match tokio::time::timeout(
-            DECLARE_WITHIN,
-            topology::declare(&live.connection, &partners),
-        )
-        .await
-        {
+        let partners = self.partners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match tokio::time::timeout(DECLARE_WITHIN, topology::declare(&live.connection, &partners)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(connect::why(&error)),
-            Err(_) => Err(format!(
-                "queues not declared within {} s",
-                DECLARE_WITHIN.as_secs()
-            )),
+            Err(_) => Err(format!("queues not declared within {} s", DECLARE_WITHIN.as_secs())),
         }
     }
 
@@ -248,11 +217,7 @@ impl Link {
         }
         if blocked {
             let reason = reason.unwrap_or("low on memory or disk").to_string();
-            tracing::warn!(
-                connection = self.name,
-                reason,
-                "The broker takes no more for now"
-            );
+            tracing::warn!(connection = self.name, reason, "The broker takes no more for now");
             self.say(CarrierState::Blocked { reason });
         } else {
             tracing::info!(connection = self.name, "The broker takes envelopes again");
@@ -269,8 +234,7 @@ impl Link {
 impl Live {
     /// Goodbye if it can be said, and the socket cut in any case.
     async fn end(&self) {
-        let _ =
-            tokio::time::timeout(CLOSE_WITHIN, self.connection.close(200, "closing".into())).await;
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.connection.close(200, "closing".into())).await;
         self.scissors.cut();
     }
 }

@@ -56,9 +56,7 @@ impl Parts {
             CarrierState::Down { .. } => 2,
         };
         let both = self.publishing.iter().chain(&self.consuming);
-        both.max_by_key(badness)
-            .cloned()
-            .unwrap_or(CarrierState::Up)
+        both.max_by_key(badness).cloned().unwrap_or(CarrierState::Up)
     }
 }
 
@@ -71,9 +69,7 @@ impl AmqpCarrier {
         let uri = connect::parse_url(&config.url)?;
         connect::tls(&config, &uri)?;
         let partners = Arc::new(Mutex::new(partners));
-        let state = watch::Sender::new(CarrierState::Down {
-            reason: "not connected yet".to_string(),
-        });
+        let state = watch::Sender::new(CarrierState::Down { reason: "not connected yet".to_string() });
         let parts = Arc::new(Mutex::new(Parts::default()));
         let link = |does: &str, put: fn(&mut Parts, CarrierState)| {
             let (parts, state) = (Arc::clone(&parts), state.clone());
@@ -82,21 +78,11 @@ impl AmqpCarrier {
                 let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
                 put(&mut parts, part);
                 let whole = parts.whole();
-                metrics::gauge!("neisse_queue_up").set(if whole == CarrierState::Up {
-                    1.0
-                } else {
-                    0.0
-                });
+                metrics::gauge!("neisse_queue_up").set(if whole == CarrierState::Up { 1.0 } else { 0.0 });
                 state.send_replace(whole);
             });
             let name = format!("neisse {node} {does}");
-            Arc::new(Link::new(
-                config.clone(),
-                uri.clone(),
-                name,
-                Arc::clone(&partners),
-                report,
-            ))
+            Arc::new(Link::new(config.clone(), uri.clone(), name, Arc::clone(&partners), report))
         };
         let publishing = link("publish", |parts, part| parts.publishing = Some(part));
         let consuming = link("consume", |parts, part| parts.consuming = Some(part));
@@ -122,31 +108,19 @@ impl AmqpCarrier {
     }
 
     fn knows(&self, partner: &PartnerId) -> bool {
-        self.0
-            .partners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(partner)
+        self.0.partners.lock().unwrap_or_else(PoisonError::into_inner).contains(partner)
     }
 
     pub(super) fn consume(&self, partner: &PartnerId, lane: Lane, prefetch: u16) -> AmqpConsumer {
         self.0.consuming_started.call_once(|| {
             let task = tokio::spawn(Arc::clone(&self.0.consuming).keep());
-            self.0
-                .tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(task);
+            self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
         });
         AmqpConsumer::new(self.clone(), partner.clone(), lane, prefetch)
     }
 
     pub(super) fn declare(&self, partners: Vec<PartnerId>) {
-        *self
-            .0
-            .partners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = partners;
+        *self.0.partners.lock().unwrap_or_else(PoisonError::into_inner) = partners;
         self.0.publisher.link().incomplete();
     }
 
@@ -161,8 +135,7 @@ impl AmqpCarrier {
     pub(super) async fn close(&self) {
         self.0.publisher.link().close();
         self.0.consuming.close();
-        let tasks =
-            std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             // The task ends by itself; a broker that does not say goodbye is not waited for.
             let _ = timeout(CLOSE_WITHIN, task).await;
@@ -183,24 +156,10 @@ mod tests {
 
     #[test]
     fn the_carrier_is_as_well_as_its_worse_connection() {
-        let down = || {
-            Some(CarrierState::Down {
-                reason: "cut".to_string(),
-            })
-        };
-        let blocked = || {
-            Some(CarrierState::Blocked {
-                reason: "memory".to_string(),
-            })
-        };
+        let down = || Some(CarrierState::Down { reason: "cut".to_string() });
+        let blocked = || Some(CarrierState::Blocked { reason: "memory".to_string() });
         let up = || Some(CarrierState::Up);
-        let whole = |publishing, consuming| {
-            Parts {
-                publishing,
-                consuming,
-            }
-            .whole()
-        };
+        let whole = |publishing, consuming| Parts { publishing, consuming }.whole();
         assert_eq!(whole(up(), None), CarrierState::Up);
         assert_eq!(Some(whole(up(), blocked())), blocked());
         assert_eq!(Some(whole(blocked(), down())), down());

@@ -56,11 +56,7 @@ struct Parcel<'a> {
 
 impl Publisher {
     pub fn new(link: Arc<Link>) -> Self {
-        Self {
-            link,
-            free: Semaphore::new(CHANNELS),
-            idle: Mutex::default(),
-        }
+        Self { link, free: Semaphore::new(CHANNELS), idle: Mutex::default() }
     }
 
     pub fn link(&self) -> &Link {
@@ -79,13 +75,7 @@ impl Publisher {
     }
 
     /// To the dead ones, with the reason.
-    pub async fn bury(
-        &self,
-        body: &[u8],
-        id: &str,
-        routing_key: &str,
-        reason: &str,
-    ) -> Result<(), PublishError> {
+    pub async fn bury(&self, body: &[u8], id: &str, routing_key: &str, reason: &str) -> Result<(), PublishError> {
         let mut headers = FieldTable::default();
         headers.insert(REASON_HEADER.into(), AMQPValue::LongString(reason.into()));
         self.send(Parcel {
@@ -99,25 +89,16 @@ impl Publisher {
 
     async fn send(&self, parcel: Parcel<'_>) -> Result<(), PublishError> {
         let deadline = Instant::now() + PUBLISH_WITHIN;
-        let busy = || {
-            PublishError::Unavailable(format!("{CHANNELS} envelopes are waiting for the broker"))
-        };
+        let busy = || PublishError::Unavailable(format!("{CHANNELS} envelopes are waiting for the broker"));
         // Closed never: the semaphore lives as long as this.
-        let _permit = timeout_at(deadline, self.free.acquire())
-            .await
-            .map_err(|_| busy())?
-            .map_err(|_| busy())?;
+        let _permit = timeout_at(deadline, self.free.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
         let live = self.usable()?;
         let channel = self.channel(&live, deadline).await?;
         let result = self.send_on(&channel, parcel, deadline).await;
         match &result {
             Err(PublishError::Unknown) => self.look_after(&channel),
             // Everything has been answered: the channel may be used again.
-            _ => self
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((live.generation, channel)),
+            _ => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((live.generation, channel)),
         }
         result
     }
@@ -127,9 +108,7 @@ impl Publisher {
         let state = self.link.state().borrow().clone();
         match state {
             CarrierState::Down { reason } => Err(PublishError::Unavailable(reason)),
-            CarrierState::Blocked { reason } => {
-                Err(PublishError::Unavailable(format!("blocked: {reason}")))
-            }
+            CarrierState::Blocked { reason } => Err(PublishError::Unavailable(format!("blocked: {reason}"))),
             CarrierState::Up => {
                 let live = self.link.current().borrow().clone();
                 live.ok_or_else(|| PublishError::Unavailable("the connection was lost".to_string()))
@@ -140,9 +119,7 @@ impl Publisher {
     async fn channel(&self, live: &Live, deadline: Instant) -> Result<Channel, PublishError> {
         let idle = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|(generation, channel)| {
-                *generation == live.generation && channel.status().connected()
-            });
+            idle.retain(|(generation, channel)| *generation == live.generation && channel.status().connected());
             idle.pop()
         };
         if let Some((_, channel)) = idle {
@@ -150,9 +127,7 @@ impl Publisher {
         }
         let opening = async {
             let channel = live.connection.create_channel().await?;
-            channel
-                .confirm_select(ConfirmSelectOptions::default())
-                .await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok::<_, lapin::Error>(channel)
         };
         match timeout_at(deadline, opening).await {
@@ -160,23 +135,13 @@ impl Publisher {
             Ok(Err(error)) => Err(PublishError::Unavailable(super::connect::why(&error))),
             Err(_) => {
                 self.link.suspect();
-                Err(PublishError::Unavailable(
-                    "the broker did not answer in time".to_string(),
-                ))
+                Err(PublishError::Unavailable("the broker did not answer in time".to_string()))
             }
         }
     }
 
-    async fn send_on(
-        &self,
-        channel: &Channel,
-        parcel: Parcel<'_>,
-        deadline: Instant,
-    ) -> Result<(), PublishError> {
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..Default::default()
-        };
+    async fn send_on(&self, channel: &Channel, parcel: Parcel<'_>, deadline: Instant) -> Result<(), PublishError> {
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let confirmed = async {
             let publishing = channel.basic_publish(
                 parcel.exchange.into(),
@@ -204,9 +169,7 @@ impl Publisher {
     async fn blocked_for(&self, span: Duration) {
         let mut state = self.link.state();
         // The sender lives in the link, so this cannot end by itself.
-        let _ = state
-            .wait_for(|state| matches!(state, CarrierState::Blocked { .. }))
-            .await;
+        let _ = state.wait_for(|state| matches!(state, CarrierState::Blocked { .. })).await;
         sleep(span).await;
     }
 

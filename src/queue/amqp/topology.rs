@@ -30,29 +30,14 @@ pub async fn declare(connection: &Connection, partners: &[PartnerId]) -> lapin::
     let mut channel = connection.create_channel().await?;
     // Direct: a worker's `<partner>.<lane>` reaches exactly its own queue. Fanout: the dead keep the routing key they
     // had, so that they can be published again. Topic: outcomes are read by whoever is interested.
-    for (name, kind) in [
-        (DELIVERIES, ExchangeKind::Direct),
-        (OUTCOMES, ExchangeKind::Topic),
-        (DEAD, ExchangeKind::Fanout),
-    ] {
-        let durable = ExchangeDeclareOptions {
-            durable: true,
-            ..Default::default()
-        };
-        channel
-            .exchange_declare(name.into(), kind, durable, FieldTable::default())
-            .await?;
+    for (name, kind) in
+        [(DELIVERIES, ExchangeKind::Direct), (OUTCOMES, ExchangeKind::Topic), (DEAD, ExchangeKind::Fanout)]
+    {
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        channel.exchange_declare(name.into(), kind, durable, FieldTable::default()).await?;
     }
     channel = declare_queue(connection, channel, DEAD.into(), dead_queue_arguments()).await?;
-    channel
-        .queue_bind(
-            DEAD.into(),
-            DEAD.into(),
-            "".into(),
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
+    channel.queue_bind(DEAD.into(), DEAD.into(), "".into(), QueueBindOptions::default(), FieldTable::default()).await?;
     for partner in partners {
         for lane in Lane::ALL {
             channel = declare_lane(connection, channel, partner, lane).await?;
@@ -72,15 +57,7 @@ pub async fn declare_lane(
     let queue = queue_name(partner, lane);
     let channel = declare_queue(connection, channel, queue.clone(), lane_queue_arguments()).await?;
     let key = routing_key(partner, lane);
-    channel
-        .queue_bind(
-            queue,
-            DELIVERIES.into(),
-            key,
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
+    channel.queue_bind(queue, DELIVERIES.into(), key, QueueBindOptions::default(), FieldTable::default()).await?;
     Ok(channel)
 }
 
@@ -90,20 +67,11 @@ async fn declare_queue(
     queue: ShortString,
     arguments: FieldTable,
 ) -> lapin::Result<Channel> {
-    let durable = QueueDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
-    match channel
-        .queue_declare(queue.clone(), durable, arguments)
-        .await
-    {
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    match channel.queue_declare(queue.clone(), durable, arguments).await {
         Ok(_) => Ok(channel),
         Err(error) if is_other_arguments(&error) => {
-            tracing::warn!(
-                queue = queue.as_str(),
-                "The queue exists with other arguments than ours: used as it is"
-            );
+            tracing::warn!(queue = queue.as_str(), "The queue exists with other arguments than ours: used as it is");
             // The broker closes the channel over it (AMQP 0-9-1, 1.7.2.1 precondition-failed).
             connection.create_channel().await
         }
@@ -118,10 +86,7 @@ fn is_other_arguments(error: &lapin::Error) -> bool {
 
 fn lane_queue_arguments() -> FieldTable {
     let mut arguments = dead_queue_arguments();
-    arguments.insert(
-        "x-delivery-limit".into(),
-        AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)),
-    );
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)));
     arguments.insert("x-dead-letter-exchange".into(), text(DEAD));
     // The default forgets a dead letter when neisse.dead cannot take it at that moment. At-least-once needs
     // reject-publish, which is also how a full queue should answer: with a nack, not by dropping its oldest.

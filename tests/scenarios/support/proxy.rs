@@ -1,0 +1,131 @@
+//! A TCP proxy that harms the line on demand: cuts it, lets it stall, delays it, makes it slow.
+
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinHandle,
+    time::sleep,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    Good,
+    /// Open, and nothing comes through: what was sent waits.
+    Stalled,
+    /// Each piece comes later.
+    Delayed(Duration),
+    /// Bytes a second, each way.
+    Slow(u64),
+    /// New connections are refused by closing them.
+    Dead,
+}
+
+/// Listens on a port of its own and passes everything on. Ends with its connections when dropped.
+pub struct Proxy {
+    pub address: SocketAddr,
+    line: watch::Sender<Line>,
+    /// Each change ends the connections there are.
+    cuts: watch::Sender<u64>,
+    /// Bytes passed on, both ways.
+    passed: watch::Sender<u64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// `target` as `host:port`.
+    pub async fn to(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (line, cuts, passed) = (watch::Sender::new(Line::Good), watch::Sender::new(0), watch::Sender::new(0));
+        let accepting = tokio::spawn(accept(listener, target.to_string(), line.clone(), cuts.clone(), passed.clone()));
+        Self { address, line, cuts, passed, accepting }
+    }
+
+    pub fn set(&self, line: Line) {
+        self.line.send_replace(line);
+    }
+
+    /// Ends every connection there is; new ones are taken.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    pub fn bytes_passed(&self) -> u64 {
+        *self.passed.borrow()
+    }
+
+    /// Ends every connection as soon as this many bytes in all have passed.
+    pub async fn cut_after(&self, bytes: u64) {
+        let mut passed = self.passed.subscribe();
+        passed.wait_for(|passed| *passed >= bytes).await.expect("the proxy's own sender");
+        self.cut();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    line: watch::Sender<Line>,
+    cuts: watch::Sender<u64>,
+    passed: watch::Sender<u64>,
+) {
+    while let Ok((near, _)) = listener.accept().await {
+        if *line.borrow() == Line::Dead {
+            continue;
+        }
+        let (target, line, passed, mut cuts) = (target.clone(), line.subscribe(), passed.clone(), cuts.subscribe());
+        tokio::spawn(async move {
+            let Ok(far) = TcpStream::connect(target).await else { return };
+            let _ = (near.set_nodelay(true), far.set_nodelay(true));
+            let (near_read, near_write) = near.into_split();
+            let (far_read, far_write) = far.into_split();
+            tokio::select! {
+                _ = cuts.changed() => {}
+                _ = async {
+                    tokio::join!(
+                        pass(near_read, far_write, line.clone(), passed.clone()),
+                        pass(far_read, near_write, line, passed),
+                    )
+                } => {}
+            }
+        });
+    }
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut line: watch::Receiver<Line>,
+    passed: watch::Sender<u64>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let slow = matches!(*line.borrow(), Line::Slow(_));
+        let most = if slow { 1024 } else { buffer.len() };
+        let Ok(count @ 1..) = from.read(&mut buffer[..most]).await else { break };
+        let now = *line.borrow();
+        match now {
+            Line::Delayed(span) => sleep(span).await,
+            Line::Slow(rate) => sleep(Duration::from_secs_f64(count as f64 / rate.max(1) as f64)).await,
+            _ => {}
+        }
+        if line.wait_for(|line| *line != Line::Stalled).await.is_err() || to.write_all(&buffer[..count]).await.is_err()
+        {
+            break;
+        }
+        passed.send_modify(|passed| *passed += count as u64);
+    }
+    let _ = to.shutdown().await;
+}
