@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// How long a peer has to take our last PDU and close (the ARTIM timer of PS3.8 9.1.4). While it has not, it holds its place.
+/// How long a peer has to take our last PDU and close (the ARTIM timer, PS3.8 9.1.5). While it has not, it holds its place.
 const PARTING: Duration = Duration::from_secs(2);
 
 /// A `TcpStream` that never delays an acknowledgement.

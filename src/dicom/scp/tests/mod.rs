@@ -3,6 +3,7 @@
 mod dialogue;
 mod hostile;
 mod limits;
+mod seen;
 
 use super::*;
 use crate::dicom::dimse::Command;
@@ -259,11 +260,7 @@ fn stored(status: u16, comment: Option<&str>, sop_class: &str, sop_instance: &st
 
 fn offer(sop_instance: &str) -> Note {
     let uid = |text| Uid::new(text).expect("a UID");
-    Note::Begin(InstanceOffer {
-        sop_class: uid(CT),
-        sop_instance: uid(sop_instance),
-        transfer_syntax: uid(EXPLICIT),
-    })
+    Note::Begin(InstanceOffer { sop_class: uid(CT), sop_instance: uid(sop_instance), transfer_syntax: uid(EXPLICIT) })
 }
 
 const RELEASE_RQ: [u8; 10] = [5, 0, 0, 0, 0, 4, 0, 0, 0, 0];
