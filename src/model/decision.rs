@@ -29,7 +29,7 @@ pub struct Reading {
     pub rule: String,
     /// In order; the first is offered first. Holds the origin's own id where the rule says `origin`.
     pub readers: Vec<PartnerId>,
-    /// Also get images and report, whoever reads.
+    /// Also get the images, whoever reads.
     pub also_to: Vec<PartnerId>,
     pub reading_mode: ReadingMode,
     /// Unclaimed after this, the case moves to the next reader.

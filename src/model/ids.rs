@@ -2,6 +2,7 @@
 //! identifier a hospital gives carries its issuer: two hospitals do reuse the same number.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
@@ -92,6 +93,18 @@ impl Uid {
     /// A fresh UID under the UUID root (PS3.5 B.2).
     pub fn generate() -> Self {
         Self(format!("2.25.{}", Uuid::new_v4().as_u128()).into())
+    }
+
+    /// The same UID for the same parts, so that what is made twice is the same object (UUID root, PS3.5 B.2).
+    pub fn derived(parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        let mut number = [0; 16];
+        number.copy_from_slice(&hash.finalize()[..16]);
+        Self(format!("2.25.{}", Uuid::new_v8(number).as_u128()).into())
     }
 
     pub fn as_str(&self) -> &str {

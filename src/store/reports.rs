@@ -152,14 +152,39 @@ impl Tx {
         Ok(())
     }
 
-    /// The answer this message got before, if it came before.
+    /// Takes a message for the first time: `None`. The same message again: the answer it got. Other bytes under a known
+    /// control id are another message (senders do start counting anew), and take its place. A second connection with
+    /// the same message waits here until the first has committed.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn answered(&mut self, key: &MessageKey) -> Result<Option<AnsweredMessage>, StoreError> {
-        const SQL: &str = "SELECT sha256, answer FROM messages \
+    pub async fn claim_message(
+        &mut self,
+        key: &MessageKey,
+        sha256: &str,
+        received: Moment,
+    ) -> Result<Option<AnsweredMessage>, StoreError> {
+        const CLAIM: &str = "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partner, application, facility, control_id) DO UPDATE SET \
+             sha256 = excluded.sha256, received_us = excluded.received_us, answer = excluded.answer \
+             WHERE messages.sha256 <> excluded.sha256";
+        const ANSWER: &str = "SELECT sha256, answer FROM messages \
              WHERE partner = $1 AND application = $2 AND facility = $3 AND control_id = $4";
-        let row: Option<(String, Vec<u8>)> = on_tx!(self, |c| sqlx::query_as(SQL)
+        let claimed = on_tx!(self, |c| sqlx::query(CLAIM)
+            .bind(key.partner.as_str())
+            .bind(&key.application)
+            .bind(&key.facility)
+            .bind(&key.control_id)
+            .bind(sha256)
+            .bind(received.0)
+            .bind(Vec::<u8>::new())
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        if claimed == 1 {
+            return Ok(None);
+        }
+        let row: Option<(String, Vec<u8>)> = on_tx!(self, |c| sqlx::query_as(ANSWER)
             .bind(key.partner.as_str())
             .bind(&key.application)
             .bind(&key.facility)
@@ -169,31 +194,23 @@ impl Tx {
         Ok(row.map(|(sha256, answer)| AnsweredMessage { sha256, answer }))
     }
 
-    /// Keeps the answer. False: another connection has just answered the same message.
+    /// Keeps the answer to a claimed message.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn keep_answer(
-        &mut self,
-        key: &MessageKey,
-        sha256: &str,
-        received: Moment,
-        answer: &[u8],
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partner, application, facility, control_id) DO NOTHING";
-        let done = on_tx!(self, |c| sqlx::query(SQL)
+    pub async fn keep_answer(&mut self, key: &MessageKey, answer: &[u8]) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE messages SET answer = $5 \
+             WHERE partner = $1 AND application = $2 AND facility = $3 AND control_id = $4";
+        on_tx!(self, |c| sqlx::query(SQL)
             .bind(key.partner.as_str())
             .bind(&key.application)
             .bind(&key.facility)
             .bind(&key.control_id)
-            .bind(sha256)
-            .bind(received.0)
             .bind(answer)
             .execute(&mut **c)
             .await
-            .map(|done| done.rows_affected()))?;
-        Ok(done == 1)
+            .map(drop))?;
+        Ok(())
     }
 
     /// Keeps a report object until `results` has correlated it; a repeated one changes nothing.

@@ -1,0 +1,230 @@
+//! Whose report is it? Pure: clues and candidate cases in, one case or a reason for a person out.
+//!
+//! A case is found by Study Instance UID, by accession number with its issuer, or by order numbers; never by a bare
+//! number alone: two hospitals do reuse them. A bare accession number counts only together with the same patient
+//! identifier, among the cases this sender reads. A patient identifier that contradicts the case's stops everything: a
+//! report in the wrong chart harms somebody.
+
+use crate::{
+    model::{Disposition, IssuedId, PartnerId, Uid},
+    store::CaseRow,
+};
+
+/// What a report says about what it belongs to.
+#[derive(Clone, Debug, Default)]
+pub struct Clues {
+    pub studies: Vec<Uid>,
+    /// Accession numbers; the issuer empty where the sender named none.
+    pub accessions: Vec<IssuedId>,
+    pub placer: IssuedId,
+    pub filler: IssuedId,
+    pub patients: Vec<IssuedId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreement {
+    /// Value and issuer.
+    Full,
+    /// Value only; one side names no issuer.
+    Bare,
+    /// Nothing to compare.
+    Silent,
+    Contradiction,
+}
+
+/// The one case among `candidates` this report of `sender` belongs to, and by what; or why a person must decide.
+///
+/// # Errors
+/// The reason, free of patient data.
+pub fn correlate<'a>(
+    clues: &Clues,
+    sender: &PartnerId,
+    candidates: &'a [CaseRow],
+) -> Result<(&'a CaseRow, &'static str), &'static str> {
+    if clues.studies.len() > 1 {
+        return Err("it names several studies");
+    }
+    let theirs: Vec<&CaseRow> = candidates.iter().filter(|case| reads(case, sender)).collect();
+    if theirs.is_empty() {
+        return Err("no case that this partner reads has its study or accession number");
+    }
+    let mut fits: Vec<(u8, &CaseRow, &'static str)> =
+        theirs.iter().filter_map(|case| strength(clues, case).map(|(rank, by)| (rank, *case, by))).collect();
+    fits.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
+    match fits.as_slice() {
+        [] if theirs.iter().any(|case| patient(clues, case) == Agreement::Contradiction) => {
+            Err("its patient identifier is not the one of the case with its study or accession number")
+        }
+        [] => Err("its accession number has no issuer and its patient identifier does not confirm it"),
+        [(_, case, by)] => Ok((case, by)),
+        [(first, case, by), (second, ..), ..] if first > second => Ok((case, by)),
+        _ => Err("it fits several cases equally well"),
+    }
+}
+
+/// Read by this partner, offered to it, copied to it, or its own (read on site).
+pub fn reads(case: &CaseRow, partner: &PartnerId) -> bool {
+    if case.reader.as_ref() == Some(partner) || case.origin == *partner {
+        return true;
+    }
+    match case.decision.as_ref().map(|decision| &decision.disposition) {
+        Some(Disposition::Read(reading)) => reading.readers.contains(partner) || reading.also_to.contains(partner),
+        _ => false,
+    }
+}
+
+/// How well the report fits a case, and by what; `None`: it does not, or something contradicts.
+fn strength(clues: &Clues, case: &CaseRow) -> Option<(u8, &'static str)> {
+    let patient = patient(clues, case);
+    if patient == Agreement::Contradiction {
+        return None;
+    }
+    let patient_rank = match patient {
+        Agreement::Full => 2,
+        Agreement::Bare => 1,
+        _ => 0,
+    };
+    let study = match clues.studies.first() {
+        Some(study) if *study == case.study => Agreement::Full,
+        Some(_) => Agreement::Contradiction,
+        None => Agreement::Silent,
+    };
+    let number = number(clues, case);
+    match (study, number) {
+        (Agreement::Contradiction, _) => None,
+        (Agreement::Full, Agreement::Full) => Some((12 + patient_rank, "Study Instance UID and accession number")),
+        (Agreement::Full, _) => Some((8 + patient_rank, "Study Instance UID")),
+        (_, Agreement::Full) => Some((4 + patient_rank, "accession or order number with its issuer")),
+        (_, Agreement::Bare) if patient_rank > 0 => Some((patient_rank, "accession number and patient identifier")),
+        _ => None,
+    }
+}
+
+fn patient(clues: &Clues, case: &CaseRow) -> Agreement {
+    best(clues.patients.iter().map(|id| agreement(id, &case.facts.patient_id)))
+}
+
+/// Accession, placer or filler order number, whichever agrees best. Readers put the accession number into any of them.
+fn number(clues: &Clues, case: &CaseRow) -> Agreement {
+    let facts = &case.facts;
+    let issuer = &facts.accession.issuer;
+    let placer = IssuedId::new(facts.placer_order_number.clone(), issuer.clone());
+    let filler = IssuedId::new(facts.filler_order_number.clone(), issuer.clone());
+    let said = clues.accessions.iter().chain([&clues.placer, &clues.filler]);
+    let agreements =
+        said.flat_map(|id| [agreement(id, &facts.accession), agreement(id, &placer), agreement(id, &filler)]);
+    match best(agreements) {
+        // One number of three that differs contradicts nothing: they are different numbers.
+        Agreement::Contradiction => Agreement::Silent,
+        agreement => agreement,
+    }
+}
+
+fn agreement(said: &IssuedId, known: &IssuedId) -> Agreement {
+    if said.value.is_empty() || known.value.is_empty() {
+        return Agreement::Silent;
+    }
+    if said.value != known.value {
+        return Agreement::Contradiction;
+    }
+    match (said.issuer.is_empty(), known.issuer.is_empty()) {
+        (false, false) if said.issuer == known.issuer => Agreement::Full,
+        (false, false) => Agreement::Contradiction,
+        _ => Agreement::Bare,
+    }
+}
+
+fn best(agreements: impl Iterator<Item = Agreement>) -> Agreement {
+    let rank = |agreement: &Agreement| match agreement {
+        Agreement::Full => 3,
+        Agreement::Bare => 2,
+        Agreement::Contradiction => 1,
+        Agreement::Silent => 0,
+    };
+    agreements.max_by_key(rank).unwrap_or(Agreement::Silent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CaseId, CaseState, Discipline, Moment, Priority, StudyFacts};
+
+    fn id(text: &str) -> IssuedId {
+        let (value, issuer) = text.split_once('^').unwrap_or((text, ""));
+        IssuedId::new(value, issuer)
+    }
+
+    /// A case of `origin` read by chemnitz.
+    fn case(origin: &str, study: &str, accession: &str, patient: &str) -> CaseRow {
+        CaseRow {
+            id: CaseId::generate(),
+            origin: PartnerId::new(origin).unwrap(),
+            study: Uid::new(study).unwrap(),
+            state: CaseState::Routed,
+            discipline: Discipline::Radiology,
+            priority: Priority::Routine,
+            calling_ae: String::new(),
+            called_ae: String::new(),
+            facts: StudyFacts { accession: id(accession), patient_id: id(patient), ..StudyFacts::default() },
+            instances: 1,
+            bytes: 1,
+            routed_to: 1,
+            first: Moment(0),
+            last: Moment(0),
+            whole: None,
+            decision: None,
+            reader: Some(PartnerId::new("chemnitz").unwrap()),
+            attention: String::new(),
+        }
+    }
+
+    fn clues(study: &str, accession: &str, patient: &str) -> Clues {
+        Clues {
+            studies: Uid::new(study).into_iter().collect(),
+            accessions: vec![id(accession)],
+            patients: vec![id(patient)],
+            ..Clues::default()
+        }
+    }
+
+    fn found(clues: &Clues, cases: &[CaseRow], sender: &str) -> Result<usize, &'static str> {
+        let (case, _) = correlate(clues, &PartnerId::new(sender).unwrap(), cases)?;
+        Ok(cases.iter().position(|candidate| candidate.id == case.id).unwrap())
+    }
+
+    #[test]
+    fn equal_numbers_of_two_hospitals_never_meet() {
+        // Equal study UID, accession number and patient ID; only the issuers differ.
+        let cases = [
+            case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"),
+            case("lichtenstein", "1.2.3", "A1^LICH", "77^LICH"),
+        ];
+        assert_eq!(found(&clues("", "A1^LICH", "77^LICH"), &cases, "chemnitz"), Ok(1));
+        assert_eq!(found(&clues("1.2.3", "A1^RAB", "77^RAB"), &cases, "chemnitz"), Ok(0));
+        for ambiguous in [clues("1.2.3", "", ""), clues("", "A1", "77"), clues("1.2.3", "A1", "77")] {
+            assert!(found(&ambiguous, &cases, "chemnitz").is_err(), "{ambiguous:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_accession_number_needs_the_patient_identifier() {
+        let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB")];
+        assert!(found(&clues("", "A1", ""), &cases, "chemnitz").is_err());
+        assert!(found(&clues("", "A1", "78"), &cases, "chemnitz").is_err());
+        assert_eq!(found(&clues("", "A1", "77"), &cases, "chemnitz"), Ok(0));
+    }
+
+    #[test]
+    fn a_contradicting_patient_stops_even_a_matching_study() {
+        let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB")];
+        assert!(found(&clues("1.2.3", "A1^RAB", "78^RAB"), &cases, "chemnitz").is_err());
+        assert_eq!(found(&clues("1.2.3", "", ""), &cases, "chemnitz"), Ok(0));
+    }
+
+    #[test]
+    fn only_who_reads_a_case_may_report_on_it() {
+        let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB")];
+        assert!(found(&clues("1.2.3", "A1^RAB", "77^RAB"), &cases, "leipzig-ukl").is_err());
+        assert_eq!(found(&clues("1.2.3", "A1^RAB", "77^RAB"), &cases, "rabenstein"), Ok(0));
+    }
+}

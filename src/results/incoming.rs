@@ -1,0 +1,162 @@
+//! A report as it came, whatever it came as: HL7 message, SR or PDF object.
+
+use super::correlate::Clues;
+use crate::{
+    dicom::documents::{ReadReport, ReportContent},
+    hl7::oru::{Coded, Content, Interpreter, OruReport},
+    model::{IssuedId, Moment, PartnerId, ReportStatus},
+};
+
+/// Holds patient data: goes to the store and to partners, never to a log.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub sender: PartnerId,
+    /// `oru`, `sr` or `pdf`.
+    pub source: &'static str,
+    pub status: ReportStatus,
+    pub clues: Clues,
+    pub title: Coded,
+    /// In the order received, nothing left out that can be shown.
+    pub pieces: Vec<Piece>,
+    pub interpreter: Interpreter,
+    pub received: Moment,
+    /// As received.
+    pub raw: Vec<u8>,
+    /// Some letters could not be read in the character set the sender named.
+    pub lossy: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Text { code: Coded, text: String },
+    Document { code: Coded, mime: String, bytes: Vec<u8> },
+}
+
+impl Incoming {
+    /// # Errors
+    /// The report all the same, and why a person must look: the message is about several orders at once.
+    pub fn from_oru(
+        report: OruReport,
+        sender: PartnerId,
+        received: Moment,
+        raw: Vec<u8>,
+    ) -> Result<Self, (Box<Self>, &'static str)> {
+        let mut incoming = Self {
+            sender,
+            source: "oru",
+            status: report.groups.iter().map(|group| group.status).min().unwrap_or(ReportStatus::Preliminary),
+            clues: Clues { patients: report.patient_ids, ..Clues::default() },
+            title: Coded::default(),
+            pieces: Vec::new(),
+            interpreter: Interpreter::default(),
+            received,
+            raw,
+            lossy: report.lossy,
+        };
+        let mut several = None;
+        for group in report.groups {
+            let clues = &mut incoming.clues;
+            add_all(&mut clues.studies, group.study_uids);
+            add_all(&mut clues.accessions, group.accessions);
+            several = several.or(same_or_first(&mut clues.placer, group.placer).err());
+            several = several.or(same_or_first(&mut clues.filler, group.filler).err());
+            if incoming.title == Coded::default() {
+                incoming.title = group.service;
+            }
+            if incoming.interpreter == Interpreter::default() {
+                incoming.interpreter = group.interpreter;
+            }
+            incoming.pieces.extend(group.observations.into_iter().filter_map(piece));
+        }
+        match several {
+            None => Ok(incoming),
+            Some(reason) => Err((Box::new(incoming), reason)),
+        }
+    }
+
+    pub fn from_object(object: ReadReport, sender: PartnerId, received: Moment, raw: Vec<u8>) -> Self {
+        let mut accessions = vec![object.accession];
+        let (mut placer, mut filler) = (IssuedId::default(), IssuedId::default());
+        for request in object.requests {
+            add_all(&mut accessions, vec![request.accession]);
+            placer.value = request.placer_order_number;
+            filler.value = request.filler_order_number;
+        }
+        let title = Coded { code: String::new(), text: object.title, system: String::new() };
+        let code = title.clone();
+        let (source, piece) = match object.content {
+            ReportContent::Text(text) => ("sr", Piece::Text { code, text }),
+            ReportContent::Pdf(bytes) => ("pdf", Piece::Document { code, mime: "application/pdf".into(), bytes }),
+        };
+        Self {
+            sender,
+            source,
+            // An object that does not say is taken at its word of being a report: final.
+            status: object.status.unwrap_or(ReportStatus::Final),
+            clues: Clues {
+                studies: vec![object.study],
+                accessions: accessions.into_iter().filter(|id| !id.is_empty()).collect(),
+                placer,
+                filler,
+                patients: vec![object.patient_id],
+            },
+            title,
+            pieces: vec![piece],
+            interpreter: Interpreter { family: object.author.unwrap_or_default(), ..Interpreter::default() },
+            received,
+            raw,
+            lossy: object.lossy,
+        }
+    }
+
+    /// All text, for a reader's eyes.
+    pub fn text(&self) -> String {
+        let texts: Vec<&str> = self
+            .pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Text { text, .. } => Some(text.as_str()),
+                Piece::Document { .. } => None,
+            })
+            .collect();
+        texts.join("\n")
+    }
+
+    /// The first PDF it came with.
+    pub fn pdf(&self) -> Option<&[u8]> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Document { mime, bytes, .. } if mime == "application/pdf" || bytes.starts_with(b"%PDF-") => {
+                Some(bytes.as_slice())
+            }
+            _ => None,
+        })
+    }
+}
+
+fn piece(observation: crate::hl7::oru::Observation) -> Option<Piece> {
+    if observation.is_withdrawn() {
+        return None;
+    }
+    let code = observation.code;
+    Some(match observation.content {
+        Content::Text(text) => Piece::Text { code, text },
+        Content::Document { mime, bytes } => Piece::Document { code, mime, bytes },
+        Content::Pointer { address, .. } => Piece::Text { code, text: address },
+    })
+}
+
+fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !known.contains(&one) {
+            known.push(one);
+        }
+    }
+}
+
+fn same_or_first(known: &mut IssuedId, said: IssuedId) -> Result<(), &'static str> {
+    if known.is_empty() {
+        *known = said;
+        return Ok(());
+    }
+    if said.is_empty() || *known == said { Ok(()) } else { Err("it reports on several orders at once") }
+}

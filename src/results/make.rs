@@ -1,0 +1,246 @@
+//! What the origin gets: the report in the forms it wants, in its own identifiers and character set.
+//!
+//! In: the incoming report, its case, the origin and the reader. Out: finished bytes with a fixed control id or SOP
+//! Instance UID, and warnings for the case. Passed through where the form is the one that came, made from it where
+//! not: text becomes a PDF or an SR, a PDF travels inside the ORU. Nothing is interpreted or left out.
+
+use super::{
+    documents::{self, ReportDocument},
+    incoming::{Incoming, Piece},
+};
+use crate::{
+    config::Partner,
+    dicom::documents::{DocumentAbout, MadeInstance, basic_text_sr, encapsulated_pdf},
+    hl7::{
+        charset::Charset,
+        oru::{Coded, ObservationToSend, OruToSend},
+    },
+    model::{DeliveryKind, IssuedId, Moment, ReportForm, ReportId, Uid, chain},
+    store::{CaseRow, ReportFormRow},
+};
+
+/// What a report is made for.
+pub struct Making<'a> {
+    pub id: ReportId,
+    pub version: i64,
+    /// When the version before it came.
+    pub replaces: Option<Moment>,
+    pub case: &'a CaseRow,
+    pub origin: &'a Partner,
+    pub reader_name: &'a str,
+    /// Our AE title, MSH-3 of what we send.
+    pub node: &'a str,
+}
+
+#[derive(Default)]
+pub struct Made {
+    pub forms: Vec<(DeliveryKind, ReportFormRow)>,
+    /// For the case's story and a person; no patient data.
+    pub warnings: Vec<String>,
+}
+
+impl Made {
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+}
+
+/// Makes every form the origin wants.
+pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
+    let mut made = Made::default();
+    if incoming.lossy {
+        made.warn("some letters of the report could not be read in the character set its sender named".into());
+    }
+    for form in wanted(incoming, making, &mut made) {
+        match form {
+            ReportForm::Oru => oru(incoming, making, &mut made),
+            ReportForm::Pdf => pdf(incoming, making, &mut made),
+            ReportForm::Sr => sr(incoming, making, &mut made),
+        }
+    }
+    made
+}
+
+/// An SR cannot be made from a PDF: the PDF goes instead.
+fn wanted(incoming: &Incoming, making: &Making<'_>, made: &mut Made) -> Vec<ReportForm> {
+    let has_text = !incoming.text().trim().is_empty();
+    let mut forms = Vec::new();
+    for form in &making.origin.report_forms {
+        let form = if *form == ReportForm::Sr && !has_text {
+            made.warn("the report came without text, so it goes as PDF instead of SR".into());
+            ReportForm::Pdf
+        } else {
+            *form
+        };
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
+    forms
+}
+
+fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    let Some(target) = making.origin.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref()) else {
+        made.warn("the origin wants ORU but has no [hl7] deliver".into());
+        return;
+    };
+    let fallback = making.origin.hl7.as_ref().and_then(|hl7| hl7.charset.as_deref());
+    let charset = target.charset.as_deref().or(fallback).unwrap_or("8859/1");
+    let charset = Charset::named(charset).unwrap_or(Charset::UTF_8);
+    let facts = &making.case.facts;
+    let issuer = &facts.accession.issuer;
+    let at = incoming.received.utc().with_timezone(&making.origin.time_zone).fixed_offset();
+    let observations: Vec<ObservationToSend<'_>> = incoming.pieces.iter().map(observation).collect();
+    let control_id = control_id(making.id);
+    let message = OruToSend {
+        sending_application: "NEISSE",
+        sending_facility: making.node,
+        receiving_application: &target.application,
+        receiving_facility: &target.facility,
+        control_id: &control_id,
+        processing_id: "P",
+        at,
+        charset,
+        patient_id: &facts.patient_id,
+        patient_name: &facts.patient_name,
+        birth_date: &facts.birth_date,
+        sex: &facts.sex,
+        accession: &facts.accession,
+        placer: &IssuedId::new(facts.placer_order_number.clone(), issuer.clone()),
+        filler: &IssuedId::new(facts.filler_order_number.clone(), issuer.clone()),
+        study_uid: Some(&making.case.study),
+        title: &title(incoming, making),
+        status: incoming.status,
+        observed_at: &format!("{}{}", facts.study_date, facts.study_time.split('.').next().unwrap_or("")),
+        reported_at: at,
+        interpreter: &incoming.interpreter,
+        observations: &observations,
+    };
+    let (content, missing) = message.encode_or_utf8();
+    if let Some(missing) = missing {
+        let letters = letters(&missing.characters);
+        made.warn(format!("sent as UTF-8: {} does not hold {letters}", missing.charset));
+    }
+    let (sop_class, sop_uid, transfer_syntax) = Default::default();
+    let form = DeliveryKind::ReportOru;
+    let row = ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content };
+    made.forms.push((form, row));
+}
+
+fn observation(piece: &Piece) -> ObservationToSend<'_> {
+    match piece {
+        Piece::Text { code, text } => ObservationToSend::Text { code, text },
+        Piece::Document { code, mime, bytes } => ObservationToSend::Document { code, mime, bytes },
+    }
+}
+
+/// OBR-4: what the reader called it, or what the study is called.
+fn title(incoming: &Incoming, making: &Making<'_>) -> Coded {
+    if !incoming.title.text.is_empty() || !incoming.title.code.is_empty() {
+        return incoming.title.clone();
+    }
+    Coded { code: String::new(), text: making.case.facts.description.clone(), system: String::new() }
+}
+
+fn examination(incoming: &Incoming, making: &Making<'_>) -> String {
+    let description = &making.case.facts.description;
+    if description.is_empty() { title(incoming, making).text } else { description.clone() }
+}
+
+fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    let bytes = match incoming.pdf() {
+        Some(bytes) => bytes.to_vec(),
+        None => match documents::pdf(&document(incoming, making)) {
+            Ok(document) => {
+                if !document.missing.is_empty() {
+                    made.warn(format!("the PDF's font does not hold {}", letters(&document.missing)));
+                }
+                document.bytes
+            }
+            Err(error) => return made.warn(format!("no PDF could be made: {}", chain(&error))),
+        },
+    };
+    let about = about(incoming, making, "pdf");
+    add_instance(made, DeliveryKind::ReportPdf, encapsulated_pdf(&about, &bytes).map_err(|error| chain(&error)));
+}
+
+fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    let about = about(incoming, making, "sr");
+    add_instance(made, DeliveryKind::ReportSr, basic_text_sr(&about, &incoming.text()).map_err(|error| chain(&error)));
+}
+
+fn add_instance(made: &mut Made, form: DeliveryKind, instance: Result<MadeInstance, String>) {
+    match instance {
+        Ok(instance) => made.forms.push((
+            form,
+            ReportFormRow {
+                form: form.as_str(),
+                control_id: String::new(),
+                sop_class: instance.sop_class.to_string(),
+                sop_uid: instance.sop_instance.to_string(),
+                transfer_syntax: instance.transfer_syntax.to_string(),
+                content: instance.data_set,
+            },
+        )),
+        Err(reason) => made.warn(format!("{form} could not be made: {reason}")),
+    }
+}
+
+fn document(incoming: &Incoming, making: &Making<'_>) -> ReportDocument {
+    let facts = &making.case.facts;
+    let author = incoming.interpreter.display();
+    ReportDocument {
+        status: incoming.status,
+        version: u32::try_from(making.version).unwrap_or(1),
+        language: making.origin.language.clone(),
+        reading_institution: making.reader_name.to_owned(),
+        origin_name: making.origin.name.clone(),
+        patient_name: facts.patient_name.clone(),
+        patient_id: facts.patient_id.clone(),
+        birth_date: facts.birth_date.clone(),
+        sex: facts.sex.clone(),
+        accession: facts.accession.clone(),
+        examination: examination(incoming, making),
+        study_date: facts.study_date.clone(),
+        study_time: facts.study_time.clone(),
+        reported: incoming.received,
+        time_zone: making.origin.time_zone,
+        replaces: making.replaces,
+        author: Some(author).filter(|author| !author.is_empty()),
+        body: incoming.text(),
+        case: making.case.id,
+    }
+}
+
+/// The made object belongs to the original study; its UIDs are the same however often it is made.
+fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: &str) -> DocumentAbout<'a> {
+    let author = incoming.interpreter.display();
+    DocumentAbout {
+        study: making.case.study.clone(),
+        series: Uid::derived(&["report series", &making.case.id.to_string(), form]),
+        sop_instance: Uid::derived(&["report", &making.id.to_string(), form]),
+        facts: &making.case.facts,
+        status: incoming.status,
+        title: examination(incoming, making),
+        language: making.origin.language.clone(),
+        content: incoming.received,
+        time_zone: making.origin.time_zone,
+        institution: making.reader_name.to_owned(),
+        author: Some(author).filter(|author| !author.is_empty()),
+        evidence: Vec::new(),
+        version: u32::try_from(making.version).unwrap_or(1),
+        predecessor: None,
+    }
+}
+
+/// MSH-10, at most 20 characters (HL7 v2.5.1 2.14.9.10): the last 76 bits of the report's id.
+fn control_id(id: ReportId) -> String {
+    let hex = id.0.simple().to_string();
+    format!("N{}", &hex[hex.len() - 19..])
+}
+
+/// Letters by name, so that the warning itself can be read anywhere: `ł (U+0142)`.
+fn letters(missing: &[char]) -> String {
+    let named: Vec<String> = missing.iter().take(10).map(|c| format!("{c} (U+{:04X})", u32::from(*c))).collect();
+    named.join(", ")
+}

@@ -1,0 +1,169 @@
+//! One incoming report, in one transaction: joined to its case or held for a person, kept as a version, and owed to the
+//! origin in every form it wants.
+
+use super::{
+    correlate::{Clues, correlate},
+    incoming::Incoming,
+    make::{Made, Making, make},
+};
+use crate::{
+    config::Config,
+    model::{CaseEvent, Lane, Moment, Priority, ReportId, ReportStatus},
+    store::{CaseRow, NewDelivery, NewReport, StoreError, Tx},
+};
+use sha2::{Digest as _, Sha256};
+
+/// What became of it, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    To { case: crate::model::CaseId, version: i64, forms: usize },
+    Held { reason: String },
+}
+
+/// Keeps the report with all that follows from it. The caller commits.
+///
+/// # Errors
+/// When the database fails; nothing has been changed then.
+pub async fn settle(tx: &mut Tx, config: &Config, incoming: &Incoming, now: Moment) -> Result<Joined, StoreError> {
+    let candidates = candidates(tx, &incoming.clues).await?;
+    match correlate(&incoming.clues, &incoming.sender, &candidates) {
+        Ok((case, by)) => {
+            let case = tx.case(case.id).await?;
+            join(tx, config, incoming, case, by, now).await
+        }
+        Err(reason) => hold(tx, incoming, reason).await,
+    }
+}
+
+/// Keeps a report that fits no case, for a person.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hold(tx: &mut Tx, incoming: &Incoming, reason: &str) -> Result<Joined, StoreError> {
+    let held = NewReport { hold_reason: reason.to_owned(), ..report(incoming, ReportId::generate()) };
+    tx.add_report(&held).await?;
+    metrics::counter!("neisse_reports_received_total", "outcome" => "held").increment(1);
+    Ok(Joined::Held { reason: reason.to_owned() })
+}
+
+async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreError> {
+    let mut found: Vec<CaseRow> = Vec::new();
+    for study in &clues.studies {
+        found.extend(tx.cases_with_study(study).await?);
+    }
+    let numbers = clues.accessions.iter().chain([&clues.placer, &clues.filler]).map(|id| id.value.as_str());
+    let mut seen: Vec<&str> = Vec::new();
+    for number in numbers.filter(|number| !number.is_empty()) {
+        if !seen.contains(&number) {
+            seen.push(number);
+            found.extend(tx.cases_with_accession(number).await?);
+        }
+    }
+    found.sort_by_key(|case| case.id);
+    found.dedup_by_key(|case| case.id);
+    Ok(found)
+}
+
+async fn join(
+    tx: &mut Tx,
+    config: &Config,
+    incoming: &Incoming,
+    mut case: CaseRow,
+    by: &str,
+    now: Moment,
+) -> Result<Joined, StoreError> {
+    let id = ReportId::generate();
+    let (version, replaces) = tx.next_version(case.id).await?;
+    let kept = NewReport { case: Some(case.id), version, correlated_by: by.to_owned(), ..report(incoming, id) };
+    tx.add_report(&kept).await?;
+    let what = format!("{} report version {version} from {} ({by})", incoming.status, incoming.sender);
+    tx.tell(case.id, now, "results", &what).await?;
+    let made = match config.partners.get(&case.origin) {
+        Some(origin) if case.origin != incoming.sender => {
+            let reader = config.partners.get(&incoming.sender);
+            let making = Making {
+                id,
+                version,
+                replaces,
+                case: &case,
+                origin,
+                reader_name: reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str()),
+                node: &config.node.name,
+            };
+            make(incoming, &making)
+        }
+        // Read where it was made: it is there already.
+        _ => Made::default(),
+    };
+    let forms = made.forms.len();
+    owe(tx, config, &case, id, version, &made, now).await?;
+    tell_warnings(tx, &mut case, &made.warnings, now).await?;
+    case.take(match incoming.status {
+        ReportStatus::Preliminary => CaseEvent::PreliminaryReport,
+        ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
+    })?;
+    tx.save_case(&case).await?;
+    metrics::counter!("neisse_reports_received_total", "outcome" => "joined").increment(1);
+    Ok(Joined::To { case: case.id, version, forms })
+}
+
+async fn owe(
+    tx: &mut Tx,
+    config: &Config,
+    case: &CaseRow,
+    report: ReportId,
+    version: i64,
+    made: &Made,
+    now: Moment,
+) -> Result<(), StoreError> {
+    for (kind, form) in &made.forms {
+        tx.add_report_form(report, form).await?;
+        tx.owe(&NewDelivery {
+            case: case.id,
+            partner: case.origin.clone(),
+            lane: if case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
+            kind: *kind,
+            first_seq: 0,
+            last_seq: 0,
+            report: Some(report),
+            version,
+            items: 1,
+            bytes: i64::try_from(form.content.len()).unwrap_or(i64::MAX),
+            deadline: None,
+            give_up: now + config.delivery.give_up,
+            now,
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// What could not be made as wanted is on the case, for a person. So is a report that goes nowhere though it should.
+async fn tell_warnings(tx: &mut Tx, case: &mut CaseRow, warnings: &[String], now: Moment) -> Result<(), StoreError> {
+    for warning in warnings {
+        case.needs_a_person(warning);
+        tx.tell(case.id, now, "results", warning).await?;
+    }
+    Ok(())
+}
+
+fn report(incoming: &Incoming, id: ReportId) -> NewReport {
+    NewReport {
+        id,
+        case: None,
+        sender: incoming.sender.clone(),
+        source: incoming.source,
+        status: incoming.status,
+        version: 0,
+        received: incoming.received,
+        correlated_by: String::new(),
+        hold_reason: String::new(),
+        sha256: sha256(&incoming.raw),
+        content: incoming.raw.clone(),
+    }
+}
+
+/// Lower-case hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    crate::model::Digest(Sha256::digest(bytes).into()).to_string()
+}
