@@ -1,7 +1,8 @@
 //! Which OBX belongs to which OBR, and what an OBR with its neighbours says.
 //!
 //! In: the segments after the header, in any order. Out: one [`OruGroup`] an OBR. What comes before the first OBR belongs to
-//! it. An ORC belongs to the OBR after it (ORU), or before it where the message starts with an OBR (as in OUL).
+//! it. An ORC belongs to the OBR after it (ORU), or before it where the message starts with an OBR and
+//! ends with an ORC (as in OUL).
 
 use super::observation::{self, Read, coded};
 use super::read::Reader;
@@ -37,7 +38,7 @@ pub(super) struct Groups {
     drafts: Vec<Draft>,
     /// ORC-2 and ORC-3 that wait for their OBR.
     pending_orc: Option<(IssuedId, IssuedId)>,
-    /// The message starts with an OBR, so that each ORC follows its own.
+    /// The message starts with an OBR and no OBR follows its last ORC, so each ORC follows its own.
     orc_follows: bool,
     obx_count: usize,
     observation_count: usize,
@@ -45,11 +46,13 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn new(message: &Message<'_>) -> Self {
-        let first = message.segments().find(|segment| segment.is("ORC") || segment.is("OBR"));
+        let mut order = message.segments().filter(|segment| segment.is("ORC") || segment.is("OBR"));
+        let starts_with_obr = order.next().is_some_and(|segment| segment.is("OBR"));
+        let ends_with_orc = order.last().is_some_and(|segment| segment.is("ORC"));
         Self {
             drafts: Vec::new(),
             pending_orc: None,
-            orc_follows: first.is_some_and(|segment| segment.is("OBR")),
+            orc_follows: starts_with_obr && ends_with_orc,
             obx_count: 0,
             observation_count: 0,
         }
@@ -160,6 +163,11 @@ impl Groups {
 impl Draft {
     fn finish(mut self) -> Result<OruGroup, Rejected> {
         let status = self.report_status()?;
+        // An ORC that contradicts the OBR in one number is another order's, and says nothing about the other number.
+        let differs = |a: &IssuedId, b: &IssuedId| !a.is_empty() && !b.is_empty() && a.value != b.value;
+        if differs(&self.placer, &self.orc_placer) || differs(&self.filler, &self.orc_filler) {
+            (self.orc_placer, self.orc_filler) = Default::default();
+        }
         let placer = if self.placer.is_empty() { self.orc_placer } else { self.placer };
         let filler = if self.filler.is_empty() { self.orc_filler } else { self.filler };
         let named = std::mem::take(&mut self.accessions);

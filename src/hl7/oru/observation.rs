@@ -8,6 +8,10 @@ use super::{Coded, Content, ErrorCode, Observation, Rejected, document};
 use crate::hl7::message::{Segment, Value};
 use crate::model::Uid;
 
+/// An OBX without its value. It is kept for each document in OBX-5, so both numbers bound what that can cost.
+const MAX_FRAME_BYTES: usize = 64 * 1024;
+const MAX_DOCUMENTS: usize = 100;
+
 /// What one OBX says.
 pub(super) enum Read {
     /// One for each document; one for all lines of a text.
@@ -17,9 +21,14 @@ pub(super) enum Read {
 }
 
 pub(super) fn obx(segment: &Segment<'_>, sequence: usize, reader: &Reader<'_>) -> Result<Read, Rejected> {
+    let value = segment.field(5);
+    let refused = |text: &'static str| Rejected::new("OBX", sequence, 5, ErrorCode::DataType, text);
+    if segment.raw().len() - value.raw().len() > MAX_FRAME_BYTES {
+        let text = "more than 64 KiB beside the value in OBX-5";
+        return Err(Rejected::new("OBX", sequence, 0, ErrorCode::DataType, text));
+    }
     let code = coded(segment.field(3), reader);
     let value_type = reader.text(segment.field(2)).to_ascii_uppercase();
-    let value = segment.field(5);
     if let Some(uid) = names_study(&code).then(|| Uid::new(&reader.text(value.component(1)))).and_then(Result::ok) {
         return Ok(Read::StudyUid(uid));
     }
@@ -30,8 +39,8 @@ pub(super) fn obx(segment: &Segment<'_>, sequence: usize, reader: &Reader<'_>) -
         status: reader.text(segment.field(11).first()).to_ascii_uppercase(),
         content,
     };
-    let refused = |text: &'static str| Rejected::new("OBX", sequence, 5, ErrorCode::DataType, text);
     let observations = match value_type.as_str() {
+        "ED" if value.repetitions().nth(MAX_DOCUMENTS).is_some() => return Err(refused("more than 100 documents")),
         "ED" if value.is_valued() => value
             .repetitions()
             .map(|document| document::encapsulated(document, reader).map(&observation).map_err(refused))

@@ -100,7 +100,7 @@ fn segments_out_of_order_find_their_group() {
         OBR,
         PID,
         "ZDS|1.2.3^App^App^DICOM",
-        "ORC|RE|X|F2",
+        "ORC|RE|P2|F2",
         &obr2,
         "obx|1|TX|a||late",
     ])
@@ -116,6 +116,8 @@ fn segments_out_of_order_find_their_group() {
     );
     let after = read(&[MSH, PID, &obr2, "ORC|RE||FA", &obr2, "ORC|RE||FB"]).expect("read");
     assert_eq!(after.groups.iter().map(|g| &*g.filler.value).collect::<Vec<_>>(), ["FA", "FB"]);
+    let contradicting = read(&[MSH, PID, &obr2, "ORC|RE|OTHER|FA"]).expect("read");
+    assert!(contradicting.groups[0].filler.is_empty(), "the filler number of another order is not taken over");
     let repeated = read(&[MSH, PID, OBR, PID, &obr2]).expect("the same patient twice is one patient");
     assert_eq!(repeated.groups.len(), 2);
 }
@@ -178,6 +180,16 @@ fn documents_are_read_in_the_forms_of_the_field() {
         .expect("read");
     let pointer = Content::Pointer { address: "https://ris.example/r?a=1&b=2".into(), mime: "application/pdf".into() };
     assert_eq!(report.groups[0].observations[0].content, pointer);
+}
+
+#[test]
+fn a_small_message_cannot_ask_for_much_memory() {
+    let long = "x".repeat(70_000);
+    let refused = read(&[MSH, PID, OBR, &format!("OBX|1|TX|{long}||text||||||F")]).expect_err("refused");
+    assert_eq!(place(&refused), ("OBX", 1, 0, "102"));
+    let many = vec!["^^^^QQ=="; 101].join("~");
+    let refused = read(&[MSH, PID, OBR, &format!("OBX|1|ED|a||{many}||||||F")]).expect_err("refused");
+    assert_eq!(place(&refused), ("OBX", 1, 5, "102"));
 }
 
 #[test]
