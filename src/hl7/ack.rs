@@ -1,1 +1,406 @@
-//! (file ack)
+//! Acknowledgements: the answer to a message received, and the reading of an answer to a message sent (HL7 v2.5.1 2.9, 2.15).
+//!
+//! In: a message and a verdict; out: the bytes of its ACK, in the sender's separators, character set, version and
+//! processing id. In: the bytes of an ACK; out: an [`Acknowledgement`]. Own texts are ASCII, so they fit every set.
+//!
+//! Does not decide what is acceptable, and does not send: whoever calls this has committed already.
+
+use super::charset::Charset;
+use super::message::{Message, Segment, Value, new_control_id};
+use crate::model::Moment;
+use std::{borrow::Cow, fmt};
+
+/// A field of the sender's header is given back up to this length; MSH-10 has at most 199 characters (v2.7).
+const MAX_ECHO_BYTES: usize = 512;
+
+/// Texts and codes read from an answer are cut here.
+const MAX_TEXT_CHARS: usize = 500;
+const MAX_ERRORS: usize = 20;
+
+/// What became of a message received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Durable.
+    Accept,
+    /// Its content is wrong: sending it again unchanged will not help.
+    Error,
+    /// Not a matter of its content, or not a message we take: may be sent again unchanged.
+    Reject,
+}
+
+/// MSA-1, table 0008.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckCode {
+    AA,
+    AE,
+    AR,
+    CA,
+    CE,
+    CR,
+}
+
+impl AckCode {
+    pub const ALL: [AckCode; 6] = [AckCode::AA, AckCode::AE, AckCode::AR, AckCode::CA, AckCode::CE, AckCode::CR];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AckCode::AA => "AA",
+            AckCode::AE => "AE",
+            AckCode::AR => "AR",
+            AckCode::CA => "CA",
+            AckCode::CE => "CE",
+            AckCode::CR => "CR",
+        }
+    }
+
+    /// What the peer says of our message.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            AckCode::AA | AckCode::CA => Verdict::Accept,
+            AckCode::AE | AckCode::CE => Verdict::Error,
+            AckCode::AR | AckCode::CR => Verdict::Reject,
+        }
+    }
+}
+
+/// ERR-3, table 0357.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCode {
+    SegmentSequence,
+    RequiredFieldMissing,
+    DataType,
+    TableValueNotFound,
+    UnsupportedMessageType,
+    UnsupportedEvent,
+    UnsupportedProcessingId,
+    UnsupportedVersion,
+    UnknownKey,
+    DuplicateKey,
+    RecordLocked,
+    Internal,
+}
+
+impl ErrorCode {
+    pub fn number(self) -> &'static str {
+        self.row().0
+    }
+
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    fn row(self) -> (&'static str, &'static str) {
+        match self {
+            ErrorCode::SegmentSequence => ("100", "Segment sequence error"),
+            ErrorCode::RequiredFieldMissing => ("101", "Required field missing"),
+            ErrorCode::DataType => ("102", "Data type error"),
+            ErrorCode::TableValueNotFound => ("103", "Table value not found"),
+            ErrorCode::UnsupportedMessageType => ("200", "Unsupported message type"),
+            ErrorCode::UnsupportedEvent => ("201", "Unsupported event code"),
+            ErrorCode::UnsupportedProcessingId => ("202", "Unsupported processing id"),
+            ErrorCode::UnsupportedVersion => ("203", "Unsupported version id"),
+            ErrorCode::UnknownKey => ("204", "Unknown key identifier"),
+            ErrorCode::DuplicateKey => ("205", "Duplicate key identifier"),
+            ErrorCode::RecordLocked => ("206", "Application record locked"),
+            ErrorCode::Internal => ("207", "Application internal error"),
+        }
+    }
+
+    /// AR is for what we do not take at all or cannot take now, AE for content (v2.5.1 2.9.2.2).
+    pub fn verdict(self) -> Verdict {
+        match self {
+            ErrorCode::UnsupportedMessageType
+            | ErrorCode::UnsupportedEvent
+            | ErrorCode::UnsupportedProcessingId
+            | ErrorCode::UnsupportedVersion
+            | ErrorCode::RecordLocked
+            | ErrorCode::Internal => Verdict::Reject,
+            _ => Verdict::Error,
+        }
+    }
+}
+
+/// Why a message is not taken, and where in it. Holds nothing of the message's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub segment: &'static str,
+    /// Which segment of that id, from 1 (ERR-2.2).
+    pub sequence: usize,
+    /// 0: the segment as a whole.
+    pub field: usize,
+    pub code: ErrorCode,
+    /// For the sender and for the log: what was found, what was expected. ASCII.
+    pub text: Cow<'static, str>,
+}
+
+impl Rejected {
+    pub fn new(
+        segment: &'static str,
+        sequence: usize,
+        field: usize,
+        code: ErrorCode,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { segment, sequence, field, code, text: text.into() }
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        self.code.verdict()
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field {
+            0 => write!(f, "{}[{}]: {}", self.segment, self.sequence, self.text),
+            field => write!(f, "{}[{}]-{field}: {}", self.segment, self.sequence, self.text),
+        }
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// The acknowledgement of `received`. Empty when its sender asked for none (MSH-15 and MSH-16): then nothing is sent.
+///
+/// Original mode (MSH-15 and MSH-16 empty) answers AA, AE, AR; with an accept acknowledgement asked for in MSH-15, CA,
+/// CE, CR; with MSH-15 empty or NE and MSH-16 valued, the application acknowledgement AA, AE, AR.
+pub fn acknowledge(received: &Message<'_>, verdict: Verdict, problem: Option<&Rejected>, at: Moment) -> Vec<u8> {
+    match code_for(&received.header(), verdict) {
+        Some(code) => Writer::new(received).write(code, problem, at),
+        None => Vec::new(),
+    }
+}
+
+/// The answer to bytes that may not be a whole message: its header is used if there is one. Always says no.
+pub fn refuse_bytes(bytes: &[u8], problem: &Rejected, at: Moment) -> Vec<u8> {
+    // 64 KiB hold any header; a longer first line is none.
+    match Message::parse(&bytes[..bytes.len().min(64 * 1024)]) {
+        Ok(received) => acknowledge(&received, problem.verdict(), Some(problem), at),
+        Err(_) => match Message::parse(b"MSH|^~\\&|||||||||P|2.5.1") {
+            Ok(nothing) => acknowledge(&nothing, problem.verdict(), Some(problem), at),
+            Err(_) => Vec::new(),
+        },
+    }
+}
+
+/// Table 0155: AL always, NE never, ER on errors, SU on success.
+fn is_wanted(condition: Value<'_>, verdict: Verdict) -> bool {
+    match condition.raw().trim_ascii() {
+        b"NE" => false,
+        b"ER" => verdict != Verdict::Accept,
+        b"SU" => verdict == Verdict::Accept,
+        _ => true,
+    }
+}
+
+fn code_for(header: &Segment<'_>, verdict: Verdict) -> Option<AckCode> {
+    let (accept, application) = (header.field(15), header.field(16));
+    let is_accept_wanted = accept.is_valued() && accept.raw().trim_ascii() != b"NE";
+    let is_enhanced = accept.is_valued() || application.is_valued();
+    let wanted = if is_accept_wanted {
+        is_wanted(accept, verdict)
+    } else {
+        !is_enhanced || (application.is_valued() && is_wanted(application, verdict))
+    };
+    let code = match (is_accept_wanted, verdict) {
+        (false, Verdict::Accept) => AckCode::AA,
+        (false, Verdict::Error) => AckCode::AE,
+        (false, Verdict::Reject) => AckCode::AR,
+        (true, Verdict::Accept) => AckCode::CA,
+        (true, Verdict::Error) => AckCode::CE,
+        (true, Verdict::Reject) => AckCode::CR,
+    };
+    wanted.then_some(code)
+}
+
+/// Writes an ACK in the bytes of the message received.
+struct Writer<'a> {
+    header: Segment<'a>,
+    field: u8,
+    component: u8,
+    subcomponent: Option<u8>,
+    out: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(received: &Message<'a>) -> Self {
+        let separators = received.separators();
+        Self {
+            header: received.header(),
+            field: separators.field,
+            component: separators.component.unwrap_or(b'^'),
+            subcomponent: separators.subcomponent,
+            out: Vec::with_capacity(512),
+        }
+    }
+
+    fn write(mut self, code: AckCode, problem: Option<&Rejected>, at: Moment) -> Vec<u8> {
+        self.msh(at);
+        self.out.extend_from_slice(b"MSA");
+        self.text(code.as_str());
+        self.echo(10);
+        if let Some(problem) = problem {
+            self.text(&problem.text);
+        }
+        self.out.push(b'\r');
+        if let Some(problem) = problem {
+            self.err(problem);
+        }
+        self.out
+    }
+
+    fn msh(&mut self, at: Moment) {
+        self.out.extend_from_slice(b"MSH");
+        // MSH-2 holds five punctuation characters at most, or the message would not have been parsed.
+        self.echo(2);
+        for from in [5, 6, 3, 4] {
+            self.echo(from);
+        }
+        self.text(&at.utc().format("%Y%m%d%H%M%S+0000").to_string());
+        self.text("");
+        self.message_type();
+        self.text(&new_control_id());
+        self.echo(11);
+        self.echo(12);
+        for _ in 13..18 {
+            self.text("");
+        }
+        self.echo(18);
+        self.out.push(b'\r');
+    }
+
+    /// `ACK^R01^ACK`; before v2.3.1 there is no message structure, and `ACK` alone is understood by all.
+    fn message_type(&mut self) {
+        let event = kept(self.header.field(9).component(2).raw());
+        self.text("ACK");
+        if !event.is_empty() && version(&self.header) >= (2, 4) {
+            self.out.push(self.component);
+            self.out.extend_from_slice(&event);
+            self.out.push(self.component);
+            self.out.extend_from_slice(b"ACK");
+        }
+    }
+
+    /// ERR as of v2.5 (ERR-2, -3, -4, -8); ERR-1 beside it for senders of older versions, who know no other field.
+    fn err(&mut self, problem: &Rejected) {
+        let (code, name) = (problem.code.number(), problem.code.name());
+        let field = if problem.field == 0 { String::new() } else { problem.field.to_string() };
+        let sequence = problem.sequence.to_string();
+        self.out.extend_from_slice(b"ERR");
+        self.text("");
+        if version(&self.header) < (2, 5) {
+            self.joined(&[problem.segment, &sequence, &field]);
+            if let Some(subcomponent) = self.subcomponent {
+                self.out.push(self.component);
+                self.out
+                    .extend_from_slice([code, name, "HL70357"].join(&*char::from(subcomponent).to_string()).as_bytes());
+            }
+        }
+        self.text("");
+        let place = [problem.segment, &sequence, &field];
+        self.joined(&place[..if field.is_empty() { 2 } else { 3 }]);
+        self.text("");
+        self.joined(&[code, name, "HL70357"]);
+        self.text("E");
+        for _ in 5..8 {
+            self.text("");
+        }
+        self.text(&problem.text);
+        self.out.push(b'\r');
+    }
+
+    fn joined(&mut self, components: &[&str]) {
+        self.out.extend_from_slice(components.join(&*char::from(self.component).to_string()).as_bytes());
+    }
+
+    /// A field of the sender's header, byte for byte.
+    fn echo(&mut self, n: usize) {
+        self.out.push(self.field);
+        self.out.extend_from_slice(&kept(self.header.field(n).raw()));
+    }
+
+    /// A field of our own: printable ASCII; a character that is a separator here becomes a space.
+    fn text(&mut self, text: &str) {
+        self.out.push(self.field);
+        let is_plain = |b: u8| {
+            b == b' ' || b == b'+' || b == b'-' || b == b'.' || b == b',' || b == b':' || b.is_ascii_alphanumeric()
+        };
+        let plain = text.bytes().take(MAX_TEXT_CHARS).map(|b| match b {
+            b if is_plain(b) && b != self.field && b != self.component => b,
+            b'(' | b')' | b'/' | b'\'' if b != self.field && b != self.component => b,
+            _ => b' ',
+        });
+        self.out.extend(plain);
+    }
+}
+
+/// What is given back of a header field. Control characters are left out: 0x1C before the CR would end the MLLP frame.
+fn kept(raw: &[u8]) -> Vec<u8> {
+    raw.iter().copied().filter(|b| *b >= 0x20).take(MAX_ECHO_BYTES).collect()
+}
+
+/// MSH-12, major and minor. Unknown counts as the version we write.
+fn version(header: &Segment<'_>) -> (u32, u32) {
+    let text = String::from_utf8_lossy(header.field(12).component(1).raw()).into_owned();
+    let mut numbers = text.trim().split('.').map(|number| number.parse().unwrap_or(0));
+    match (numbers.next(), numbers.next()) {
+        (Some(major), minor) if major > 0 => (major, minor.unwrap_or(0)),
+        _ => (2, 5),
+    }
+}
+
+/// What a peer answered to a message of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    pub code: AckCode,
+    /// MSA-2: the control id of the message that is answered.
+    pub control_id: String,
+    /// MSA-3, ERR-8 or the text of ERR-3. Written by the peer: may hold patient data, so it is not for a log.
+    pub text: String,
+    /// ERR-3.1 (or the old ERR-1.4.1, MSA-6.1) of each error.
+    pub error_codes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    #[error("the answer is not an HL7 message")]
+    NotHl7,
+    #[error("the answer has no MSA segment")]
+    NoMsa,
+    #[error("MSA-1 of the answer is none of AA, AE, AR, CA, CE, CR")]
+    UnknownCode,
+    #[error("MSA-2 of the answer names another message than the one sent")]
+    OtherControlId,
+}
+
+impl Acknowledgement {
+    /// # Errors
+    /// When `bytes` are no message, or one without a readable MSA segment.
+    pub fn parse(bytes: &[u8]) -> Result<Self, AckError> {
+        let message = Message::parse(bytes).map_err(|_| AckError::NotHl7)?;
+        let charset = Charset::of_message(&message, Charset::ISO_8859_1).unwrap_or(Charset::ISO_8859_1);
+        let read = |value: Value<'_>| -> String {
+            let raw = value.text(charset).text;
+            raw.trim().chars().take(MAX_TEXT_CHARS).collect()
+        };
+        let msa = message.first("MSA").ok_or(AckError::NoMsa)?;
+        let code = read(msa.field(1)).to_ascii_uppercase();
+        let code = AckCode::ALL.into_iter().find(|known| known.as_str() == code).ok_or(AckError::UnknownCode)?;
+        let errors: Vec<Segment<'_>> = message.segments().filter(|s| s.is("ERR")).take(MAX_ERRORS).collect();
+        let mut codes: Vec<String> = errors
+            .iter()
+            .flat_map(|err| [err.field(3).component(1), err.field(1).component(4).subcomponent(1)])
+            .chain([msa.field(6).component(1)])
+            .map(read)
+            .filter(|code| !code.is_empty())
+            .collect();
+        codes.dedup();
+        let texts =
+            [Some(msa.field(3)), errors.first().map(|e| e.field(8)), errors.first().map(|e| e.field(3).component(2))];
+        let text = texts.into_iter().flatten().map(read).find(|text| !text.is_empty()).unwrap_or_default();
+        Ok(Self { code, control_id: read(msa.field(2)), text, error_codes: codes })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Reading ORU^R01: a message in, an [`OruReport`] out, or the place of what a report cannot do without.
+//!
+//! Walks the message once. Segments that carry nothing of a report are passed over; the caller keeps the message itself.
+
+use super::group::Groups;
+use super::{ErrorCode, OruReport, Rejected, names};
+use crate::hl7::charset::Charset;
+use crate::hl7::message::{Message, Segment, Value};
+use crate::model::IssuedId;
+use std::cell::Cell;
+
+/// Identifiers a patient may have.
+const MAX_PATIENT_IDS: usize = 100;
+
+/// Decodes values, and remembers whether letters were lost.
+pub(super) struct Reader<'a> {
+    charset: Charset,
+    lossy: &'a Cell<bool>,
+}
+
+impl Reader<'_> {
+    /// A value's text, without blanks around it.
+    pub(super) fn text(&self, value: Value<'_>) -> String {
+        let text = self.decode(&value.unescaped());
+        let trimmed = text.trim();
+        if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
+    }
+
+    pub(super) fn decode(&self, bytes: &[u8]) -> String {
+        let decoded = self.charset.decode(bytes);
+        self.lossy.set(self.lossy.get() | decoded.lossy);
+        decoded.text
+    }
+
+    /// EI (v2.5.1 2.A.28): the number, and its namespace or else universal id as issuer.
+    pub(super) fn entity(&self, field: Value<'_>) -> IssuedId {
+        let namespace = [2, 3].into_iter().map(|n| field.component(n)).find(Value::is_valued);
+        IssuedId::new(self.text(field.component(1)), namespace.map(|n| self.text(n)).unwrap_or_default())
+    }
+}
+
+impl OruReport {
+    /// Reads an ORU^R01 whose values are in `charset` (see [`Charset::of_message`]).
+    ///
+    /// # Errors
+    /// When it is no ORU^R01, or lacks MSH-10, PID or OBR, or speaks of two patients, or a report's status or document
+    /// cannot be read. Says where.
+    pub fn parse(message: &Message<'_>, charset: Charset) -> Result<OruReport, Rejected> {
+        let lossy = Cell::new(false);
+        let reader = Reader { charset, lossy: &lossy };
+        let mut report = read_header(&message.header(), &reader)?;
+        let mut groups = Groups::new(message);
+        let mut patients = 0;
+        let mut line = 0;
+        while let Some((segment, next)) = whole_segment(message, line) {
+            line = next;
+            if segment.is("PID") {
+                patients += 1;
+                read_patient(&segment, patients, &mut report, &reader)?;
+            } else {
+                groups.take(&segment, &reader)?;
+            }
+        }
+        if patients == 0 {
+            return Err(Rejected::new("PID", 1, 0, ErrorCode::SegmentSequence, "no PID: a report is about a patient"));
+        }
+        report.groups = groups.finish()?;
+        report.lossy = lossy.get();
+        Ok(report)
+    }
+}
+
+/// The segment at `line`, with the lines after it that an unescaped line break cut off, and the line to go on with.
+fn whole_segment<'a>(message: &Message<'a>, line: usize) -> Option<(Segment<'a>, usize)> {
+    let segment = message.segment(line)?;
+    // Complete as far as we read it: what follows is text outside any field.
+    let is_complete = match segment.id() {
+        "" => true,
+        id if id.eq_ignore_ascii_case("OBX") => segment.field_count() > 5,
+        id if id.eq_ignore_ascii_case("NTE") => segment.field_count() > 3,
+        _ => false,
+    };
+    if is_complete {
+        return Some((segment, line + 1));
+    }
+    let mut last = line;
+    let mut next = line + 1;
+    while let Some(following) = message.segment(next).filter(|s| s.is_stray() || s.is_blank()) {
+        if following.is_stray() {
+            last = next;
+        }
+        next += 1;
+    }
+    Some((message.between(line, last)?, next))
+}
+
+fn read_header(header: &Segment<'_>, reader: &Reader<'_>) -> Result<OruReport, Rejected> {
+    let refused = |field, code, text: &'static str| Err(Rejected::new("MSH", 1, field, code, text));
+    let report = OruReport {
+        sending_application: reader.text(header.field(3).component(1)),
+        sending_facility: reader.text(header.field(4).component(1)),
+        receiving_application: reader.text(header.field(5).component(1)),
+        receiving_facility: reader.text(header.field(6).component(1)),
+        control_id: reader.text(header.field(10)),
+        processing_id: reader.text(header.field(11).component(1)),
+        version: reader.text(header.field(12).component(1)),
+        ..OruReport::default()
+    };
+    let kind = header.field(9);
+    if reader.text(kind.component(1)) != "ORU" {
+        return refused(9, ErrorCode::UnsupportedMessageType, "message type is not ORU");
+    }
+    // Before v2.3 the event was often left out.
+    if !matches!(reader.text(kind.component(2)).as_str(), "R01" | "") {
+        return refused(9, ErrorCode::UnsupportedEvent, "event is not R01");
+    }
+    if report.control_id.is_empty() {
+        return refused(10, ErrorCode::RequiredFieldMissing, "MSH-10 is empty: a message control id is expected");
+    }
+    if !matches!(report.processing_id.as_str(), "P" | "T" | "D" | "") {
+        return refused(11, ErrorCode::UnsupportedProcessingId, "MSH-11 is none of P, T, D");
+    }
+    if !(report.version.is_empty() || report.version == "2" || report.version.starts_with("2.")) {
+        return refused(12, ErrorCode::UnsupportedVersion, "MSH-12 is no version 2");
+    }
+    Ok(report)
+}
+
+/// The same PID may be written before every group; another patient may not (one report, one patient).
+fn read_patient(
+    pid: &Segment<'_>,
+    sequence: usize,
+    report: &mut OruReport,
+    reader: &Reader<'_>,
+) -> Result<(), Rejected> {
+    let mut ids = patient_ids(pid.field(3), reader);
+    if ids.is_empty() {
+        ids = patient_ids(pid.field(2), reader);
+    }
+    let name = names::patient_name(pid.field(5), reader);
+    let birth = reader.text(pid.field(7).component(1));
+    let day: String = birth.chars().take(8).take_while(char::is_ascii_digit).collect();
+    let birth_date = if day.len() == 8 { day } else { String::new() };
+    if sequence > 1 {
+        let is_same = ids == report.patient_ids && name == report.patient_name && birth_date == report.birth_date;
+        let text = "a second patient in one message: expected one";
+        return if is_same { Ok(()) } else { Err(Rejected::new("PID", sequence, 0, ErrorCode::SegmentSequence, text)) };
+    }
+    (report.patient_ids, report.patient_name, report.birth_date) = (ids, name, birth_date);
+    report.sex = reader.text(pid.field(8).component(1));
+    Ok(())
+}
+
+/// CX (v2.5.1 2.A.14): the id, and the assigning authority's namespace (CX-4.1) or else universal id (CX-4.2).
+fn patient_ids(field: Value<'_>, reader: &Reader<'_>) -> Vec<IssuedId> {
+    let read = |id: Value<'_>| {
+        let authority = id.component(4);
+        let issuer = [1, 2].map(|n| authority.subcomponent(n)).into_iter().find(Value::is_valued);
+        IssuedId::new(reader.text(id.component(1)), issuer.map(|i| reader.text(i)).unwrap_or_default())
+    };
+    field.repetitions().take(MAX_PATIENT_IDS).map(read).filter(|id| !id.is_empty()).collect()
+}

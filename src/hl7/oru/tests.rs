@@ -1,0 +1,383 @@
+//! Reports as the field sends them, and what must not pass. All patients are synthetic.
+
+use super::*;
+use crate::hl7::ack::{Acknowledgement, acknowledge};
+use crate::hl7::charset::Charset;
+use crate::hl7::message::Message;
+use crate::model::Moment;
+use chrono::DateTime;
+use proptest::prelude::*;
+
+const MSH: &str =
+    r"MSH|^~\&|RIS^1.2^ISO|CHEMNITZ|NEISSE|N|20261122021000+0100||ORU^R01^ORU_R01|4711|P|2.5.1||||||UNICODE UTF-8";
+const PID: &str = "PID|1||900017^^^RABENSTEIN&1.2.3&ISO~77^^^KVNR||Müßig^Jörg^K^jun^Dr.^^L||19610203|M";
+const OBR: &str = "OBR|1|P1^RAB|F1^CHE|24627-2^CT Thorax^LN|||202611220155|||||||||||ACC9||||202611220210||CT|F|||||||17&Weiß&Anna&&&Dr. med.";
+
+fn read(lines: &[&str]) -> Result<OruReport, Rejected> {
+    read_bytes(lines.join("\r").as_bytes())
+}
+
+fn read_bytes(bytes: &[u8]) -> Result<OruReport, Rejected> {
+    let message = Message::parse(bytes).expect("a message");
+    OruReport::parse(&message, Charset::of_message(&message, Charset::ISO_8859_1).expect("a known set"))
+}
+
+fn texts(group: &OruGroup) -> Vec<String> {
+    group.observations.iter().map(|o| o.lines().collect::<Vec<_>>().join("/")).collect()
+}
+
+fn place(refused: &Rejected) -> (&str, usize, usize, &str) {
+    (refused.segment, refused.sequence, refused.field, refused.code.number())
+}
+
+#[test]
+fn a_report_is_read_whole() {
+    let report = read(&[
+        MSH,
+        PID,
+        "PV1||I",
+        "ORC|RE|P0|F0",
+        OBR,
+        r"OBX|1|FT|18748-4^Befund^LN||Keine Blutung.\.br\Zweite Zeile a\T\b||||||F",
+        "NTE|1||Tel. durchgegeben",
+        "OBX|2|TX|IMP||eins~zwei~~drei||||||F",
+        "OBX|3|ED|PDF||^application^pdf^Base64^JVBERi0xLjQ=||||||F",
+        "OBX|4|HD|113014^DICOM Study^DCM||1.2.3.4||||||F",
+        "OBX|5|NM|D||12.5|mm|||||F",
+        "OBX|6|CWE|R||A1^erhöht^L||||||F",
+    ])
+    .expect("read");
+    assert_eq!((report.sending_application.as_str(), report.sending_facility.as_str()), ("RIS", "CHEMNITZ"));
+    assert_eq!(
+        (report.control_id.as_str(), report.processing_id.as_str(), report.version.as_str()),
+        ("4711", "P", "2.5.1")
+    );
+    assert_eq!(report.patient_ids, [IssuedId::new("900017", "RABENSTEIN"), IssuedId::new("77", "KVNR")]);
+    assert_eq!(report.patient_name, "Müßig^Jörg^K^Dr.^jun");
+    assert_eq!((report.birth_date.as_str(), report.sex.as_str(), report.lossy), ("19610203", "M", false));
+    let group = &report.groups[0];
+    assert_eq!((&group.placer, &group.filler), (&IssuedId::new("P1", "RAB"), &IssuedId::new("F1", "CHE")));
+    assert_eq!(group.accessions, [IssuedId::new("ACC9", ""), IssuedId::new("F1", "CHE")]);
+    assert_eq!(group.study_uids.iter().map(Uid::as_str).collect::<Vec<_>>(), ["1.2.3.4"]);
+    assert_eq!((group.status, group.service.text.as_str()), (ReportStatus::Final, "CT Thorax"));
+    assert_eq!((group.observed_at.as_str(), group.reported_at.as_str()), ("202611220155", "202611220210"));
+    assert_eq!((group.interpreter.display().as_str(), group.interpreter.id.as_str()), ("Dr. med. Anna Weiß", "17"));
+    let expected = ["Keine Blutung./Zweite Zeile a&b", "Tel. durchgegeben", "eins/zwei//drei", "", "12.5 mm", "erhöht"];
+    assert_eq!(texts(group), expected);
+    let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-1.4".to_vec() };
+    assert_eq!(group.observations[3].content, document);
+}
+
+#[test]
+fn what_a_report_cannot_do_without_is_refused_with_its_place() {
+    let obx = "OBX|1|TX|a||text||||||F";
+    let broken_pdf = "OBX|2|ED|PDF||^AP^PDF^Base64^%%%||||||F";
+    for (lines, expected) in [
+        (vec![&*MSH.replace("4711", ""), PID, OBR, obx], ("MSH", 1, 10, "101")),
+        (vec![&*MSH.replace("ORU^R01", "ADT^A08"), PID, OBR, obx], ("MSH", 1, 9, "200")),
+        (vec![&*MSH.replace("ORU^R01", "ORU^R30"), PID, OBR, obx], ("MSH", 1, 9, "201")),
+        (vec![&*MSH.replace("|P|", "|X|"), PID, OBR, obx], ("MSH", 1, 11, "202")),
+        (vec![&*MSH.replace("2.5.1", "3.0"), PID, OBR, obx], ("MSH", 1, 12, "203")),
+        (vec![MSH, OBR, obx], ("PID", 1, 0, "100")),
+        (vec![MSH, PID, obx], ("OBR", 1, 0, "100")),
+        (vec![MSH, PID, OBR, obx, &*OBR.replace("|F|", "|X|")], ("OBR", 2, 25, "103")),
+        (vec![MSH, PID, &*OBR.replace("|F|", "||"), "OBX|1|TX|a||text"], ("OBR", 1, 25, "101")),
+        (vec![MSH, PID, OBR, obx, broken_pdf], ("OBX", 2, 5, "102")),
+        (vec![MSH, PID, OBR, obx, &*PID.replace("900017", "900018"), OBR], ("PID", 2, 0, "100")),
+    ] {
+        let refused = read(&lines).expect_err("refused");
+        assert_eq!(place(&refused), expected, "{refused}");
+        assert!(refused.text.is_ascii());
+    }
+}
+
+#[test]
+fn segments_out_of_order_find_their_group() {
+    let obr2 = OBR.replace("P1^RAB", "P2").replace("ACC9", "ACC10").replace("F1^CHE", "");
+    let report = read(&[
+        MSH,
+        "OBX|1|TX|a||early||||||F",
+        OBR,
+        PID,
+        "ZDS|1.2.3^App^App^DICOM",
+        "ORC|RE|P2|F2",
+        &obr2,
+        "obx|1|TX|a||late",
+    ])
+    .expect("read");
+    assert_eq!(report.groups.len(), 2);
+    assert_eq!(texts(&report.groups[0]), ["early"]);
+    assert_eq!(report.groups[0].study_uids[0].as_str(), "1.2.3");
+    assert_eq!(texts(&report.groups[1]), ["late"], "a lower-case segment is one");
+    assert_eq!(
+        (&*report.groups[1].placer.value, &*report.groups[1].filler.value),
+        ("P2", "F2"),
+        "ORC fills what OBR leaves out"
+    );
+    let after = read(&[MSH, PID, &obr2, "ORC|RE||FA", &obr2, "ORC|RE||FB"]).expect("read");
+    assert_eq!(after.groups.iter().map(|g| &*g.filler.value).collect::<Vec<_>>(), ["FA", "FB"]);
+    let contradicting = read(&[MSH, PID, &obr2, "ORC|RE|OTHER|FA"]).expect("read");
+    assert!(contradicting.groups[0].filler.is_empty(), "the filler number of another order is not taken over");
+    let repeated = read(&[MSH, PID, OBR, PID, &obr2]).expect("the same patient twice is one patient");
+    assert_eq!(repeated.groups.len(), 2);
+}
+
+#[test]
+fn status_comes_from_the_results_where_the_obr_has_none() {
+    let obr = OBR.replace("|F|", "||");
+    let obx = |status: &str| format!("OBX|1|TX|a||text||||||{status}");
+    for (statuses, expected) in [
+        (vec!["F", "F"], ReportStatus::Final),
+        (vec!["F", "C"], ReportStatus::Corrected),
+        (vec!["C", "P", "F"], ReportStatus::Preliminary),
+        (vec!["F", "D"], ReportStatus::Final),
+    ] {
+        let results = statuses.iter().map(|s| obx(s)).collect::<Vec<_>>().join("\r");
+        assert_eq!(read(&[MSH, PID, &obr, &results]).expect("read").groups[0].status, expected, "{statuses:?}");
+    }
+    let refused = read(&[MSH, PID, &obr, &obx("X")]).expect_err("no result");
+    assert_eq!(place(&refused), ("OBR", 1, 25, "103"));
+    let taken_back = read(&[MSH, PID, OBR, &obx("D")]).expect("read");
+    assert!(taken_back.groups[0].observations[0].is_withdrawn());
+}
+
+/// Nothing a reader wrote may vanish because a sender did not escape.
+#[test]
+fn unescaped_text_is_kept() {
+    let report = read(&[
+        MSH,
+        PID,
+        OBR,
+        "OBX|1|TX|a||first line\rsecond line\r\rCT|| with a table||||||F",
+        "OBX|2|TX|b||a^b & c||||||F",
+        "text after it all",
+        "OBX|3|ED|PDF||^AP^PDF^Base64^JVBE\r\nRi0=||||||F",
+        "NTE|1||note\rgoes on",
+    ])
+    .expect("read");
+    let all = texts(&report.groups[0]).join("\n");
+    for kept in ["first line", "second line", "a^b & c", "text after it all", "note/goes on"] {
+        assert!(all.contains(kept), "{kept} in {all}");
+    }
+    let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-".to_vec() };
+    assert!(report.groups[0].observations.iter().any(|o| o.content == document), "Base64 with line breaks");
+}
+
+#[test]
+fn documents_are_read_in_the_forms_of_the_field() {
+    for (value_type, value, mime) in [
+        ("ED", "^AP^PDF^Base64^JVBERi0=", "application/pdf"),
+        ("ED", "RIS^application/pdf^^BASE64^JVBERi0", "application/pdf"),
+        ("ED", "^^PDF^^JVBERi0=", "application/pdf"),
+        ("ED", "^AP^Octet-stream^Hex^255044462D", "application/pdf"),
+        ("ED", "^TEXT^plain^A^%PDF-", "application/pdf"),
+    ] {
+        let report = read(&[MSH, PID, OBR, &format!("OBX|1|{value_type}|a||{value}||||||F")]).expect("read");
+        let expected = Content::Document { mime: mime.into(), bytes: b"%PDF-".to_vec() };
+        assert_eq!(report.groups[0].observations[0].content, expected, "{value}");
+    }
+    let report = read(&[MSH, PID, OBR, r"OBX|1|RP|a||https://ris.example/r?a=1\T\b=2^RIS^application^pdf||||||F"])
+        .expect("read");
+    let pointer = Content::Pointer { address: "https://ris.example/r?a=1&b=2".into(), mime: "application/pdf".into() };
+    assert_eq!(report.groups[0].observations[0].content, pointer);
+}
+
+#[test]
+fn a_small_message_cannot_ask_for_much_memory() {
+    let long = "x".repeat(70_000);
+    let refused = read(&[MSH, PID, OBR, &format!("OBX|1|TX|{long}||text||||||F")]).expect_err("refused");
+    assert_eq!(place(&refused), ("OBX", 1, 0, "102"));
+    let many = vec!["^^^^QQ=="; 101].join("~");
+    let refused = read(&[MSH, PID, OBR, &format!("OBX|1|ED|a||{many}||||||F")]).expect_err("refused");
+    assert_eq!(place(&refused), ("OBX", 1, 5, "102"));
+}
+
+#[test]
+fn interpreters_are_read_as_ndl_and_as_xcn() {
+    for (field, name) in [
+        ("17&Weiß&Anna&&&Dr.", "Dr. Anna Weiß"),
+        ("17^Weiß^Anna^^^Dr.", "Dr. Anna Weiß"),
+        ("Weiß, Anna", "Weiß, Anna"),
+        ("17&Weiß&Anna^202611220210", "Anna Weiß"),
+        ("", ""),
+    ] {
+        let obr = format!("{}|{field}", OBR.rsplit_once('|').expect("a field").0);
+        assert_eq!(read(&[MSH, PID, &obr]).expect("read").groups[0].interpreter.display(), name, "{field}");
+    }
+}
+
+#[test]
+fn letters_lost_are_reported() {
+    let bytes =
+        [MSH.as_bytes(), b"\r", PID.as_bytes(), b"\r", OBR.as_bytes(), b"\rOBX|1|TX|a||gr\xFCn||||||F"].concat();
+    assert!(read_bytes(&bytes).expect("read").lossy);
+}
+
+struct Sent {
+    id: IssuedId,
+    number: IssuedId,
+    uid: Uid,
+    title: Coded,
+    interpreter: Interpreter,
+}
+
+impl Sent {
+    fn new() -> Self {
+        let coded = |code: &str, text: &str| Coded { code: code.into(), text: text.into(), system: "LN".into() };
+        Self {
+            id: IssuedId::new("900017", "RABENSTEIN"),
+            number: IssuedId::new("A|1", "RAB"),
+            uid: Uid::new("1.2.3.4").expect("a UID"),
+            title: coded("24627-2", "CT Thorax"),
+            interpreter: Interpreter {
+                family: "Weiß".into(),
+                given: "Anna".into(),
+                prefix: "Dr.".into(),
+                ..Interpreter::default()
+            },
+        }
+    }
+
+    fn oru<'a>(&'a self, charset: Charset, name: &'a str, observations: &'a [ObservationToSend<'a>]) -> OruToSend<'a> {
+        let at = DateTime::parse_from_rfc3339("2026-11-22T02:10:00+01:00").expect("a time");
+        OruToSend {
+            sending_application: "NEISSE",
+            sending_facility: "N",
+            receiving_application: "KIS",
+            receiving_facility: "DRKRAB",
+            control_id: "C1",
+            processing_id: "P",
+            at,
+            charset,
+            patient_id: &self.id,
+            patient_name: name,
+            birth_date: "19610203",
+            sex: "F",
+            accession: &self.number,
+            placer: &self.number,
+            filler: &self.id,
+            study_uid: Some(&self.uid),
+            title: &self.title,
+            status: ReportStatus::Preliminary,
+            observed_at: "202611220155",
+            reported_at: at,
+            interpreter: &self.interpreter,
+            observations,
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let sent = Sent::new();
+    let text = "Kein Nachweis | einer & Blutung^~\\\nZweite Zeile";
+    let pdf: Vec<u8> = (0..=255).collect();
+    let observations = [
+        ObservationToSend::Text { code: &sent.title, text },
+        ObservationToSend::Document { code: &sent.title, mime: "application/pdf", bytes: &pdf },
+    ];
+    for set in ["8859/2", "Windows-1250", "UNICODE UTF-8"] {
+        let charset = Charset::named(set).expect("known");
+        let bytes = sent.oru(charset, "Świątek^Łucja^^Dr.^jun", &observations).encode().expect("encoded");
+        let report = read_bytes(&bytes).expect("read");
+        assert_eq!((report.patient_name.as_str(), report.control_id.as_str()), ("Świątek^Łucja^^Dr.^jun", "C1"));
+        assert_eq!(report.patient_ids, [sent.id.clone()]);
+        let group = &report.groups[0];
+        assert_eq!((&group.placer, &group.filler), (&sent.number, &sent.id));
+        assert_eq!(group.accessions[0].value, "A|1");
+        assert_eq!(
+            (group.status, &group.interpreter, &group.service),
+            (ReportStatus::Preliminary, &sent.interpreter, &sent.title)
+        );
+        assert_eq!(group.study_uids, [sent.uid.clone()]);
+        assert_eq!(group.observations[0].lines().collect::<Vec<_>>().join("\n"), text);
+        let document = Content::Document { mime: "application/pdf".into(), bytes: pdf.clone() };
+        assert_eq!(group.observations[1].content, document);
+    }
+}
+
+#[test]
+fn a_letter_the_receiver_cannot_read_is_named_or_sent_as_utf_8() {
+    let sent = Sent::new();
+    let oru = sent.oru(Charset::ISO_8859_1, "Świątek^Łucja", &[]);
+    assert_eq!(oru.encode().expect_err("not in Latin-1").characters, ['ą', 'Ł', 'Ś']);
+    let (bytes, missing) = oru.encode_or_utf8();
+    assert_eq!(missing.map(|m| m.characters), Some(vec!['ą', 'Ł', 'Ś']));
+    assert_eq!(read_bytes(&bytes).expect("read").patient_name, "Świątek^Łucja");
+    assert!(String::from_utf8(bytes).expect("UTF-8").contains("|UNICODE UTF-8\r"));
+    assert_eq!(sent.oru(Charset::ISO_8859_1, "Müßig^Jörg", &[]).encode_or_utf8().1, None);
+}
+
+#[test]
+fn the_message_sent_has_the_form_of_v2_5_1() {
+    let sent = Sent::new();
+    let observations = [ObservationToSend::Text { code: &sent.title, text: "a\nb" }];
+    let bytes = sent.oru(Charset::ISO_8859_1, "Müßig^Jörg", &observations).encode().expect("encoded");
+    let text = Charset::ISO_8859_1.decode(&bytes).text;
+    let expected = [
+        r"MSH|^~\&|NEISSE|N|KIS|DRKRAB|20261122021000+0100||ORU^R01^ORU_R01|C1|P|2.5.1||||||8859/1",
+        "PID|1||900017^^^RABENSTEIN||Müßig^Jörg^^^^^L||19610203|F",
+        r"ORC|RE|A\F\1^RAB|900017^RABENSTEIN",
+        r"OBR|1|A\F\1^RAB|900017^RABENSTEIN|24627-2^CT Thorax^LN|||202611220155|||||||||||A\F\1||||20261122021000+0100|||P|||||||&Weiß&Anna&&&Dr.",
+        r"OBX|1|FT|24627-2^CT Thorax^LN|1|a\.br\b||||||P|||20261122021000+0100",
+        "OBX|2|HD|113014^DICOM Study^DCM|2|1.2.3.4||||||P|||20261122021000+0100",
+        "",
+    ];
+    assert_eq!(text.split('\r').collect::<Vec<_>>(), expected);
+}
+
+/// Run with `--ignored --nocapture`, in release, for the figures.
+#[test]
+#[ignore = "a measurement"]
+fn measure_large_reports() {
+    let status = || std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = || status().lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default().to_owned();
+    let head = [MSH, PID, OBR].join("\r");
+    for (name, value, kind) in [
+        ("text", vec![b'x'; 32 << 20], "TX"),
+        ("repetitions", vec![b'~'; 32 << 20], "TX"),
+        ("escapes", b"\\F\\".repeat((32 << 20) / 3), "FT"),
+        ("Base64", [b"^AP^PDF^Base64^".as_slice(), &vec![b'A'; 32 << 20]].concat(), "ED"),
+    ] {
+        let bytes = [head.as_bytes(), b"\rOBX|1|", kind.as_bytes(), b"|a||", &value, b"||||||F\r"].concat();
+        drop(value);
+        let started = std::time::Instant::now();
+        let report = read_bytes(&bytes).expect("read");
+        println!("32 MB {name}: {:?}, {} groups, {}", started.elapsed(), report.groups.len(), peak());
+    }
+    let mut many = head.into_bytes();
+    for i in 0..200_000 {
+        many.extend_from_slice(format!("\rOBX|{i}|TX|1^x||line {i}||||||F").as_bytes());
+    }
+    let started = std::time::Instant::now();
+    let report = read_bytes(&many).expect("read");
+    println!("200k OBX read: {:?}, {}, {}", started.elapsed(), report.groups[0].observations.len(), peak());
+}
+
+proptest! {
+    /// Damage anywhere in a good report is answered, never a panic; and an answer to a refusal says no.
+    #[test]
+    fn damage_in_any_segment_is_answered(
+        places in proptest::collection::vec((0usize..1000, any::<u8>(), 0usize..4), 1..6)
+    ) {
+        let obx = "OBX|1|ED|PDF||^AP^PDF^Base64^JVBERi0=||||||F";
+        let mut bytes = [MSH, PID, "ORC|RE|P0", OBR, obx, "ZDS|1.2.3", "NTE|1||x"].join("\r").into_bytes();
+        for (at, byte, kind) in places {
+            let at = at % bytes.len();
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 => { bytes.remove(at); }
+                _ => bytes.truncate(at.max(20)),
+            }
+        }
+        crate::hl7::fuzz_message(&bytes);
+        if let Ok(message) = Message::parse(&bytes)
+            && let Err(refused) = OruReport::parse(&message, Charset::UTF_8)
+        {
+            let answer = acknowledge(&message, refused.verdict(), Some(&refused), Moment(0));
+            let no = answer.is_empty() || Acknowledgement::parse(&answer).unwrap().code.verdict() == refused.verdict();
+            prop_assert!(no);
+        }
+    }
+}
