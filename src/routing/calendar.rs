@@ -8,9 +8,12 @@
 //! window over it is an hour shorter. When the clock is set back, 02:30 comes twice and is open twice; a window that
 //! ends at 02:30 ends, opens again at the second 02:00 and ends for good at the second 02:30.
 
-use crate::config::{Calendar, hours::Hours, hours::HoursError};
+use crate::config::{
+    Calendar,
+    hours::{Hours, HoursError, Minutes},
+};
 use crate::model::Moment;
-use chrono::{DateTime, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use std::time::Duration;
 
@@ -59,6 +62,11 @@ impl Window {
             .open_minutes(local.date())
             .iter()
             .any(|(start, end)| (u32::from(*start)..u32::from(*end)).contains(&minute))
+    }
+
+    /// The open minutes of a date on the clock of the zone, whether that clock shows them or not.
+    pub fn civil_minutes(&self, date: NaiveDate) -> Minutes {
+        self.hours.open_minutes(date)
     }
 
     /// When the window that is open at `at` closes. None when it is closed, or stays open beyond the horizon of 400 days.
@@ -151,7 +159,6 @@ pub fn stretches(zone: Tz, from: Moment, until: Moment) -> Vec<Stretch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::NaiveDate;
 
     fn window(hours: &str, zone: Tz) -> Window {
         let calendar = Calendar {

@@ -25,7 +25,7 @@ pub struct Rules {
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub route: Route,
-    condition: Compiled,
+    pub condition: Compiled,
     /// Index into [`Rules::windows`].
     pub window: Option<usize>,
 }
