@@ -1,12 +1,13 @@
-//! Association negotiation on the accepting side: an A-ASSOCIATE-RQ in, an A-ASSOCIATE-AC, -RJ or A-ABORT out (PS3.8 9.3).
+//! Association negotiation on the accepting side (PS3.8 9.3): an A-ASSOCIATE-RQ in, an A-ASSOCIATE-AC or -RJ, or an
+//! A-ABORT, out.
 //!
 //! [`request`] takes the request apart, [`syntaxes`] says what is accepted, [`reply`] writes the answer. Own codecs:
 //! unknown items have to be skipped (PS3.8 9.3.1), the called and calling AE titles given back byte for byte, and
 //! nothing may be allocated on the word of a length.
 //!
-//! Does not decide who may associate: that is the handler's. User identity (PS3.7 D.3.3.7) is not checked, and therefore
-//! never answered: a positive response would claim that it had been. Extended negotiation and the asynchronous
-//! operations window are not answered either, which leaves both at their defaults (PS3.7 D.3.3.3, D.3.3.5).
+//! Does not decide who may associate: that is the handler's. User identity (PS3.7 D.3.3.7) is not checked, and so never
+//! answered: a positive response would claim that it had been. Extended negotiation and the asynchronous operations
+//! window are not answered either, which leaves both at their defaults (PS3.7 D.3.3.3, D.3.3.5).
 
 pub mod reply;
 pub mod request;

@@ -167,8 +167,8 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// Leading and trailing spaces carry no meaning (PS3.5 6.2, AE); NUL padding is forbidden, but found. A byte outside the
-/// default repertoire becomes a character that no configured AE title holds.
+/// Leading and trailing spaces carry no meaning (PS3.5 6.2, AE); NUL padding is forbidden, but found. A byte outside
+/// the default repertoire becomes a character that no configured AE title holds.
 fn ae_title(bytes: &[u8]) -> String {
     let text: String = bytes.iter().map(|&byte| printable(byte)).collect();
     text.trim_matches([' ', '\0']).to_owned()

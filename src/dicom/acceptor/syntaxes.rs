@@ -30,8 +30,8 @@ const STORAGE_ELSEWHERE: [&str; 11] = [
     "1.2.840.10008.5.1.1.30",
 ];
 
-/// Transfer syntaxes that do not carry the instance: the pixels stay with the sender (JPIP referenced, PS3.5 A.6), or it
-/// is no data set at all (MIME, XML, and real-time video, PS3.22).
+/// Transfer syntaxes that do not carry the instance: the pixels stay with the sender (JPIP referenced, PS3.5 A.6), or
+/// it is no data set at all (MIME, XML, and real-time video, PS3.22).
 const NOT_WHOLE: [&str; 9] = [
     "1.2.840.10008.1.2.4.94",
     "1.2.840.10008.1.2.4.95",

@@ -178,7 +178,8 @@ async fn a_request_is_read_to_its_end_and_no_further() {
 
 #[tokio::test]
 async fn what_is_no_request_is_answered_by_its_kind() {
-    let cases: [(&[u8], Option<(u8, u8)>); 7] = [
+    type Case = (&'static [u8], Option<(u8, u8)>);
+    let cases: [Case; 7] = [
         (b"GET / HTTP/1.1\r\n", Some((2, 1))),
         (&[0x16, 3, 1], Some((2, 1))),
         (&[4, 0, 0, 0, 0, 10], Some((2, 2))),

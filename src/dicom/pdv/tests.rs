@@ -101,7 +101,9 @@ fn joined(events: Vec<Event>) -> Vec<(u8, FragmentKind, bool, Vec<u8>)> {
 
 proptest! {
     #[test]
-    fn garbage_never_panics_and_never_makes_bytes(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..16)) {
+    fn garbage_never_panics_and_never_makes_bytes(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..16)
+    ) {
         let sent: usize = chunks.iter().map(Vec::len).sum();
         if let Ok(events) = drive(chunks.iter().map(Vec::as_slice), MAX_PDU, contexts()) {
             let given: usize = events.iter().map(|event| match event {

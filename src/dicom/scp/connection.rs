@@ -1,8 +1,8 @@
 //! The accepted TCP connection: acknowledges at once, writes in one go, and parts so that the last word is heard.
 //!
-//! An unmodified DCMTK sender keeps Nagle's algorithm on: it holds the last small piece of an instance back until the one
-//! before is acknowledged, and a receiver that delays its ACKs costs it 40 ms an instance. So TCP_QUICKACK, which the
-//! kernel forgets, is set again around every read.
+//! An unmodified DCMTK sender keeps Nagle's algorithm on: it holds the last small piece of an instance back until the
+//! one before is acknowledged, and a receiver that delays its ACKs costs it 40 ms an instance. So TCP_QUICKACK, which
+//! the kernel forgets, is set again around every read.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-/// How long a peer has to take our last PDU and close (the ARTIM timer, PS3.8 9.1.5). While it has not, it holds its place.
+/// How long a peer has to take our last PDU and close (the ARTIM timer, PS3.8 9.1.5). Until then it holds its place.
 const PARTING: Duration = Duration::from_secs(2);
 
 /// A `TcpStream` that never delays an acknowledgement.
@@ -35,8 +35,8 @@ impl Connection {
         let _ = self.0.set_quickack(true);
     }
 
-    /// Sends `last_word`, closes our side, and waits for the peer to close its own. Closing with bytes unread would make the
-    /// kernel reset the connection, and the peer lose what we said.
+    /// Sends `last_word`, closes our side, and waits for the peer to close its own. Closing with bytes unread would
+    /// make the kernel reset the connection, and the peer lose what we said.
     pub async fn part(mut self, last_word: Option<&[u8]>) {
         let until = Instant::now() + PARTING;
         if let Some(pdu) = last_word

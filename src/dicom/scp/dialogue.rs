@@ -93,7 +93,7 @@ impl<A: StoreAssociation> Dialogue<A> {
             Some(refusal) => Err(refusal),
             None => self.commit(bytes).await,
         };
-        let status = outcome.map_or_else(|refusal| refusal.status, |status| status);
+        let status = outcome.unwrap_or_else(|refusal| refusal.status);
         if let Err(StoreRefusal { status, comment }) = outcome {
             tracing::info!(status = format_args!("{:04X}", status.code()), comment, "instance refused");
         }

@@ -1,9 +1,10 @@
 //! What comes in on an association, in bounded time: command sets whole, data sets piece by piece.
 //!
-//! Three bounds. Between messages, a peer may be silent for the idle time. Inside a message — from its first byte to the
-//! last of its data set — all waits for the peer together may last the idle time and one second more for each
-//! [`LEAST_BYTES_PER_SEC`] received, so that a sender that drips is cut; time that our own disk takes is not counted. A
-//! data set that was refused is read past for [`READ_PAST_IDLE_TIMES`] idle times at most.
+//! Three bounds. Between messages, a peer may be silent for the idle time. Inside a message (from its first byte to the
+//! last of its data set) all waits for the peer together may last the idle time and one second more for each
+//! [`LEAST_BYTES_PER_SEC`] received, and no single wait longer than the idle time: a sender that drips is cut, and time
+//! that our own disk takes is not counted. A data set that was refused is read past for [`READ_PAST_IDLE_TIMES`] idle
+//! times at most.
 
 use super::AssociationEnd;
 use super::connection::Connection;

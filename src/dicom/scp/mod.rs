@@ -108,14 +108,15 @@ pub enum AssociationEnd {
 pub trait StorageScp: Clone + Send + Sync + 'static {
     type Association: StoreAssociation;
 
-    /// Asked once the request is readable and there is room. Takes longer than the handshake time: temporary congestion.
+    /// Asked once the request is readable and there is room. No answer within the handshake time is answered with
+    /// temporary congestion.
     fn admit(&self, request: &AssociationRequest) -> impl Future<Output = Result<Self::Association, Rejection>> + Send;
 }
 
 /// The handler's side of one association. Calls come one at a time, in the order of the wire.
 ///
-/// After `begin` has said yes there are any number of `write`s, and then exactly one of: a `commit` that returns `Ok`, or
-/// `discard` — because the instance was cut, or because `write` or `commit` refused it. Only a node that is forced to
+/// After `begin` has said yes there are any number of `write`s, and then exactly one of: a `commit` that returns `Ok`,
+/// or `discard`, because the instance was cut, or because `write` or `commit` refused it. Only a node that is forced to
 /// stop drops an association without either.
 pub trait StoreAssociation: Send + 'static {
     fn begin(&mut self, offer: &InstanceOffer) -> impl Future<Output = Result<(), StoreRefusal>> + Send;

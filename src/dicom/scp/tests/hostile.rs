@@ -37,7 +37,8 @@ async fn each_breach_of_the_protocol_is_answered_with_its_abort() {
 #[tokio::test]
 async fn an_instance_that_is_interrupted_is_discarded() {
     let echo = Command::EchoRq { message_id: 1 }.encode();
-    let cases: Vec<(&str, Vec<u8>, Option<(u8, u8)>, AssociationEnd)> = vec![
+    type Case = (&'static str, Vec<u8>, Option<(u8, u8)>, AssociationEnd);
+    let cases: Vec<Case> = vec![
         ("command between", p_data(CT_CONTEXT, 3, &echo), Some((2, 5)), AssociationEnd::ProtocolError),
         ("other context", p_data(VERIFICATION_CONTEXT, 0, b"x"), Some((2, 5)), AssociationEnd::ProtocolError),
         ("release", RELEASE_RQ.to_vec(), Some((2, 2)), AssociationEnd::ProtocolError),

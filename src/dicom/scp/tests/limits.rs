@@ -29,6 +29,18 @@ async fn rejections_carry_the_codes_of_the_standard() {
     assert_eq!(listening.notes.taken(), []);
 }
 
+/// Closing with bytes unread would reset the connection, and some systems then throw away what they had received.
+#[tokio::test]
+async fn a_rejection_is_heard_by_a_peer_that_is_still_sending() {
+    let listening = listen(PATIENT).await;
+    let mut scu = Scu::connect(&listening).await;
+    scu.send(&associate_rq("STRANGER", "NEISSE")).await;
+    scu.send(&vec![0; 100_000]).await;
+    assert_eq!(scu.pdu().await.map(|(kind, _)| kind), Some(3));
+    let end = within(scu.0.read(&mut [0; 1])).await;
+    assert!(matches!(end, Ok(0)), "an orderly end expected, found {end:?}");
+}
+
 #[tokio::test]
 async fn a_handler_that_cannot_make_up_its_mind_is_temporary_congestion() {
     let listening = listen(HASTY).await;
