@@ -67,9 +67,9 @@ fn read_acknowledgement(code: AckCode) -> Outcome {
     match code {
         AckCode::AA | AckCode::CA => Outcome::Delivered { warning: None },
         AckCode::AR | AckCode::CR => {
-            Outcome::TryAgain { reason: format!("message rejected ({code})"), fault: Fault::Case }
+            Outcome::TryAgain { reason: format!("message rejected ({})", code.as_str()), fault: Fault::Case }
         }
-        AckCode::AE | AckCode::CE => Outcome::Refused { reason: format!("message in error ({code})"), fault: Fault::Case },
+        AckCode::AE | AckCode::CE => Outcome::Refused { reason: format!("message in error ({})", code.as_str()), fault: Fault::Case },
     }
 }
 

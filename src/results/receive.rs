@@ -42,14 +42,14 @@ impl Hl7Handler for ReportReceiver {
             Ok(view) => view,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "Refused what is no HL7 message");
-                let problem = Rejected::new("MSH", 1, 0, ErrorCode::SegmentSequenceError, "no readable MSH segment");
+                let problem = Rejected::new("MSH", 1, 0, ErrorCode::SegmentSequence, "no readable MSH segment");
                 return refuse_bytes(&message, &problem, now);
             }
         };
         let Some(partner) = recognise(&config, &view.header(), peer) else {
             tracing::warn!("Refused an HL7 message: its sending facility and address are no partner's");
             let problem =
-                Rejected::new("MSH", 1, 4, ErrorCode::ApplicationInternalError, "sender not known: MSH-4, MSH-3 or address");
+                Rejected::new("MSH", 1, 4, ErrorCode::Internal, "sender not known: MSH-4, MSH-3 or address");
             return acknowledge(&view, Verdict::Reject, Some(&problem), now);
         };
         match self.take(&config, partner, &view, &message).await {
@@ -60,7 +60,7 @@ impl Hl7Handler for ReportReceiver {
             Err(error) => {
                 tracing::error!(site = %partner.id, error = %chain(&error), "A message of {} could not be stored; its sender is asked to send it again", partner.id);
                 let problem =
-                    Rejected::new("MSH", 1, 0, ErrorCode::ApplicationInternalError, "cannot be stored now, send again later");
+                    Rejected::new("MSH", 1, 0, ErrorCode::Internal, "cannot be stored now, send again later");
                 acknowledge(&view, Verdict::Reject, Some(&problem), now)
             }
         }
