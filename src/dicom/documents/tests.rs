@@ -353,7 +353,7 @@ proptest! {
         let made = basic_text_sr(&about(&facts), &text).unwrap();
         let report = read_report(&made.sop_class, &made.transfer_syntax, &made.data_set).unwrap();
         let ReportContent::Text(found) = report.content else { panic!("no text") };
-        let lines = |text: &str| -> Vec<String> { text.trim().lines().map(|line| line.trim_end().to_owned()).collect() };
+        let lines = |text: &str| text.trim().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
         let found = found.strip_prefix("Findings:\n").unwrap();
         prop_assert_eq!(lines(found), lines(&text));
     }
