@@ -43,7 +43,7 @@ pub struct DocumentAbout<'a> {
     pub sop_instance: Uid,
     pub facts: &'a StudyFacts,
     pub status: ReportStatus,
-    /// Document Title (0042,0010), and Series Description (0008,103E).
+    /// Document Title (0042,0010), and the first 64 characters as Series Description (0008,103E).
     pub title: String,
     /// ISO 639-1, of the text.
     pub language: String,
@@ -179,7 +179,20 @@ fn is_structured(sop_class: &Uid) -> bool {
 /// # Errors
 /// When it is no report, too large, malformed, or lacks its study, its own UID or its document.
 pub fn read_report(sop_class: &Uid, transfer_syntax: &Uid, data_set: &[u8]) -> Result<ReadReport, ReadError> {
-    read::read(sop_class, transfer_syntax, data_set)
+    read_report_from(sop_class, transfer_syntax, data_set, "")
+}
+
+/// The same, with the sender's configured character set for objects that name none (0008,0005).
+///
+/// # Errors
+/// As [`read_report`].
+pub fn read_report_from(
+    sop_class: &Uid,
+    transfer_syntax: &Uid,
+    data_set: &[u8],
+    fallback_charset: &str,
+) -> Result<ReadReport, ReadError> {
+    read::read(sop_class, transfer_syntax, data_set, fallback_charset)
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Names, identifiers and the examination: the longest value of DICOM (LO, PN) has 64 characters a component.
 pub const MAX_FIELD_BYTES: usize = 1024;
 pub const MAX_PAGES: usize = 1000;
+/// No more than this many lines fit a page.
+const LINES_A_PAGE: usize = 50;
 
 /// What the document says. Holds patient data; `Debug` is left out on purpose, so that it cannot reach a log.
 #[derive(Clone)]
@@ -76,6 +78,8 @@ pub enum DocumentError {
     FieldTooLong { field: &'static str, found: usize },
     #[error("the report's text fills {0} pages, at most {MAX_PAGES} are set")]
     TooManyPages(usize),
+    #[error("names, identifiers and the examination together leave no room for the report on its front page")]
+    HeadTooTall,
     #[error("a compiled-in font cannot be read")]
     Font,
     #[error("the PDF could not be written")]
@@ -95,8 +99,7 @@ pub fn pdf(report: &ReportDocument) -> Result<PdfDocument, DocumentError> {
     let mut document = Document::new();
     document.set_metadata(metadata(words, &report));
     for sheet in sheets {
-        let settings =
-            PageSettings::from_wh(pages::WIDTH, pages::HEIGHT).ok_or(DocumentError::Write)?;
+        let settings = PageSettings::from_wh(pages::WIDTH, pages::HEIGHT).ok_or(DocumentError::Write)?;
         let mut page = document.start_page_with(settings);
         let mut surface = page.surface();
         sheet.draw(&mut surface);
@@ -113,13 +116,15 @@ fn checked(report: &ReportDocument) -> Result<ReportDocument, DocumentError> {
     if report.body.len() > MAX_BODY_BYTES {
         return Err(DocumentError::BodyTooLong(report.body.len()));
     }
+    // Before anything is reserved for them.
+    let pages = report.body.lines().count() / LINES_A_PAGE;
+    if pages > MAX_PAGES {
+        return Err(DocumentError::TooManyPages(pages));
+    }
     let mut report = report.clone();
     for (field, text) in fields_mut(&mut report) {
         if text.len() > MAX_FIELD_BYTES {
-            return Err(DocumentError::FieldTooLong {
-                field,
-                found: text.len(),
-            });
+            return Err(DocumentError::FieldTooLong { field, found: text.len() });
         }
         *text = clean(text).replace(['\n', '\t'], " ");
     }
@@ -150,11 +155,8 @@ fn fields_mut(report: &mut ReportDocument) -> Vec<(&'static str, &mut String)> {
 
 fn missing(faces: &Faces, report: &ReportDocument) -> Vec<char> {
     let mut report = report.clone();
-    let mut lacking: BTreeSet<char> = report
-        .body
-        .chars()
-        .filter(|c| !matches!(c, '\n' | '\t') && !faces.can_show(*c))
-        .collect();
+    let mut lacking: BTreeSet<char> =
+        report.body.chars().filter(|c| !matches!(c, '\n' | '\t') && !faces.can_show(*c)).collect();
     for (_, text) in fields_mut(&mut report) {
         lacking.extend(text.chars().filter(|c| !faces.can_show(*c)));
     }
@@ -174,11 +176,7 @@ fn metadata(words: &words::Words, report: &ReportDocument) -> Metadata {
         .utc_offset_hour(0)
         .utc_offset_minute(0);
     Metadata::new()
-        .title(format!(
-            "{} ({})",
-            words.report,
-            words.status(report.status)
-        ))
+        .title(format!("{} ({})", words.report, words.status(report.status)))
         .language(words.language.to_owned())
         .creator("Neisse".to_owned())
         .document_id(format!("{}-{}", report.case, report.version))

@@ -68,6 +68,16 @@ pub fn phrase(text: &str) -> String {
         .collect()
 }
 
+/// A phrase for LO, which holds 64 characters (PS3.5 6.2); strict receivers refuse the object otherwise. Only for what
+/// describes: identifiers and the report are never shortened.
+pub fn short_phrase(text: &str) -> String {
+    let phrase = phrase(text);
+    if phrase.chars().count() <= 64 {
+        return phrase;
+    }
+    phrase.chars().take(63).chain(['…']).collect()
+}
+
 pub fn author(about: &DocumentAbout<'_>) -> Result<Option<String>, MakeError> {
     let name = about.author.as_deref().map(|name| exact(name, "the author's name")).transpose()?;
     Ok(name.filter(|name| !name.is_empty()))
@@ -138,7 +148,7 @@ fn study(set: &mut InMemDicomObject, about: &DocumentAbout<'_>) -> Result<(), Ma
     put(set, tags::REFERRING_PHYSICIAN_NAME, VR::PN, &exact(&facts.referring_physician, "the referring physician")?);
     put(set, tags::STUDY_ID, VR::SH, "");
     accession(set, about)?;
-    let description = phrase(&facts.description);
+    let description = short_phrase(&facts.description);
     if !description.is_empty() {
         put(set, tags::STUDY_DESCRIPTION, VR::LO, &description);
     }
@@ -163,10 +173,10 @@ fn series_and_equipment(set: &mut InMemDicomObject, about: &DocumentAbout<'_>, m
     put_uid(set, tags::SERIES_INSTANCE_UID, &about.series);
     // Behind the images in viewers that sort by number.
     put(set, tags::SERIES_NUMBER, VR::IS, if modality == "SR" { "9001" } else { "9002" });
-    put(set, tags::SERIES_DESCRIPTION, VR::LO, &phrase(&about.title));
+    put(set, tags::SERIES_DESCRIPTION, VR::LO, &short_phrase(&about.title));
     put_items(set, tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, Vec::new());
     put(set, tags::MANUFACTURER, VR::LO, "Neisse");
-    put(set, tags::INSTITUTION_NAME, VR::LO, &phrase(&about.institution));
+    put(set, tags::INSTITUTION_NAME, VR::LO, &short_phrase(&about.institution));
     put(set, tags::INSTANCE_NUMBER, VR::IS, &about.version.to_string());
 }
 
@@ -188,7 +198,7 @@ fn request(about: &DocumentAbout<'_>) -> Result<InMemDicomObject, MakeError> {
     let filler = exact(&facts.filler_order_number, "the filler order number")?;
     put(&mut item, tags::FILLER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST, VR::LO, &filler);
     put(&mut item, tags::REQUESTED_PROCEDURE_ID, VR::SH, "");
-    put(&mut item, tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, &phrase(&facts.description));
+    put(&mut item, tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, &short_phrase(&facts.description));
     put_items(&mut item, tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, Vec::new());
     Ok(item)
 }

@@ -11,7 +11,12 @@ use std::{borrow::Cow, io::Read};
 /// How many requests and predecessors are read; a report answers one or two.
 const MAX_REFERENCES: usize = 64;
 
-pub fn read(sop_class: &Uid, transfer_syntax: &Uid, data_set: &[u8]) -> Result<ReadReport, ReadError> {
+pub fn read(
+    sop_class: &Uid,
+    transfer_syntax: &Uid,
+    data_set: &[u8],
+    fallback_charset: &str,
+) -> Result<ReadReport, ReadError> {
     if !is_report(sop_class) {
         return Err(ReadError::NotAReport);
     }
@@ -20,7 +25,7 @@ pub fn read(sop_class: &Uid, transfer_syntax: &Uid, data_set: &[u8]) -> Result<R
     }
     let (bytes, explicit) = plain(transfer_syntax, data_set)?;
     let root = parse(&bytes, explicit)?;
-    let charset = charset_of(&root, "");
+    let charset = charset_of(&root, fallback_charset);
     let mut decoder = Decoder { lossy: false };
     let content = if is_structured(sop_class) {
         ReportContent::Text(render(&root, &charset, &mut decoder)?)
@@ -168,6 +173,9 @@ fn document(root: &DataSet<'_>) -> Result<Vec<u8>, ReadError> {
         <[u8; 4]>::try_from(stated).ok().map(u32::from_le_bytes).and_then(|length| usize::try_from(length).ok());
     let padded = document.last() == Some(&0);
     Ok(match stated {
+        Some(length) if length > document.len() => {
+            return Err(ReadError::Malformed { at: 0, what: "the document is shorter than its stated length" });
+        }
         // Believed only where it removes no more than the padding.
         Some(length) if length + 1 == document.len() && padded => document[..length].to_vec(),
         None if padded => document[..document.len() - 1].to_vec(),

@@ -24,11 +24,9 @@ impl Decoder {
 }
 
 pub fn charset_of(set: &DataSet<'_>, outer: &str) -> String {
-    if set.has(tags::SPECIFIC_CHARACTER_SET) {
-        String::from_utf8_lossy(set.bytes(tags::SPECIFIC_CHARACTER_SET)).trim_end_matches([' ', '\0']).to_owned()
-    } else {
-        outer.to_owned()
-    }
+    let named =
+        String::from_utf8_lossy(set.bytes(tags::SPECIFIC_CHARACTER_SET)).trim_end_matches([' ', '\0']).to_owned();
+    if named.is_empty() { outer.to_owned() } else { named }
 }
 
 /// The root's own concept is the title and is not repeated.
@@ -50,7 +48,9 @@ impl Renderer<'_> {
             let charset = charset_of(item, charset);
             let concept = item.items(tags::CONCEPT_NAME_CODE_SEQUENCE).first();
             let code = concept.map(|concept| self.code_value(concept)).unwrap_or_default();
-            if is_context(&code) {
+            if concept.is_some_and(|concept| concept.bytes(tags::CODING_SCHEME_DESIGNATOR).starts_with(b"DCM"))
+                && is_context(&code)
+            {
                 continue;
             }
             let name = concept.map(|concept| self.meaning(concept, &charset)).unwrap_or_default();

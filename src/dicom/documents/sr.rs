@@ -3,7 +3,9 @@
 //! The content is one container of Findings with one text, the whole report: cutting it into history, findings and
 //! conclusion would be interpretation.
 
-use super::common::{author, begin, code, document_title, finish, local, offset, phrase, put, put_items, references};
+use super::common::{
+    author, begin, code, document_title, finish, local, offset, phrase, put, put_items, references, short_phrase,
+};
 use super::{DocumentAbout, MAX_TEXT_BYTES, MadeInstance, MakeError};
 use crate::model::ReportStatus;
 use dicom_core::{Tag, VR};
@@ -43,7 +45,7 @@ fn document_general(set: &mut InMemDicomObject, about: &DocumentAbout<'_>, autho
 fn verifying_observer(about: &DocumentAbout<'_>, author: &str) -> InMemDicomObject {
     let at = local(about);
     let mut item = InMemDicomObject::new_empty();
-    put(&mut item, tags::VERIFYING_ORGANIZATION, VR::LO, &phrase(&about.institution));
+    put(&mut item, tags::VERIFYING_ORGANIZATION, VR::LO, &short_phrase(&about.institution));
     put(&mut item, tags::VERIFICATION_DATE_TIME, VR::DT, &format!("{}{}", at.format("%Y%m%d%H%M%S"), offset(at)));
     put(&mut item, tags::VERIFYING_OBSERVER_NAME, VR::PN, author);
     put_items(&mut item, tags::VERIFYING_OBSERVER_IDENTIFICATION_CODE_SEQUENCE, Vec::new());

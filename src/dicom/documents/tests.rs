@@ -85,7 +85,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     let errors = errors.replace("W: The VR checker does not support this Specific Character Set: ISO_IR 192", "");
     assert!(output.status.success(), "{program}: {errors}");
     assert!(!errors.contains("W:") && !errors.contains("E:"), "{program}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn in_implicit(made: &MadeInstance) -> Vec<u8> {
@@ -104,9 +104,9 @@ fn dcmtk_reads_the_structured_report_without_a_complaint() {
     let path = folder.path().join("sr.dcm");
     write_file(&made, &path);
     let path = path.to_str().unwrap();
-    let dump = run("dsrdump", &[path]);
+    let dump = run("dsrdump", &["+Pl", path]);
     for expected in
-        ["Complete", "Verified", "Keine Blutung, Łódź ≥ 4 mm.", "Predecessor Docs", "CONTAINER:(,,\"Findings\")"]
+        ["COMPLETE", ": VERIFIED", "Keine Blutung, Łódź ≥ 4 mm.", "Predecessor Docs", "CONTAINER:(,,\"Findings\")"]
     {
         assert!(dump.contains(expected), "{expected:?} is not in\n{dump}");
     }
@@ -202,6 +202,52 @@ fn a_report_is_no_more_final_than_it_says() {
     assert_eq!(report.status, Some(ReportStatus::Preliminary));
 }
 
+/// An Enhanced SR as measuring software makes it: nested sections, a number, a modifier, an image.
+#[test]
+fn an_enhanced_report_reads_as_text_and_says_what_it_cannot_show() {
+    use super::common::{code, put, put_items};
+    use dicom_core::VR;
+    use dicom_dictionary_std::tags;
+    let item = |relationship: &str, value_type: &str, concept: InMemDicomObject| {
+        let mut item = InMemDicomObject::new_empty();
+        put(&mut item, tags::RELATIONSHIP_TYPE, VR::CS, relationship);
+        put(&mut item, tags::VALUE_TYPE, VR::CS, value_type);
+        put_items(&mut item, tags::CONCEPT_NAME_CODE_SEQUENCE, vec![concept]);
+        item
+    };
+    let mut side = item("HAS CONCEPT MOD", "CODE", code("272741003", "SCT", "Laterality"));
+    put_items(&mut side, tags::CONCEPT_CODE_SEQUENCE, vec![code("7771000", "SCT", "Left")]);
+    let mut measured = InMemDicomObject::new_empty();
+    put(&mut measured, tags::NUMERIC_VALUE, VR::DS, "4.5");
+    put_items(&mut measured, tags::MEASUREMENT_UNITS_CODE_SEQUENCE, vec![code("mm", "UCUM", "millimeter")]);
+    let mut number = item("CONTAINS", "NUM", code("81827009", "SCT", "Diameter"));
+    put_items(&mut number, tags::MEASURED_VALUE_SEQUENCE, vec![measured]);
+    put_items(&mut number, tags::CONTENT_SEQUENCE, vec![side]);
+    let image = item("CONTAINS", "IMAGE", code("121080", "DCM", "Best illustration of finding"));
+    let strange = item("CONTAINS", "TABLE", code("1", "99X", "Values"));
+    let mut text = item("CONTAINS", "TEXT", code("121073", "DCM", "Impression"));
+    put(&mut text, tags::TEXT_VALUE, VR::UT, "Unverändert.");
+    let mut section = item("CONTAINS", "CONTAINER", code("121072", "DCM", "Impressions"));
+    put_items(&mut section, tags::CONTENT_SEQUENCE, vec![text]);
+
+    let facts = facts();
+    let about = about(&facts);
+    let mut set = super::common::begin(&about, uids::ENHANCED_SR_STORAGE, "SR").unwrap();
+    put_items(&mut set, tags::CONTENT_SEQUENCE, vec![number, image, strange, section]);
+    let made = super::common::finish(&about, uids::ENHANCED_SR_STORAGE, &set).unwrap();
+    let expected = "Diameter: 4.5 mm\n  Laterality: Left\nBest illustration of finding: [image]\n\
+        Values: [content that cannot be shown as text]\n\nImpressions:\nUnverändert.";
+    for (syntax, bytes) in [
+        (uids::EXPLICIT_VR_LITTLE_ENDIAN, made.data_set.clone()),
+        (uids::IMPLICIT_VR_LITTLE_ENDIAN, in_implicit(&made)),
+    ] {
+        let report = read_report(&made.sop_class, &uid(syntax), &bytes).unwrap();
+        let ReportContent::Text(found) = report.content else { panic!("no text") };
+        assert_eq!(found, expected, "{syntax}");
+        assert_eq!(report.status, Some(ReportStatus::Preliminary));
+    }
+}
+
 #[test]
 fn what_cannot_be_written_exactly_is_refused() {
     let mut facts = facts();
@@ -211,6 +257,43 @@ fn what_cannot_be_written_exactly_is_refused() {
     assert!(matches!(encapsulated_pdf(&about(&facts), b"<html>"), Err(MakeError::NotPdf)));
     let long = "x".repeat(MAX_TEXT_BYTES + 1);
     assert!(matches!(basic_text_sr(&about(&facts), &long), Err(MakeError::TooLarge { .. })));
+}
+
+/// A Polish PACS that names no character set: its letters are known from the configuration, or their loss is told.
+#[test]
+fn the_sender_s_character_set_serves_where_the_object_names_none() {
+    use dicom_core::{DataElement, PrimitiveValue, VR};
+    use dicom_dictionary_std::tags;
+    let facts = facts();
+    let made = encapsulated_pdf(&about(&facts), PDF).unwrap();
+    let explicit = EXPLICIT_VR_LITTLE_ENDIAN.erased();
+    let mut set = InMemDicomObject::read_dataset_with_ts(made.data_set.as_slice(), &explicit).unwrap();
+    set.remove_element(tags::SPECIFIC_CHARACTER_SET);
+    for (tag, vr) in [(tags::PATIENT_NAME, VR::PN), (tags::DOCUMENT_TITLE, VR::ST)] {
+        set.put(DataElement::new(tag, vr, PrimitiveValue::from("?wi?tek")));
+    }
+    let mut bytes = Vec::new();
+    set.write_dataset_with_ts(&mut bytes, &explicit).unwrap();
+    // ISO 8859-2, which the library does not write without naming it.
+    while let Some(at) = bytes.windows(7).position(|window| window == b"?wi?tek") {
+        bytes[at] = 0xA6;
+        bytes[at + 3] = 0xB1;
+    }
+    let read = |charset| read_report_from(&made.sop_class, &made.transfer_syntax, &bytes, charset).unwrap();
+    let report = read("ISO_IR 101");
+    assert_eq!((report.patient_name.as_str(), report.lossy), ("Świątek", false));
+    assert!(read("").lossy);
+}
+
+#[test]
+fn a_document_shorter_than_it_says_is_refused() {
+    let facts = facts();
+    let made = encapsulated_pdf(&about(&facts), PDF).unwrap();
+    let mut bytes = made.data_set.clone();
+    let length = bytes.windows(6).position(|window| window == [0x42, 0x00, 0x15, 0x00, b'U', b'L']).unwrap();
+    bytes[length + 8] = bytes[length + 8].wrapping_add(2);
+    let refused = read_report(&made.sop_class, &made.transfer_syntax, &bytes);
+    assert!(matches!(refused.err(), Some(ReadError::Malformed { .. })));
 }
 
 #[test]
@@ -270,7 +353,7 @@ proptest! {
         let made = basic_text_sr(&about(&facts), &text).unwrap();
         let report = read_report(&made.sop_class, &made.transfer_syntax, &made.data_set).unwrap();
         let ReportContent::Text(found) = report.content else { panic!("no text") };
-        let lines = |text: &str| -> Vec<String> { text.trim().lines().map(|line| line.trim_end().to_owned()).collect() };
+        let lines = |text: &str| text.trim().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
         let found = found.strip_prefix("Findings:\n").unwrap();
         prop_assert_eq!(lines(found), lines(&text));
     }

@@ -23,8 +23,10 @@ pub struct SetLine {
     pub size: f32,
     /// Left out at the top of a page.
     pub gap_before: f32,
-    /// Lines of one paragraph share the number; see `pages::paginate`.
+    /// Lines of one paragraph share the first number, lines broken from one line of the report the second as well;
+    /// see `pages::paginate`.
     pub paragraph: usize,
+    pub source: usize,
     /// A heading stays with what it heads.
     pub keep_with_next: bool,
 }
@@ -48,34 +50,30 @@ pub fn set(faces: &Faces, text: &str, width: f32) -> Vec<SetLine> {
     let mut paragraph = 0;
     let mut gap = 0.0;
     let mut after_heading = false;
-    for source in text.lines() {
+    for (number, source) in text.lines().enumerate() {
         let expanded = expand_tabs(source.trim_end());
         match kind(&expanded) {
             Kind::Blank => {
                 // Several blank lines say no more than one.
-                gap = if lines.is_empty() || after_heading {
-                    0.0
-                } else {
-                    PARAGRAPH_GAP
-                };
+                gap = if lines.is_empty() || after_heading { 0.0 } else { PARAGRAPH_GAP };
                 paragraph += 1;
             }
             Kind::Heading(heading) => {
                 paragraph += 1;
                 let gap_before = if lines.is_empty() { 0.0 } else { HEADING_GAP };
-                let set = wrap(
-                    faces,
-                    &[(Weight::Bold, heading)],
-                    Measure::plain(HEADING_SIZE, width),
+                let set = wrap(faces, &[(Weight::Bold, heading)], Measure::plain(HEADING_SIZE, width));
+                push(
+                    &mut lines,
+                    set,
+                    SetLine { size: HEADING_SIZE, gap_before, keep_with_next: true, ..like(paragraph, number) },
                 );
-                push(&mut lines, set, HEADING_SIZE, gap_before, paragraph, true);
                 paragraph += 1;
                 gap = 1.5;
                 after_heading = true;
             }
             kind => {
                 let set = set_text(faces, &expanded, kind, width);
-                push(&mut lines, set, SIZE, gap, paragraph, false);
+                push(&mut lines, set, SetLine { gap_before: gap, ..like(paragraph, number) });
                 gap = 0.0;
                 after_heading = false;
             }
@@ -84,23 +82,14 @@ pub fn set(faces: &Faces, text: &str, width: f32) -> Vec<SetLine> {
     lines
 }
 
-fn push(
-    lines: &mut Vec<SetLine>,
-    set: Vec<Line>,
-    size: f32,
-    gap: f32,
-    paragraph: usize,
-    keep_with_next: bool,
-) {
+fn like(paragraph: usize, source: usize) -> SetLine {
+    SetLine { line: Line::new(), size: SIZE, gap_before: 0.0, paragraph, source, keep_with_next: false }
+}
+
+fn push(lines: &mut Vec<SetLine>, set: Vec<Line>, like: SetLine) {
     for (at, line) in set.into_iter().enumerate() {
-        let gap_before = if at == 0 { gap } else { 0.0 };
-        lines.push(SetLine {
-            line,
-            size,
-            gap_before,
-            paragraph,
-            keep_with_next,
-        });
+        let gap_before = if at == 0 { like.gap_before } else { 0.0 };
+        lines.push(SetLine { line, gap_before, ..like.clone() });
     }
 }
 
@@ -112,24 +101,12 @@ fn set_text(faces: &Faces, source: &str, kind: Kind<'_>, width: f32) -> Vec<Line
     }
     let trimmed = source.trim_start();
     let columns = source.len() - trimmed.len();
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a count of leading spaces, at most the length of a line"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a count of leading spaces, at most the length of a line")]
     let indent = (columns as f32 * COLUMN).min(width * 0.4);
     let bullet = faces.width_em(bullet_of(trimmed), Weight::Regular) * SIZE;
-    let measure = Measure {
-        size: SIZE,
-        width,
-        first_indent: indent,
-        hanging_indent: indent + bullet,
-    };
+    let measure = Measure { size: SIZE, width, first_indent: indent, hanging_indent: indent + bullet };
     match kind {
-        Kind::Text { label, rest } => wrap(
-            faces,
-            &[(Weight::Bold, label), (Weight::Regular, rest)],
-            measure,
-        ),
+        Kind::Text { label, rest } => wrap(faces, &[(Weight::Bold, label), (Weight::Regular, rest)], measure),
         _ => wrap(faces, &[(Weight::Regular, trimmed)], measure),
     }
 }
@@ -142,11 +119,7 @@ fn set_row(faces: &Faces, cells: &[(usize, &str)], width: f32) -> Option<Line> {
         #[expect(clippy::cast_precision_loss, reason = "a column within a line")]
         let x = (*column as f32 * COLUMN).max(if line.is_empty() { 0.0 } else { end + COLUMN });
         end = x + faces.width_em(text, Weight::Regular) * SIZE;
-        line.push(Piece {
-            x,
-            weight: Weight::Regular,
-            text: (*text).to_owned(),
-        });
+        line.push(Piece { x, weight: Weight::Regular, text: (*text).to_owned() });
     }
     (end <= width).then_some(line)
 }
@@ -164,10 +137,7 @@ fn kind(line: &str) -> Kind<'_> {
         return Kind::Heading(text);
     }
     let label = label_of(text);
-    Kind::Text {
-        label,
-        rest: &text[label.len()..],
-    }
+    Kind::Text { label, rest: &text[label.len()..] }
 }
 
 /// A short line that ends in a colon, or is all in capitals.
@@ -191,9 +161,7 @@ fn label_of(text: &str) -> &str {
     };
     let label = &text[..colon];
     let fits = label.starts_with(char::is_uppercase)
-        && label
-            .chars()
-            .all(|c| c.is_alphabetic() || matches!(c, ' ' | '-' | '/'))
+        && label.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '/'))
         && label.split(' ').count() <= 3
         && label.chars().count() >= 3;
     if fits { &text[..=colon] } else { "" }
@@ -205,13 +173,10 @@ fn bullet_of(text: &str) -> &str {
         return "";
     };
     let mark = &text[..space];
-    let sign = matches!(
-        mark,
-        "-" | "–" | "•" | "*" | "·" | "▪" | "●" | "○" | ">" | "→"
-    );
-    let number = mark.strip_suffix(['.', ')']).is_some_and(|n| {
-        !n.is_empty() && (n.bytes().all(|b| b.is_ascii_digit()) || n.chars().count() == 1)
-    });
+    let sign = matches!(mark, "-" | "–" | "•" | "*" | "·" | "▪" | "●" | "○" | ">" | "→");
+    let number = mark
+        .strip_suffix(['.', ')'])
+        .is_some_and(|n| !n.is_empty() && (n.bytes().all(|b| b.is_ascii_digit()) || n.chars().count() == 1));
     if sign || number { &text[..=space] } else { "" }
 }
 
@@ -259,48 +224,23 @@ mod tests {
 
     #[test]
     fn lines_are_taken_for_what_they_are() {
-        for heading in [
-            "Befund:",
-            "BEURTEILUNG",
-            "OPIS BADANIA",
-            "ZÁVĚR",
-            "Klinické údaje:",
-            "MAKROSKOPIE / MIKROSKOPIE",
-        ] {
+        for heading in
+            ["Befund:", "BEURTEILUNG", "OPIS BADANIA", "ZÁVĚR", "Klinické údaje:", "MAKROSKOPIE / MIKROSKOPIE"]
+        {
             assert_eq!(kind(heading), Kind::Heading(heading));
         }
-        for text in [
-            "Keine Blutung.",
-            "CT 1",
-            "- Befund:",
-            "KEIN PNEUMOTHORAX.",
-            "12:30",
-            "Er sagte:aber",
-        ] {
+        for text in ["Keine Blutung.", "CT 1", "- Befund:", "KEIN PNEUMOTHORAX.", "12:30", "Er sagte:aber"] {
             assert!(matches!(kind(text), Kind::Text { label: "", .. }), "{text}");
         }
-        assert_eq!(
-            kind("Beurteilung: o. B."),
-            Kind::Text {
-                label: "Beurteilung:",
-                rest: " o. B."
-            }
-        );
-        assert_eq!(
-            kind("Leber  14 cm   normal"),
-            Kind::Table(vec![(0, "Leber"), (7, "14 cm"), (15, "normal")])
-        );
+        assert_eq!(kind("Beurteilung: o. B."), Kind::Text { label: "Beurteilung:", rest: " o. B." });
+        assert_eq!(kind("Leber  14 cm   normal"), Kind::Table(vec![(0, "Leber"), (7, "14 cm"), (15, "normal")]));
         assert_eq!(kind("  "), Kind::Blank);
     }
 
     #[test]
     fn a_list_item_hangs_and_an_indent_stays() {
         let faces = Faces::load().expect("the compiled-in fonts");
-        let lines = set(
-            &faces,
-            "   - ein langer Punkt, der umbrochen werden muss, weil er nicht passt",
-            160.0,
-        );
+        let lines = set(&faces, "   - ein langer Punkt, der umbrochen werden muss, weil er nicht passt", 160.0);
         assert!(lines.len() > 1);
         assert!(lines[1].line[0].x > lines[0].line[0].x && lines[0].line[0].x > 10.0);
     }
@@ -310,10 +250,7 @@ mod tests {
         let faces = Faces::load().expect("the compiled-in fonts");
         let lines = set(&faces, "Leber\t14 cm\nMilz\t9 cm\nIIII    9 cm", 400.0);
         let columns: Vec<f32> = lines.iter().map(|line| line.line[1].x).collect();
-        assert!(
-            columns.iter().all(|x| (x - columns[0]).abs() < 0.01),
-            "{columns:?}"
-        );
+        assert!(columns.iter().all(|x| (x - columns[0]).abs() < 0.01), "{columns:?}");
     }
 
     #[test]

@@ -5,9 +5,7 @@
 
 use super::faces::{Faces, Weight};
 use super::wrap::Line;
-use krilla::{
-    color::rgb, geom::PathBuilder, geom::Point, geom::Rect, paint::Fill, surface::Surface,
-};
+use krilla::{color::rgb, geom::PathBuilder, geom::Point, geom::Rect, paint::Fill, surface::Surface};
 
 pub type Color = (u8, u8, u8);
 
@@ -27,17 +25,8 @@ pub struct Area {
 }
 
 enum Mark {
-    Text {
-        x: f32,
-        y: f32,
-        style: Style,
-        text: String,
-    },
-    Area {
-        area: Area,
-        radius: f32,
-        color: Color,
-    },
+    Text { x: f32, y: f32, style: Style, text: String },
+    Area { area: Area, radius: f32, color: Color },
 }
 
 pub struct Sheet<'a> {
@@ -47,19 +36,11 @@ pub struct Sheet<'a> {
 
 impl<'a> Sheet<'a> {
     pub fn new(faces: &'a Faces) -> Self {
-        Self {
-            faces,
-            marks: Vec::new(),
-        }
+        Self { faces, marks: Vec::new() }
     }
 
     pub fn text(&mut self, x: f32, y: f32, style: Style, text: impl Into<String>) {
-        self.marks.push(Mark::Text {
-            x,
-            y,
-            style,
-            text: text.into(),
-        });
+        self.marks.push(Mark::Text { x, y, style, text: text.into() });
     }
 
     pub fn text_ending_at(&mut self, right: f32, y: f32, style: Style, text: impl Into<String>) {
@@ -70,21 +51,13 @@ impl<'a> Sheet<'a> {
 
     pub fn line(&mut self, x: f32, y: f32, size: f32, color: Color, line: &Line) {
         for piece in line {
-            let style = Style {
-                size,
-                weight: piece.weight,
-                color,
-            };
+            let style = Style { size, weight: piece.weight, color };
             self.text(x + piece.x, y, style, piece.text.clone());
         }
     }
 
     pub fn area(&mut self, area: Area, radius: f32, color: Color) {
-        self.marks.push(Mark::Area {
-            area,
-            radius,
-            color,
-        });
+        self.marks.push(Mark::Area { area, radius, color });
     }
 
     pub fn width(&self, text: &str, style: Style) -> f32 {
@@ -94,38 +67,22 @@ impl<'a> Sheet<'a> {
     pub fn draw(&self, surface: &mut Surface<'_>) {
         for mark in &self.marks {
             match mark {
-                Mark::Text { x, y, style, text } => {
-                    draw_text(self.faces, surface, (*x, *y), *style, text)
-                }
-                Mark::Area {
-                    area,
-                    radius,
-                    color,
-                } => draw_area(surface, *area, *radius, *color),
+                Mark::Text { x, y, style, text } => draw_text(self.faces, surface, (*x, *y), *style, text),
+                Mark::Area { area, radius, color } => draw_area(surface, *area, *radius, *color),
             }
         }
     }
 }
 
 fn fill(color: Color) -> Fill {
-    Fill {
-        paint: rgb::Color::new(color.0, color.1, color.2).into(),
-        ..Fill::default()
-    }
+    Fill { paint: rgb::Color::new(color.0, color.1, color.2).into(), ..Fill::default() }
 }
 
 fn draw_text(faces: &Faces, surface: &mut Surface<'_>, at: (f32, f32), style: Style, text: &str) {
     surface.set_fill(Some(fill(style.color)));
     let mut x = at.0;
     for run in faces.runs(text, style.weight) {
-        surface.draw_glyphs(
-            Point::from_xy(x, at.1),
-            &run.glyphs,
-            run.font,
-            text,
-            style.size,
-            false,
-        );
+        surface.draw_glyphs(Point::from_xy(x, at.1), &run.glyphs, run.font, text, style.size, false);
         x += run.width_em * style.size;
     }
 }

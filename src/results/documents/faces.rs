@@ -61,10 +61,7 @@ impl Face {
 
     fn glyph(&self, c: char) -> Option<(u32, f32)> {
         let id = self.charmap.map(c).filter(|id| id.to_u32() != 0)?;
-        Some((
-            id.to_u32(),
-            self.metrics.advance_width(id)? / self.units_per_em,
-        ))
+        Some((id.to_u32(), self.metrics.advance_width(id)? / self.units_per_em))
     }
 }
 
@@ -72,11 +69,7 @@ impl Faces {
     /// # Errors
     /// When the compiled-in fonts cannot be read, which a test rules out.
     pub fn load() -> Result<Self, DocumentError> {
-        Ok(Self {
-            regular: Face::load(REGULAR)?,
-            bold: Face::load(BOLD)?,
-            symbols: Face::load(SYMBOLS)?,
-        })
+        Ok(Self { regular: Face::load(REGULAR)?, bold: Face::load(BOLD)?, symbols: Face::load(SYMBOLS)? })
     }
 
     /// The face that can show `c`, its glyph there and the advance.
@@ -88,9 +81,7 @@ impl Faces {
             Weight::Regular => &self.regular,
             Weight::Bold => &self.bold,
         };
-        [first, &self.symbols]
-            .into_iter()
-            .find_map(|face| face.glyph(c).map(|(id, advance)| (face, id, advance)))
+        [first, &self.symbols].into_iter().find_map(|face| face.glyph(c).map(|(id, advance)| (face, id, advance)))
     }
 
     fn find_or_stand_in(&self, c: char, weight: Weight) -> Option<(&Face, u32, f32)> {
@@ -103,10 +94,7 @@ impl Faces {
 
     /// Width of `text` in parts of the type size.
     pub fn width_em(&self, text: &str, weight: Weight) -> f32 {
-        text.chars()
-            .filter_map(|c| self.find_or_stand_in(c, weight))
-            .map(|(_, _, advance)| advance)
-            .sum()
+        text.chars().filter_map(|c| self.find_or_stand_in(c, weight)).map(|(_, _, advance)| advance).sum()
     }
 
     /// The glyphs of `text`, split where the font changes.
@@ -123,11 +111,7 @@ impl Faces {
                     run.glyphs.push(glyph);
                     run.width_em += advance;
                 }
-                None => runs.push(GlyphRun {
-                    font: face.font.clone(),
-                    glyphs: vec![glyph],
-                    width_em: advance,
-                }),
+                None => runs.push(GlyphRun { font: face.font.clone(), glyphs: vec![glyph], width_em: advance }),
             }
         }
         runs
@@ -143,10 +127,7 @@ fn stands_alone(c: char) -> bool {
 /// Text made fit to be set: composed characters (a name typed on some systems arrives as letter + mark), one kind of
 /// line end, and none of the characters that have no form of their own (soft hyphen, zero-width and direction marks).
 pub fn clean(text: &str) -> String {
-    let lines = text.replace("\r\n", "\n").replace(
-        ['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'],
-        "\n",
-    );
+    let lines = text.replace("\r\n", "\n").replace(['\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'], "\n");
     lines.nfc().filter(|c| !has_no_form(*c)).collect()
 }
 
@@ -175,22 +156,13 @@ mod tests {
         for c in ['山', 'क', 'ع', '\u{7}', '\u{301}'] {
             assert!(!faces.can_show(c), "U+{:04X}", u32::from(c));
         }
-        let glyphs: usize = faces
-            .runs("a山b", Weight::Regular)
-            .iter()
-            .map(|run| run.glyphs.len())
-            .sum();
+        let glyphs: usize = faces.runs("a山b", Weight::Regular).iter().map(|run| run.glyphs.len()).sum();
         assert_eq!(glyphs, 3);
-        assert!(
-            faces.width_em("a山b", Weight::Regular) > faces.width_em("ab", Weight::Regular) + 0.3
-        );
+        assert!(faces.width_em("a山b", Weight::Regular) > faces.width_em("ab", Weight::Regular) + 0.3);
     }
 
     #[test]
     fn decomposed_letters_are_composed_and_formless_characters_leave() {
-        assert_eq!(
-            clean("Dvor\u{30c}a\u{301}k\r\nso\u{ad}ft\u{200b}"),
-            "Dvořák\nsoft"
-        );
+        assert_eq!(clean("Dvor\u{30c}a\u{301}k\r\nso\u{ad}ft\u{200b}"), "Dvořák\nsoft");
     }
 }

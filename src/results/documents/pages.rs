@@ -20,6 +20,8 @@ pub const TEXT_WIDTH: f32 = RIGHT - MARGIN;
 const RUNNING_TOP: f32 = 96.0;
 /// The last base line lies above this.
 const BOTTOM: f32 = HEIGHT - 78.0;
+/// What the front page keeps for the body.
+const MIN_BODY: f32 = 4.0 * LEADING;
 
 pub const INK: Color = (27, 36, 48);
 pub const MUTED: Color = (88, 102, 117);
@@ -37,11 +39,7 @@ pub fn status_color(status: ReportStatus) -> Color {
 }
 
 pub fn small(size: f32) -> Style {
-    Style {
-        size,
-        weight: Weight::Regular,
-        color: MUTED,
-    }
+    Style { size, weight: Weight::Regular, color: MUTED }
 }
 
 /// `value (issuer)`: an identifier never stands without who gave it, where that is known.
@@ -63,6 +61,9 @@ pub fn lay_out<'a>(
     sign(faces, words, report, &mut lines);
     let mut sheets = vec![Sheet::new(faces)];
     let top = front::draw(faces, &mut sheets[0], words, report, missing) + LEADING;
+    if top > BOTTOM - MIN_BODY {
+        return Err(DocumentError::HeadTooTall);
+    }
     let breaks = paginate(&lines, BOTTOM - top, BOTTOM - RUNNING_TOP);
     if breaks.len() > MAX_PAGES {
         return Err(DocumentError::TooManyPages(breaks.len()));
@@ -75,11 +76,7 @@ pub fn lay_out<'a>(
         }
         let mut y = if at == 0 { top } else { RUNNING_TOP };
         for (number, line) in lines[range].iter().enumerate() {
-            y += if number == 0 {
-                0.0
-            } else {
-                LEADING + line.gap_before
-            };
+            y += if number == 0 { 0.0 } else { LEADING + line.gap_before };
             sheets[at].line(MARGIN, y, line.size, INK, &line.line);
         }
     }
@@ -92,12 +89,7 @@ pub fn lay_out<'a>(
 
 /// Who made the report, under it.
 fn sign(faces: &Faces, words: &Words, report: &ReportDocument, lines: &mut Vec<SetLine>) {
-    let Some(author) = report
-        .author
-        .as_deref()
-        .map(spoken_name)
-        .filter(|author| !author.is_empty())
-    else {
+    let Some(author) = report.author.as_deref().map(spoken_name).filter(|author| !author.is_empty()) else {
         return;
     };
     let paragraph = lines.last().map_or(0, |line| line.paragraph + 1);
@@ -106,24 +98,11 @@ fn sign(faces: &Faces, words: &Words, report: &ReportDocument, lines: &mut Vec<S
         last.keep_with_next = true;
     }
     let label = format!("{}: ", words.author);
-    let pieces = [
-        (Weight::Regular, label.as_str()),
-        (Weight::Bold, author.as_str()),
-    ];
-    let set = super::wrap::wrap(
-        faces,
-        &pieces,
-        super::wrap::Measure::plain(SIZE, TEXT_WIDTH),
-    );
+    let pieces = [(Weight::Regular, label.as_str()), (Weight::Bold, author.as_str())];
+    let set = super::wrap::wrap(faces, &pieces, super::wrap::Measure::plain(SIZE, TEXT_WIDTH));
     for (at, line) in set.into_iter().enumerate() {
         let gap_before = if at == 0 { 14.0 } else { 0.0 };
-        lines.push(SetLine {
-            line,
-            size: SIZE,
-            gap_before,
-            paragraph,
-            keep_with_next: false,
-        });
+        lines.push(SetLine { line, size: SIZE, gap_before, paragraph, source: usize::MAX, keep_with_next: false });
     }
 }
 
@@ -135,11 +114,7 @@ fn paginate(lines: &[SetLine], first: f32, other: f32) -> Vec<Range<usize>> {
     while start < lines.len() {
         let room = if pages.is_empty() { first } else { other };
         let full = start + fitting(&lines[start..], room);
-        let end = if full == lines.len() {
-            full
-        } else {
-            good_break(lines, start, full)
-        };
+        let end = if full == lines.len() { full } else { good_break(lines, start, full) };
         pages.push(start..end);
         start = end;
     }
@@ -165,48 +140,29 @@ fn fitting(lines: &[SetLine], room: f32) -> usize {
 fn good_break(lines: &[SetLine], start: usize, full: usize) -> usize {
     const LOOK_BACK: usize = 8;
     let lowest = full.saturating_sub(LOOK_BACK).max(start + 1);
-    (lowest..=full)
-        .rev()
-        .find(|at| may_break(lines, *at))
-        .unwrap_or(full)
+    (lowest..=full).rev().find(|at| may_break(lines, *at)).unwrap_or(full)
 }
 
 fn may_break(lines: &[SetLine], at: usize) -> bool {
     if lines[at - 1].keep_with_next {
         return false;
     }
-    let same = |a: usize, b: usize| {
-        lines
-            .get(a)
-            .zip(lines.get(b))
-            .is_some_and(|(a, b)| a.paragraph == b.paragraph)
-    };
-    if !same(at - 1, at) {
-        return true;
-    }
-    let two_before = at >= 2 && same(at - 2, at - 1);
-    two_before && same(at, at + 1)
+    parts_well(lines, at, |line| line.paragraph) && parts_well(lines, at, |line| line.source)
+}
+
+/// Whether `at` begins another group, or leaves two lines of its group on either side.
+fn parts_well(lines: &[SetLine], at: usize, group: impl Fn(&SetLine) -> usize) -> bool {
+    let same = |a: usize, b: usize| lines.get(a).map(&group) == lines.get(b).map(&group);
+    !same(at - 1, at) || (at >= 2 && same(at - 2, at - 1) && same(at, at + 1))
 }
 
 /// The head of a further page: who, born when, which identifiers, which report.
 fn running_head(sheet: &mut Sheet<'_>, words: &Words, report: &ReportDocument) {
-    let bold = Style {
-        size: 9.0,
-        weight: Weight::Bold,
-        color: INK,
-    };
-    let status = Style {
-        color: status_color(report.status),
-        ..bold
-    };
+    let bold = Style { size: 9.0, weight: Weight::Bold, color: INK };
+    let status = Style { color: status_color(report.status), ..bold };
     let badge = words.status(report.status);
     sheet.text_ending_at(RIGHT, 46.0, status, badge);
-    let name = one_line(
-        sheet,
-        &spoken_name(&report.patient_name),
-        bold,
-        TEXT_WIDTH - 120.0,
-    );
+    let name = one_line(sheet, &spoken_name(&report.patient_name), bold, TEXT_WIDTH - 120.0);
     sheet.text(MARGIN, 46.0, bold, name);
     let facts = format!(
         "{} {}  ·  {} {}  ·  {} {}",
@@ -219,16 +175,7 @@ fn running_head(sheet: &mut Sheet<'_>, words: &Words, report: &ReportDocument) {
     );
     let facts = one_line(sheet, &facts, small(8.0), TEXT_WIDTH);
     sheet.text(MARGIN, 59.0, small(8.0), facts);
-    sheet.area(
-        Area {
-            x: MARGIN,
-            y: 66.0,
-            width: TEXT_WIDTH,
-            height: 0.7,
-        },
-        0.0,
-        RULE,
-    );
+    sheet.area(Area { x: MARGIN, y: 66.0, width: TEXT_WIDTH, height: 0.7 }, 0.0, RULE);
 }
 
 /// Shortened with `…` where it does not fit; the whole stands on the front page.
@@ -242,36 +189,11 @@ fn one_line(sheet: &Sheet<'_>, text: &str, style: Style, width: f32) -> String {
     short
 }
 
-fn footer(
-    sheet: &mut Sheet<'_>,
-    words: &Words,
-    report: &ReportDocument,
-    page: usize,
-    count: usize,
-) {
-    sheet.area(
-        Area {
-            x: MARGIN,
-            y: HEIGHT - 56.0,
-            width: TEXT_WIDTH,
-            height: 0.7,
-        },
-        0.0,
-        RULE,
-    );
+fn footer(sheet: &mut Sheet<'_>, words: &Words, report: &ReportDocument, page: usize, count: usize) {
+    sheet.area(Area { x: MARGIN, y: HEIGHT - 56.0, width: TEXT_WIDTH, height: 0.7 }, 0.0, RULE);
     sheet.text(MARGIN, HEIGHT - 43.0, small(7.0), words.transmitted);
-    sheet.text(
-        MARGIN,
-        HEIGHT - 33.0,
-        small(6.5),
-        format!("{} {}", words.case, report.case),
-    );
-    sheet.text_ending_at(
-        RIGHT,
-        HEIGHT - 43.0,
-        small(8.0),
-        format!("{} {page}/{count}", words.page),
-    );
+    sheet.text(MARGIN, HEIGHT - 33.0, small(6.5), format!("{} {}", words.case, report.case));
+    sheet.text_ending_at(RIGHT, HEIGHT - 43.0, small(8.0), format!("{} {page}/{count}", words.page));
 }
 
 #[cfg(test)]
@@ -280,13 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(paragraph: usize, keep_with_next: bool) -> SetLine {
-        SetLine {
-            line: Vec::new(),
-            size: SIZE,
-            gap_before: 0.0,
-            paragraph,
-            keep_with_next,
-        }
+        SetLine { line: Vec::new(), size: SIZE, gap_before: 0.0, paragraph, source: paragraph, keep_with_next }
     }
 
     #[test]

@@ -41,12 +41,7 @@ pub struct Words {
 
 /// The words for an ISO 639-1 code (`de`, `de-AT`); English where we have none for it.
 pub fn of(language: &str) -> &'static Words {
-    match language
-        .get(..2)
-        .unwrap_or_default()
-        .to_ascii_lowercase()
-        .as_str()
-    {
+    match language.get(..2).unwrap_or_default().to_ascii_lowercase().as_str() {
         "de" => &GERMAN,
         "pl" => &POLISH,
         "cs" => &CZECH,
@@ -102,11 +97,7 @@ impl Words {
         let local = at.utc().with_timezone(&zone);
         let time = format!("{:02}:{:02}", local.hour(), local.minute());
         let day = self.civil_date(local.date_naive());
-        format!(
-            "{day}, {} ({})",
-            self.clock(&time),
-            self.zone_name(&local.format("%Z").to_string())
-        )
+        format!("{day}, {} ({})", self.clock(&time), self.zone_name(&local.format("%Z").to_string()))
     }
 
     fn civil_date(&self, date: NaiveDate) -> String {
@@ -119,11 +110,7 @@ impl Words {
     }
 
     fn clock(&self, time: &str) -> String {
-        if self.language == "de" {
-            format!("{time}\u{a0}Uhr")
-        } else {
-            time.to_owned()
-        }
+        if self.language == "de" { format!("{time}\u{a0}Uhr") } else { time.to_owned() }
     }
 
     fn zone_name(&self, name: &str) -> String {
@@ -140,11 +127,7 @@ impl Words {
 
 /// `HHMMSS.FFFFFF`, `HHMM` or `HH` (PS3.5 6.2, TM) to `HH:MM`; the older `HH:MM:SS` too.
 fn hour_and_minute(dicom: &str) -> Option<String> {
-    let digits: String = dicom
-        .chars()
-        .filter(|c| *c != ':')
-        .take_while(char::is_ascii_digit)
-        .collect();
+    let digits: String = dicom.chars().filter(|c| *c != ':').take_while(char::is_ascii_digit).collect();
     let hour: u8 = digits.get(..2)?.parse().ok()?;
     let minute: u8 = digits.get(2..4).unwrap_or("00").parse().ok()?;
     (hour < 24 && minute < 60).then(|| format!("{hour:02}:{minute:02}"))
@@ -153,11 +136,7 @@ fn hour_and_minute(dicom: &str) -> Option<String> {
 /// A DICOM person name (PS3.5 6.2.1) as it is said: prefix, given, middle, family, suffix. Other component groups
 /// (ideographic, phonetic) follow in brackets. Text without `^` is shown as it is.
 pub fn spoken_name(dicom: &str) -> String {
-    let groups: Vec<String> = dicom
-        .split('=')
-        .map(spoken_group)
-        .filter(|group| !group.is_empty())
-        .collect();
+    let groups: Vec<String> = dicom.split('=').map(spoken_group).filter(|group| !group.is_empty()).collect();
     match groups.split_first() {
         None => String::new(),
         Some((first, [])) => first.clone(),
@@ -168,10 +147,7 @@ pub fn spoken_name(dicom: &str) -> String {
 fn spoken_group(group: &str) -> String {
     let parts: Vec<&str> = group.splitn(5, '^').map(str::trim).collect();
     let part = |at: usize| parts.get(at).copied().unwrap_or_default();
-    let name: Vec<&str> = [part(3), part(1), part(2), part(0)]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect();
+    let name: Vec<&str> = [part(3), part(1), part(2), part(0)].into_iter().filter(|part| !part.is_empty()).collect();
     match (name.join(" "), part(4)) {
         (name, "") => name,
         (name, suffix) if name.is_empty() => suffix.to_owned(),
@@ -325,10 +301,7 @@ mod tests {
         assert_eq!(of("en").date("1951.02.03"), "3\u{a0}Feb\u{a0}1951");
         assert_eq!(of("pl").date("unbekannt"), "unbekannt");
         assert_eq!(of("pl").date("20261341"), "20261341");
-        assert_eq!(
-            of("de").date_and_time("20261224", "231005.123"),
-            "24.12.2026, 23:10\u{a0}Uhr"
-        );
+        assert_eq!(of("de").date_and_time("20261224", "231005.123"), "24.12.2026, 23:10\u{a0}Uhr");
         assert_eq!(of("de").date_and_time("20261224", "99"), "24.12.2026");
         assert_eq!(of("xx").sex_of("F"), "female");
     }
@@ -338,13 +311,7 @@ mod tests {
         let first = Moment::from_utc(Utc.with_ymd_and_hms(2026, 10, 25, 0, 30, 0).unwrap());
         let second = Moment::from_utc(Utc.with_ymd_and_hms(2026, 10, 25, 1, 30, 0).unwrap());
         let zone = chrono_tz::Europe::Berlin;
-        assert_eq!(
-            of("de").moment(first, zone),
-            "25.10.2026, 02:30\u{a0}Uhr (MESZ)"
-        );
-        assert_eq!(
-            of("de").moment(second, zone),
-            "25.10.2026, 02:30\u{a0}Uhr (MEZ)"
-        );
+        assert_eq!(of("de").moment(first, zone), "25.10.2026, 02:30\u{a0}Uhr (MESZ)");
+        assert_eq!(of("de").moment(second, zone), "25.10.2026, 02:30\u{a0}Uhr (MEZ)");
     }
 }

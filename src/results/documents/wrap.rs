@@ -26,12 +26,7 @@ pub struct Measure {
 
 impl Measure {
     pub fn plain(size: f32, width: f32) -> Self {
-        Self {
-            size,
-            width,
-            first_indent: 0.0,
-            hanging_indent: 0.0,
-        }
+        Self { size, width, first_indent: 0.0, hanging_indent: 0.0 }
     }
 }
 
@@ -48,14 +43,8 @@ struct Setter<'a> {
 
 /// Always at least one line, which may be empty.
 pub fn wrap(faces: &Faces, pieces: &[(Weight, &str)], measure: Measure) -> Vec<Line> {
-    let mut setter = Setter {
-        faces,
-        measure,
-        lines: Vec::new(),
-        line: Line::new(),
-        x: measure.first_indent,
-        spaces: String::new(),
-    };
+    let mut setter =
+        Setter { faces, measure, lines: Vec::new(), line: Line::new(), x: measure.first_indent, spaces: String::new() };
     for (weight, text) in pieces {
         for word in text.split_inclusive(' ') {
             let bare = word.trim_end_matches(' ');
@@ -77,11 +66,7 @@ impl Setter<'_> {
     }
 
     fn word(&mut self, word: &str, weight: Weight) {
-        let spaces = if self.line.is_empty() {
-            String::new()
-        } else {
-            std::mem::take(&mut self.spaces)
-        };
+        let spaces = if self.line.is_empty() { String::new() } else { std::mem::take(&mut self.spaces) };
         self.spaces.clear();
         let width = self.width(word, weight);
         let gap = self.width(&spaces, weight);
@@ -118,11 +103,7 @@ impl Setter<'_> {
                 piece.text.push_str(spaces);
                 piece.text.push_str(text);
             }
-            None => self.line.push(Piece {
-                x: self.x,
-                weight,
-                text: format!("{spaces}{text}"),
-            }),
+            None => self.line.push(Piece { x: self.x, weight, text: format!("{spaces}{text}") }),
         }
         self.x += width;
     }
@@ -139,10 +120,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn text_of(lines: &[Line]) -> String {
-        let lines: Vec<String> = lines
-            .iter()
-            .map(|line| line.iter().map(|piece| piece.text.as_str()).collect())
-            .collect();
+        let lines: Vec<String> =
+            lines.iter().map(|line| line.iter().map(|piece| piece.text.as_str()).collect()).collect();
         lines.join(" ")
     }
 
@@ -166,11 +145,8 @@ mod tests {
     #[test]
     fn a_bold_label_and_its_text_share_a_line() {
         let faces = Faces::load().expect("the compiled-in fonts");
-        let lines = wrap(
-            &faces,
-            &[(Weight::Bold, "Befund:"), (Weight::Regular, " unauffällig")],
-            Measure::plain(10.0, 400.0),
-        );
+        let lines =
+            wrap(&faces, &[(Weight::Bold, "Befund:"), (Weight::Regular, " unauffällig")], Measure::plain(10.0, 400.0));
         assert_eq!(lines.len(), 1);
         assert_eq!(text_of(&lines), "Befund: unauffällig");
         assert!(lines[0][1].x > 30.0);
@@ -179,13 +155,6 @@ mod tests {
     #[test]
     fn nothing_makes_one_empty_line() {
         let faces = Faces::load().expect("the compiled-in fonts");
-        assert_eq!(
-            wrap(
-                &faces,
-                &[(Weight::Regular, "   ")],
-                Measure::plain(10.0, 100.0)
-            ),
-            vec![Line::new()]
-        );
+        assert_eq!(wrap(&faces, &[(Weight::Regular, "   ")], Measure::plain(10.0, 100.0)), vec![Line::new()]);
     }
 }
