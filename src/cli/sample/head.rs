@@ -35,7 +35,7 @@ pub fn head_ct(slices: usize, size: u16, case: &SampleCase) -> impl Iterator<Ite
     (0..slices).map(move |slice| ct_slice(&case, slices, slice, size))
 }
 
-/// An axial MR of the brain. 128 x 128 pixels make instances of 36 KB.
+/// An axial MR of the brain. 132 x 132 pixels make instances of 36 KB.
 pub fn brain_mr(slices: usize, size: u16, case: &SampleCase) -> impl Iterator<Item = SampleInstance> + use<> {
     let case = case.clone();
     (0..slices).map(move |slice| mr_slice(&case, slices, slice, size))

@@ -21,12 +21,14 @@ pub(super) struct Head {
     z: f32,
     /// How wide the head is here, 0 to 1.
     girth: f32,
+    /// How much of the bleed is in this slice, 0 to 1; it pushes the midline to the other side.
+    mass: f32,
 }
 
 impl Head {
     pub(super) fn slice(z: f32) -> Self {
         let above = ((z - 0.45) / 0.62).max(0.0);
-        Self { z, girth: (1.0 - above * above).max(0.05).sqrt() * 0.96 }
+        Self { z, girth: (1.0 - above * above).max(0.05).sqrt() * 0.96, mass: (-((z - 0.52) / 0.16).powi(2)).exp() }
     }
 
     pub(super) fn tissue(&self, x: f32, y: f32) -> Tissue {
@@ -43,10 +45,10 @@ impl Head {
         if inner > 1.0 {
             return if (1.06..1.13).contains(&inner) { Tissue::Diploe } else { Tissue::Bone };
         }
-        if self.z < 0.28 {
-            if let Some(tissue) = self.skull_base(x, y) {
-                return tissue;
-            }
+        if self.z < 0.28
+            && let Some(tissue) = self.skull_base(x, y)
+        {
+            return tissue;
         }
         self.brain(x, y, inner)
     }
@@ -73,14 +75,16 @@ impl Head {
     }
 
     fn brain(&self, x: f32, y: f32, inner: f32) -> Tissue {
-        // The bleed pushes the midline to the other side.
-        let mass = (-((self.z - 0.52) / 0.16).powi(2)).exp();
-        let bleed = oval(x, y + 0.04 * (x * 9.0).sin(), -0.26, -0.02, 0.135 * mass + 0.001, 0.19 * mass + 0.001);
-        if bleed < 1.0 {
-            return Tissue::Blood;
-        }
-        if bleed < 1.55 && mass > 0.3 {
-            return Tissue::Oedema;
+        let mass = self.mass;
+        // Trigonometry only where it can matter: big studies are made of hundreds of millions of pixels.
+        if mass > 0.01 && x < 0.0 {
+            let bleed = oval(x, y + 0.04 * (x * 9.0).sin(), -0.26, -0.02, 0.135 * mass, 0.19 * mass);
+            if bleed < 1.0 {
+                return Tissue::Blood;
+            }
+            if bleed < 1.55 && mass > 0.3 {
+                return Tissue::Oedema;
+            }
         }
         let x = x - 0.06 * mass * (1.0 - (y / 0.6).powi(2)).max(0.0);
         let side = x.abs();
@@ -90,14 +94,19 @@ impl Head {
         if self.is_ventricle(x, y) {
             return Tissue::Csf;
         }
-        let angle = y.atan2(x);
-        let folds = (angle * 17.0 + self.z * 20.0).sin() + 0.6 * (angle * 29.0 - self.z * 33.0).sin();
+        let folds = if inner > 0.6 { self.folds(x, y) } else { 0.0 };
         if inner > 0.97 || (inner > 0.83 && folds > 1.25) || side < 0.016 && y.abs() > 0.3 {
             return Tissue::Csf;
         }
         let cortex = 0.72 + 0.07 * folds;
         let basal = oval(side, y, 0.21, -0.04, 0.09, 0.17) < 1.0 && (0.38..0.62).contains(&self.z);
         if inner > cortex || basal { Tissue::Grey } else { Tissue::White }
+    }
+
+    /// How the cortex folds in this direction from the middle.
+    fn folds(&self, x: f32, y: f32) -> f32 {
+        let angle = y.atan2(x);
+        (angle * 17.0 + self.z * 20.0).sin() + 0.6 * (angle * 29.0 - self.z * 33.0).sin()
     }
 
     fn is_ventricle(&self, x: f32, y: f32) -> bool {

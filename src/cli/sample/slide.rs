@@ -28,8 +28,8 @@ const SM: Series<'static> = Series {
     number: 1,
 };
 
-/// A whole-slide image of `across` x `down` tiles of 256 pixels, uncompressed. `container` is what the glass is labelled
-/// with (0040,0512).
+/// A whole-slide image of `across` x `down` tiles of 256 pixels, uncompressed. `container` is what the glass is
+/// labelled with (0040,0512).
 pub fn slide(across: u16, down: u16, container: &str, case: &SampleCase) -> SampleInstance {
     let (mut set, uid) = header(case, container, u32::from(across), u32::from(down));
     let mut pixels = Vec::new();

@@ -135,9 +135,10 @@ fn without_order(case: SampleCase) -> SampleCase {
 }
 
 pub(super) fn readme(studies: &[SampleStudy]) -> String {
-    let mut text = "# Sample studies\n\nMade by `neisse sample`, the same on every run. Synthetic: every patient is \
-                    invented, every pixel comes from a formula, and SYNTHETIC is burned in.\n\n"
-        .to_owned();
+    let mut text =
+        "# Sample studies\n\nMade by `neisse sample`, the same on every run. Synthetic: every patient is invented, \
+                    every pixel comes\nfrom a formula, and SYNTHETIC is burned in.\n\n"
+            .to_owned();
     for study in studies {
         let folder = study.folder.file_name().unwrap_or_default().to_string_lossy();
         // Writing to a String has no way to fail.

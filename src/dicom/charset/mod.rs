@@ -1,8 +1,8 @@
 //! Text values and Specific Character Set (0008,0005): bytes in, text and whether any of it was lost out; and back.
 //!
-//! Decodes single-valued sets and ISO 2022 code extensions (PS3.3 C.12.1.1.2, PS3.5 6.1.2.5). A byte the named set does
-//! not define becomes U+FFFD and is reported as lost, never guessed. Padding stays; splitting at `\`, `^` and `=` is the
-//! caller's, after decoding: in several sets those bytes are halves of characters.
+//! Decodes single-valued sets and ISO 2022 code extensions (PS3.3 C.12.1.1.2, PS3.5 6.1.2.5). A byte the named set
+//! does not define becomes U+FFFD and is reported as lost, never guessed. Padding stays; splitting at `\`, `^` and `=`
+//! is the caller's, after decoding: in several sets those bytes are halves of characters.
 
 mod iso2022;
 mod repertoire;

@@ -1,7 +1,7 @@
 //! The character sets themselves: defined terms, and bytes to characters.
 //!
-//! Single-byte sets come from encoding_rs, held to what ISO defines where WHATWG's encoding is a Windows superset: bytes
-//! 80 to 9F are control characters no DICOM text may hold (PS3.5 6.1.3).
+//! Single-byte sets come from encoding_rs, held to what ISO defines where WHATWG's encoding is a Windows superset:
+//! bytes 80 to 9F are control characters no DICOM text may hold (PS3.5 6.1.3).
 
 use super::LOST;
 use encoding_rs::Encoding;

@@ -7,8 +7,8 @@ use crate::{
 };
 
 impl Header {
-    /// What this instance says about its study. `fallback_charset` is used where the data set names no Specific Character
-    /// Set; `issuer` where it names no issuer of a patient ID or accession number.
+    /// What this instance says about its study. `fallback_charset` is used where the data set names no Specific
+    /// Character Set; `issuer` where it names no issuer of a patient ID or accession number.
     pub fn facts(&self, fallback_charset: Option<&str>, issuer: &str) -> StudyFacts {
         let reader = Reader { header: self, fallback: fallback_charset.unwrap_or_default() };
         let or_configured = |named: String| if named.is_empty() { issuer.to_owned() } else { named };
@@ -76,7 +76,10 @@ impl Reader<'_> {
         let Some(bytes) = self.header.at(place, tag) else { return (String::new(), false) };
         let (text, lossy) = charset::decode(bytes, &self.charset(place));
         // Leading and trailing spaces are padding (PS3.5 6.2), and so, from some senders, are NULs.
-        (text.trim_matches([' ', '\0']).to_owned(), lossy)
+        let text = text.trim_matches([' ', '\0']);
+        // None of the wanted VRs allows control characters; inside they would reach HL7 segments and database text.
+        let has_controls = text.contains(char::is_control);
+        (text.replace(char::is_control, "\u{FFFD}"), lossy || has_controls)
     }
 
     /// An item may name its own character set; otherwise the data set's is in force (PS3.3 C.12.1.1.2).

@@ -49,8 +49,8 @@ impl Header {
         &self.too_long
     }
 
-    /// False when something was off but could be read past: lengths that leave their sequence, stray delimiters, illegal
-    /// VRs, a header cut at its cap. Such an object is carried as it is, but never given to dicom-object.
+    /// False when something was off but could be read past: lengths that leave their sequence, stray delimiters,
+    /// illegal VRs, a header cut at its cap. Such an object is carried as it is, but never given to dicom-object.
     pub fn is_sound(&self) -> bool {
         self.sound
     }

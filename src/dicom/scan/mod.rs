@@ -1,11 +1,12 @@
 //! The header scanner: reads what routing needs from a data set while it arrives.
 //!
-//! In: a data set's bytes in pieces of any size, in any transfer syntax. Out: a [`Header`] with the raw bytes of the few
-//! wanted elements. Iterative and bounded: nesting, value length, header length and inflated bytes each have a cap, and
-//! no memory is taken by what a length field claims. Elements nobody wants are skipped without being kept.
+//! In: a data set's bytes in pieces of any size, in any transfer syntax. Out: a [`Header`] with the raw bytes of the
+//! few wanted elements. Iterative and bounded: nesting, value length, header length and inflated bytes each have a
+//! cap, and no memory is taken by what a length field claims. Elements nobody wants are skipped without being kept.
 //!
 //! It does not interpret Pixel Data, judge whether an object conforms to its IOD, or change a byte.
 
+mod element;
 mod facts;
 mod header;
 mod inflate;
@@ -17,8 +18,9 @@ mod wanted;
 pub use header::Header;
 
 use crate::model::Uid;
+use element::Syntax;
 use inflate::Inflater;
-use walk::{Syntax, Walker};
+use walk::Walker;
 
 /// Nested sequences. Real objects (SR, enhanced multi-frame, RT) stay below 12.
 pub const MAX_DEPTH: usize = 32;
@@ -77,8 +79,8 @@ impl HeaderScanner {
         Self::start(transfer_syntax, false)
     }
 
-    /// For a small object that dicom-object is to read: walks to the very end, so that depth, lengths and nesting of all
-    /// of it have been checked. Whether it may go on is [`Header::is_sound`].
+    /// For a small object that dicom-object is to read: walks to the very end, so that depth, lengths and nesting of
+    /// all of it have been checked. Whether it may go on is [`Header::is_sound`].
     pub fn whole(transfer_syntax: &Uid) -> Self {
         Self::start(transfer_syntax, true)
     }

@@ -1,31 +1,16 @@
-//! The walk over data elements (PS3.5 7): a state machine over bytes with an explicit stack of open sequences and items.
+//! The walk over data elements (PS3.5 7): a state machine over bytes with an explicit stack of open sequences and
+//! items.
 //!
-//! Where a defined length is contradicted by what stands inside it, the rest of that length is passed over unread and the
-//! header marked unsound: a vendor's faulty private sequence must not keep a stroke CT out. Without a defined length to
-//! fall back on, it is an error.
+//! Where a defined length is contradicted by what stands inside it, the rest of that length is passed over unread and
+//! the header marked unsound: a vendor's faulty private sequence must not keep a stroke CT out. Without a defined
+//! length to fall back on, it is an error.
 
-use super::{Header, MAX_DEPTH, MAX_HEADER_BYTES, MAX_VALUE_BYTES, ScanError, wanted, wanted::Place};
-use dicom_core::{
-    Tag, VR,
-    dictionary::{DataDictionary, DataDictionaryEntry},
+use super::{
+    Header, MAX_DEPTH, MAX_HEADER_BYTES, MAX_VALUE_BYTES, ScanError,
+    element::{self, Element, ITEM, ITEM_DELIMITER, PIXEL_DATA, SEQUENCE_DELIMITER, Syntax, UNDEFINED},
+    wanted,
+    wanted::Place,
 };
-use dicom_dictionary_std::StandardDataDictionary;
-
-const ITEM: u32 = wanted::tag(0xFFFE, 0xE000);
-const ITEM_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE00D);
-const SEQUENCE_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE0DD);
-/// Float Pixel Data (7FE0,0008), Double Float Pixel Data (7FE0,0009), Pixel Data (7FE0,0010).
-const PIXEL_DATA: [u32; 3] = [wanted::tag(0x7FE0, 0x0008), wanted::tag(0x7FE0, 0x0009), wanted::tag(0x7FE0, 0x0010)];
-const UNDEFINED: u32 = 0xFFFF_FFFF;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Syntax {
-    ImplicitLe,
-    ExplicitLe,
-    ExplicitBe,
-    /// A private transfer syntax: the first element tells whether VRs are written.
-    Unknown,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -65,13 +50,6 @@ enum State {
         left: u64,
     },
     Done,
-}
-
-/// A complete element header.
-struct Element {
-    tag: u32,
-    vr: Option<[u8; 2]>,
-    length: u32,
 }
 
 #[derive(Debug)]
@@ -161,7 +139,10 @@ impl Walker {
         if self.collected < self.needed {
             return Ok(taken);
         }
-        if self.needed == 8 && self.needs_long_header() {
+        if self.syntax == Syntax::Unknown {
+            self.syntax = element::guess_syntax(&self.buffer);
+        }
+        if self.needed == 8 && element::has_long_header(&self.buffer, self.syntax()) {
             if self.room().is_some_and(|room| room < 4) {
                 self.collected = 0;
                 self.give_up_inside()?;
@@ -170,7 +151,10 @@ impl Walker {
             }
             return Ok(taken);
         }
-        let element = self.decode();
+        let element = Element::read(&self.buffer, self.syntax());
+        if !element.has_legal_vr() {
+            self.header.note_unsound();
+        }
         (self.collected, self.needed) = (0, 8);
         self.begin(&element)?;
         Ok(taken)
@@ -178,48 +162,6 @@ impl Walker {
 
     fn syntax(&self) -> Syntax {
         self.levels.last().map_or(self.syntax, |level| level.syntax)
-    }
-
-    fn tag(&self) -> u32 {
-        let [a, b, c, d, ..] = self.buffer;
-        match self.syntax() {
-            Syntax::ExplicitBe => wanted::tag(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
-            _ => wanted::tag(u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])),
-        }
-    }
-
-    /// Whether 12 bytes of header are to be read instead of 8 (PS3.5 7.1.2). Settles an unknown syntax on the way.
-    fn needs_long_header(&mut self) -> bool {
-        let vr = [self.buffer[4], self.buffer[5]];
-        if self.syntax == Syntax::Unknown {
-            let letters = vr.iter().all(u8::is_ascii_uppercase);
-            self.syntax = if letters { Syntax::ExplicitLe } else { Syntax::ImplicitLe };
-        }
-        if self.syntax() == Syntax::ImplicitLe || is_delimiter(self.tag()) {
-            return false;
-        }
-        has_long_length(vr)
-    }
-
-    fn decode(&mut self) -> Element {
-        let tag = self.tag();
-        let [_, _, _, _, e, f, g, h, i, j, k, l] = self.buffer;
-        let syntax = self.syntax();
-        if syntax == Syntax::ImplicitLe {
-            return Element { tag, vr: None, length: u32::from_le_bytes([e, f, g, h]) };
-        }
-        let long = if is_delimiter(tag) { Some([e, f, g, h]) } else { has_long_length([e, f]).then_some([i, j, k, l]) };
-        let big = syntax == Syntax::ExplicitBe;
-        let length = match long {
-            Some(bytes) if big => u32::from_be_bytes(bytes),
-            Some(bytes) => u32::from_le_bytes(bytes),
-            None if big => u32::from(u16::from_be_bytes([g, h])),
-            None => u32::from(u16::from_le_bytes([g, h])),
-        };
-        if !is_delimiter(tag) && ![e, f].iter().all(u8::is_ascii_uppercase) {
-            self.header.note_unsound();
-        }
-        Element { tag, vr: (!is_delimiter(tag)).then_some([e, f]), length }
     }
 
     /// Decides what to do with an element whose header is complete.
@@ -233,7 +175,7 @@ impl Walker {
                 self.levels.pop();
                 Ok(())
             }
-            _ if is_delimiter(element.tag) => self.stray_delimiter(element),
+            _ if element.is_delimiter() => self.stray_delimiter(element),
             Some(Kind::Item) => self.begin_element(element),
             None => {
                 if self.stops_at(element) {
@@ -279,6 +221,9 @@ impl Walker {
 
     fn begin_element(&mut self, element: &Element) -> Result<(), ScanError> {
         if element.tag >> 16 == 0 {
+            if self.room().is_some() {
+                return self.give_up_inside();
+            }
             return Err(self.unexpected(element.tag, "no command element in a data set"));
         }
         let place = self.levels.last().map_or(Some(Place::Top), |level| level.place);
@@ -317,7 +262,7 @@ impl Walker {
             }
             Some(_) if undefined => Some((Kind::Fragments, self.syntax())),
             None if PIXEL_DATA.contains(&element.tag) && undefined => Some((Kind::Fragments, self.syntax())),
-            None if undefined || is_sequence_by_dictionary(element.tag) => Some((sequence, self.syntax())),
+            None if undefined || element.is_sequence_by_dictionary() => Some((sequence, self.syntax())),
             _ => None,
         }
     }
@@ -337,13 +282,12 @@ impl Walker {
         let open_ended = |level: &Level| level.end.is_none();
         let ends_nothing = element.length == 0 && element.tag != ITEM;
         match &self.levels[..] {
-            [.., sequence, item] if open_ended(item) => {
-                if ends_nothing && open_ended(sequence) {
-                    self.levels.truncate(self.levels.len() - 2);
-                    self.header.note_unsound();
-                    return Ok(());
-                }
+            [.., sequence, item] if open_ended(item) && open_ended(sequence) && ends_nothing => {
+                self.levels.truncate(self.levels.len() - 2);
+                self.header.note_unsound();
+                return Ok(());
             }
+            [.., item] if open_ended(item) => {}
             _ if ends_nothing => {
                 self.header.note_unsound();
                 return Ok(());
@@ -419,24 +363,4 @@ impl Walker {
 fn part(bytes: &[u8], left: u64) -> &[u8] {
     let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
     &bytes[..taken]
-}
-
-fn is_delimiter(tag: u32) -> bool {
-    matches!(tag, ITEM | ITEM_DELIMITER | SEQUENCE_DELIMITER)
-}
-
-/// PS3.5 7.1.2 and 6.2: these VRs, and every VR yet to come, have two reserved bytes and a 32-bit length. VRs that are not
-/// two capital letters come from faulty writers, which use 16 bits.
-fn has_long_length(vr: [u8; 2]) -> bool {
-    const SHORT: [&[u8; 2]; 20] = [
-        b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
-        b"ST", b"TM", b"UI", b"UL",
-    ];
-    vr.iter().all(u8::is_ascii_uppercase) && &vr != b"US" && !SHORT.contains(&&vr)
-}
-
-/// In Implicit VR a sequence of defined length looks like any other value; dicom-object, too, asks its dictionary.
-fn is_sequence_by_dictionary(tag: u32) -> bool {
-    let tag = Tag((tag >> 16) as u16, (tag & 0xFFFF) as u16);
-    StandardDataDictionary.by_tag(tag).is_some_and(|entry| entry.vr().relaxed() == VR::SQ)
 }
