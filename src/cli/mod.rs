@@ -1,5 +1,60 @@
-//! The command line.
+//! The command line: one module a command, each with its arguments and a `run`.
+//!
+//! Written for a hospital's imaging administrator at night: every error says what to do next, every command that takes
+//! long shows that it works. Exit codes: 0 well, 1 something is wrong and was said, 2 the command line was not understood.
 
+pub mod cases;
 pub mod check;
+pub mod demo;
 pub mod route;
 pub mod sample;
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Open router for radiology and pathology orders, images and reports between hospitals and the people who read them.
+#[derive(Debug, Parser)]
+#[command(name = "neisse", version, about, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the router.
+    Serve(serve::ServeArgs),
+    /// See the whole job on this machine: a simulated hospital, the router, a simulated center, and the report back.
+    Demo(demo::DemoArgs),
+    /// Check a configuration folder, and whether every case has a reader at every minute of the year.
+    Check(check::CheckArgs),
+    /// Explain who would read a case, rule by rule.
+    Route(route::RouteArgs),
+    /// Look at cases and act on them: list, show, hold, release, resend.
+    Cases(cases::CasesArgs),
+    /// Write small synthetic studies to try things with.
+    Sample(sample::SampleArgs),
+}
+
+/// Runs the command and says on standard error what went wrong.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let result = match arguments.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Route(args) => route::run(&args),
+        Command::Cases(args) => cases::run(&args),
+        Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("neisse: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// One TLS provider for the whole process.
+pub(crate) fn use_ring() {
+    // An error only says that it has been installed before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

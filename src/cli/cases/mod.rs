@@ -1,0 +1,116 @@
+//! `neisse cases`: look at cases and act on them. Works beside a running router, on the same database; the router
+//! sees what was done within two seconds.
+
+mod act;
+mod list;
+mod show;
+
+use crate::{
+    config::{self, Config},
+    model::{CaseId, CaseState, PartnerId},
+    store::Store,
+};
+use anyhow::Context;
+use std::{path::PathBuf, process::ExitCode};
+
+#[derive(Debug, clap::Args)]
+pub struct CasesArgs {
+    /// Folder with neisse.toml, calendars.toml, routes.toml and partners/.
+    #[arg(long, default_value = "config", env = "NEISSE_CONFIG", value_name = "FOLDER", global = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the newest cases, and reports that fit none.
+    List {
+        /// Only what waits for a person: held cases, stopped deliveries, conflicts, held reports.
+        #[arg(long)]
+        attention: bool,
+        /// Only cases in this state: new, held, routed, delivered, preliminary, reported.
+        #[arg(long, value_parser = state)]
+        state: Option<CaseState>,
+        /// Only cases this partner sent or reads.
+        #[arg(long)]
+        partner: Option<String>,
+        /// How many, newest first.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+        limit: i64,
+    },
+    /// Show a case's whole story: what came, who reads it and why, every delivery, every report.
+    Show {
+        case: CaseId,
+        /// Also show who the patient is. Left out otherwise, so that a screen can be shared.
+        #[arg(long)]
+        patient: bool,
+    },
+    /// Hold a case: nothing more of it leaves until it is released.
+    Hold {
+        case: CaseId,
+        /// Why, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
+    /// Release a held case to the reader the rules name now, or to the one given.
+    Release {
+        case: CaseId,
+        /// Who reads it, whatever the rules say: a partner's id, or `origin`.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Send again what ended in front of a person.
+    Resend {
+        case: CaseId,
+        /// Also what had arrived.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+fn state(word: &str) -> Result<CaseState, String> {
+    let known = CaseState::ALL.map(CaseState::as_str).join(", ");
+    CaseState::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+/// What every command works on.
+struct Desk {
+    config: Config,
+    store: Store,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the configuration has problems, the database cannot be opened, or the case does not allow it.
+pub fn run(args: &CasesArgs) -> anyhow::Result<ExitCode> {
+    super::use_ring();
+    let config = config::load(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = Store::open(&config.database, &config.node.data_dir)
+            .await
+            .context("opening the database: has the router run with this configuration?")?;
+        let desk = Desk { config, store };
+        let done = desk.run(&args.command).await;
+        desk.store.close().await;
+        done
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Desk {
+    async fn run(&self, command: &Command) -> anyhow::Result<()> {
+        match command {
+            Command::List { attention, state, partner, limit } => {
+                let partner = partner.as_deref().map(PartnerId::new).transpose()?;
+                self.list(*attention, *state, partner, *limit).await
+            }
+            Command::Show { case, patient } => self.show(*case, *patient).await,
+            Command::Hold { case, why } => self.hold(*case, why).await,
+            Command::Release { case, to } => self.release(*case, to.as_deref()).await,
+            Command::Resend { case, all } => self.resend(*case, *all).await,
+        }
+    }
+}
