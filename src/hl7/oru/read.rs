@@ -1,6 +1,7 @@
 //! Reading ORU^R01: a message in, an [`OruReport`] out, or the place of what a report cannot do without.
 //!
-//! Walks the message once. Segments that carry nothing of a report are passed over; the caller keeps the message itself.
+//! Walks the message once. Segments that carry nothing of a report are passed over; the caller keeps the message
+//! itself.
 
 use super::group::Groups;
 use super::{ErrorCode, OruReport, Rejected, names};

@@ -281,7 +281,7 @@ fn what_is_written_is_read_again() {
         let bytes = sent.oru(charset, "Świątek^Łucja^^Dr.^jun", &observations).encode().expect("encoded");
         let report = read_bytes(&bytes).expect("read");
         assert_eq!((report.patient_name.as_str(), report.control_id.as_str()), ("Świątek^Łucja^^Dr.^jun", "C1"));
-        assert_eq!(report.patient_ids, [sent.id.clone()]);
+        assert_eq!(report.patient_ids, std::slice::from_ref(&sent.id));
         let group = &report.groups[0];
         assert_eq!((&group.placer, &group.filler), (&sent.number, &sent.id));
         assert_eq!(group.accessions[0].value, "A|1");
@@ -289,7 +289,7 @@ fn what_is_written_is_read_again() {
             (group.status, &group.interpreter, &group.service),
             (ReportStatus::Preliminary, &sent.interpreter, &sent.title)
         );
-        assert_eq!(group.study_uids, [sent.uid.clone()]);
+        assert_eq!(group.study_uids, std::slice::from_ref(&sent.uid));
         assert_eq!(group.observations[0].lines().collect::<Vec<_>>().join("\n"), text);
         let document = Content::Document { mime: "application/pdf".into(), bytes: pdf.clone() };
         assert_eq!(group.observations[1].content, document);
