@@ -2,6 +2,8 @@
 //!
 //! Values only.
 
+use crate::hl7::charset::UnknownCharset;
+use crate::hl7::message::MessageError;
 use std::{borrow::Cow, fmt};
 
 /// What became of a message received.
@@ -146,3 +148,15 @@ impl fmt::Display for Rejected {
 }
 
 impl std::error::Error for Rejected {}
+
+impl From<MessageError> for Rejected {
+    fn from(error: MessageError) -> Self {
+        Rejected::new("MSH", 1, 0, ErrorCode::SegmentSequence, error.to_string())
+    }
+}
+
+impl From<UnknownCharset> for Rejected {
+    fn from(error: UnknownCharset) -> Self {
+        Rejected::new("MSH", 1, 18, ErrorCode::TableValueNotFound, error.to_string())
+    }
+}

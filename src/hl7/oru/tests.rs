@@ -18,8 +18,7 @@ fn read(lines: &[&str]) -> Result<OruReport, Rejected> {
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<OruReport, Rejected> {
-    let message = Message::parse(bytes).expect("a message");
-    OruReport::parse(&message, Charset::of_message(&message, Charset::ISO_8859_1).expect("a known set"))
+    OruReport::read(bytes, Charset::ISO_8859_1)
 }
 
 fn texts(group: &OruGroup) -> Vec<String> {
@@ -78,6 +77,8 @@ fn what_a_report_cannot_do_without_is_refused_with_its_place() {
         (vec![&*MSH.replace("ORU^R01", "ORU^R30"), PID, OBR, obx], ("MSH", 1, 9, "201")),
         (vec![&*MSH.replace("|P|", "|X|"), PID, OBR, obx], ("MSH", 1, 11, "202")),
         (vec![&*MSH.replace("2.5.1", "3.0"), PID, OBR, obx], ("MSH", 1, 12, "203")),
+        (vec![&*MSH.replace("UNICODE UTF-8", "ISO IR87"), PID, OBR, obx], ("MSH", 1, 18, "103")),
+        (vec![PID, OBR, obx], ("MSH", 1, 0, "100")),
         (vec![MSH, OBR, obx], ("PID", 1, 0, "100")),
         (vec![MSH, PID, obx], ("OBR", 1, 0, "100")),
         (vec![MSH, PID, OBR, obx, &*OBR.replace("|F|", "|X|")], ("OBR", 2, 25, "103")),
