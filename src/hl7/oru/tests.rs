@@ -334,14 +334,16 @@ fn measure_large_reports() {
     let status = || std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = || status().lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default().to_owned();
     let head = [MSH, PID, OBR].join("\r");
-    for (name, value, kind) in [
-        ("text", vec![b'x'; 32 << 20], "TX"),
-        ("repetitions", vec![b'~'; 32 << 20], "TX"),
-        ("escapes", b"\\F\\".repeat((32 << 20) / 3), "FT"),
-        ("Base64", [b"^AP^PDF^Base64^".as_slice(), &vec![b'A'; 32 << 20]].concat(), "ED"),
+    for (name, kind, start, fill) in [
+        ("text", "TX", "", "x"),
+        ("Base64", "ED", "^AP^PDF^Base64^", "AAAA"),
+        ("escapes", "FT", "", "\\F\\"),
+        ("repetitions", "TX", "", "~"),
     ] {
-        let bytes = [head.as_bytes(), b"\rOBX|1|", kind.as_bytes(), b"|a||", &value, b"||||||F\r"].concat();
-        drop(value);
+        let mut bytes = format!("{head}\rOBX|1|{kind}|a||{start}").into_bytes();
+        bytes.reserve_exact((32 << 20) + 64);
+        (0..(32 << 20) / fill.len()).for_each(|_| bytes.extend_from_slice(fill.as_bytes()));
+        bytes.extend_from_slice(b"||||||F\r");
         let started = std::time::Instant::now();
         let report = read_bytes(&bytes).expect("read");
         println!("32 MB {name}: {:?}, {} groups, {}", started.elapsed(), report.groups.len(), peak());
