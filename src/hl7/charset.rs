@@ -1,7 +1,7 @@
 //! Character sets of HL7 v2: a name of MSH-18 in, text out, and text back into bytes without one lost letter.
 //!
-//! In: names of HL7 table 0211 as they are written in the field, or `Windows-1250`/`Windows-1252`. Out: text, with a word
-//! on whether letters were lost; bytes, or the characters that the set cannot hold. Never writes `?` for a letter.
+//! In: names of HL7 table 0211 as they are written in the field, or `Windows-1250`/`Windows-1252`. Out: text, with a
+//! word on whether letters were lost; bytes, or the characters that the set cannot hold. Never writes `?` for a letter.
 //!
 //! Does not switch sets inside a message (MSH-18 repetitions, ISO 2022): only the first repetition counts, as with
 //! the peers. Every set here keeps ASCII as it is, so a message can be taken apart before it is decoded.

@@ -1,7 +1,7 @@
 //! MLLP framing: 0x0B, the message, 0x1C 0x0D (Minimal Lower Layer Protocol, release 1).
 //!
-//! In: bytes of a TCP stream in pieces of any size; out: whole messages, one at a time, pipelined ones too. Bytes between
-//! frames are skipped and counted. Sizes are bounded, no byte is looked at twice.
+//! In: bytes of a TCP stream in pieces of any size; out: whole messages, one at a time, pipelined ones too. Bytes
+//! between frames are skipped and counted. Sizes are bounded, no byte is looked at twice.
 //!
 //! Does not look into a message, but for one thing: a second header right after a second 0x0B means that the end of the
 //! first message was lost, and joining the two would mix up patients.

@@ -75,9 +75,9 @@ impl Hl7Sender {
     pub async fn send(&mut self, message: &[u8], control_id: &str) -> Result<Acknowledgement, SendError> {
         let mut frame = BytesMut::with_capacity(message.len() + FRAME_BYTES);
         MllpCodec::new(MAX_ANSWER_BYTES).encode(message, &mut frame).map_err(SendError::CannotBeFramed)?;
-        let mut line = match self.line.take().filter(Line::is_quiet) {
-            Some(line) => line,
-            None => self.connect().await?,
+        let mut line = match self.line.take() {
+            Some(line) if line.is_quiet().await => line,
+            _ => self.connect().await?,
         };
         let until = Instant::now() + self.settings.response;
         let answer = match timeout_at(until, line.exchange(&frame)).await {
@@ -110,14 +110,17 @@ impl Hl7Sender {
 impl Line {
     /// Nothing has come since the last answer: no end of stream, and no late or second answer that would be taken for
     /// the answer to the next message. Line ends after the last frame are nothing.
-    fn is_quiet(&self) -> bool {
+    async fn is_quiet(&self) -> bool {
         if !self.received.iter().all(u8::is_ascii_whitespace) {
             return false;
         }
+        // The run time looks at sockets between tasks: without this, what has just come would not be seen.
+        tokio::task::yield_now().await;
         let mut bytes = [0; 64];
         match self.stream.try_read(&mut bytes) {
             Ok(0) => false,
-            Ok(count) if bytes[..count].iter().all(u8::is_ascii_whitespace) && count < bytes.len() => self.is_quiet(),
+            // As much as this is no line end.
+            Ok(count) if count < bytes.len() && bytes[..count].iter().all(u8::is_ascii_whitespace) => true,
             Ok(_) => {
                 debug!("HL7 connection renewed: the peer sent something unasked");
                 false

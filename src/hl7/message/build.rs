@@ -115,7 +115,8 @@ impl MessageBuilder {
     }
 }
 
-/// A fresh message control id (MSH-10): 20 characters, the most that v2.5.1 allows, in the order of the time they are made.
+/// A fresh message control id (MSH-10): 20 characters, the most that v2.5.1 allows, in the order of the time they are
+/// made.
 pub fn new_control_id() -> String {
     let number = Uuid::now_v7().as_u128() >> 28;
     (0..20)

@@ -170,7 +170,8 @@ impl<'a> Segment<'a> {
         self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(self.bytes).trim_ascii().is_empty()
     }
 
-    /// Field `n` as the standard counts, from 1; MSH-1 is the field separator itself (v2.5.1 2.15.9.1). Empty when absent.
+    /// Field `n` as the standard counts, from 1; MSH-1 is the field separator itself (v2.5.1 2.15.9.1). Empty when
+    /// absent.
     pub fn field(&self, n: usize) -> Value<'a> {
         if self.is_header() {
             return match n {

@@ -63,8 +63,8 @@ impl<'a> Value<'a> {
         Value { raw: part(self.raw, self.separators.repetition, 1), ..*self }
     }
 
-    /// Component `n`, from 1, of the first repetition. Empty when absent; component 1 of a value without components is the
-    /// value itself (v2.5.1 2.8.2).
+    /// Component `n`, from 1, of the first repetition. Empty when absent; component 1 of a value without components is
+    /// the value itself (v2.5.1 2.8.2).
     pub fn component(&self, n: usize) -> Value<'a> {
         Value { raw: part(self.first().raw, self.separators.component, n), ..*self }
     }

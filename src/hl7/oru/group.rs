@@ -1,7 +1,7 @@
 //! Which OBX belongs to which OBR, and what an OBR with its neighbours says.
 //!
-//! In: the segments after the header, in any order. Out: one [`OruGroup`] an OBR. What comes before the first OBR belongs to
-//! it. An ORC belongs to the OBR after it (ORU), or before it where the message starts with an OBR and
+//! In: the segments after the header, in any order. Out: one [`OruGroup`] an OBR. What comes before the first OBR
+//! belongs to it. An ORC belongs to the OBR after it (ORU), or before it where the message starts with an OBR and
 //! ends with an ORC (as in OUL).
 
 use super::observation::{self, Read, coded};
@@ -189,7 +189,8 @@ impl Draft {
         })
     }
 
-    /// OBR-25. Where it is empty, the OBX-11 together: one that is preliminary makes the report so, else one correction does.
+    /// OBR-25. Where it is empty, the OBX-11 together: one that is preliminary makes the report so, else one correction
+    /// does.
     fn report_status(&self) -> Result<ReportStatus, Rejected> {
         let refused = |code, text: &'static str| Err(Rejected::new("OBR", self.sequence, 25, code, text));
         if !self.status.is_empty() && self.status != "\"\"" {

@@ -1,7 +1,7 @@
 //! Reports as HL7 v2: ORU^R01 in from readers, ORU^R01 out to origins (HL7 v2.5.1 7.3.1).
 //!
-//! In: a [`Message`](super::message::Message), or what is to be sent. Out: an [`OruReport`] in plain text, or bytes in the
-//! receiver's character set. Segments out of order, local segments and old versions are tolerated; what
+//! In: a [`Message`](super::message::Message), or what is to be sent. Out: an [`OruReport`] in plain text, or bytes in
+//! the receiver's character set. Segments out of order, local segments and old versions are tolerated; what
 //! cannot be understood as far as a report must be is refused with its place.
 //!
 //! Does not say whose report it is: correlation does, by the identifiers found here.

@@ -1,6 +1,7 @@
 //! People in a report: PID-5 (XPN) to and from the order of DICOM, OBR-32 (NDL, or XCN as many write it).
 //!
-//! In: components of a field; out: parts of a name, decoded. Does not guess which part of an unstructured name is which.
+//! In: components of a field; out: parts of a name, decoded. Does not guess which part of an unstructured name is
+//! which.
 
 use super::read::Reader;
 use crate::hl7::message::Value;

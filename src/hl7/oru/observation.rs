@@ -84,27 +84,24 @@ fn note(text: String) -> Observation {
 
 /// All repetitions, one a line, in one piece of memory: 64 MB of `~` would be gigabytes as a list of lines.
 fn lines(value: Value<'_>, value_type: &str, reader: &Reader<'_>) -> String {
-    let mut text = String::with_capacity(value.raw().len());
+    let is_coded = matches!(value_type, "CE" | "CWE" | "CNE" | "CF" | "IS" | "ID");
+    let mut bytes = Vec::with_capacity(value.raw().len());
     for (i, repetition) in value.repetitions().enumerate() {
         if i > 0 {
-            text.push('\n');
+            bytes.push(b'\n');
         }
-        let shown = match value_type {
-            // Coded values show their text, the alternate text, the original text or the code (CWE-2, 5, 9, 1).
-            "CE" | "CWE" | "CNE" | "CF" | "IS" | "ID" => {
-                let parts = [2, 5, 9, 1].map(|n| repetition.component(n));
-                parts.into_iter().find(Value::is_valued).unwrap_or(repetition)
-            }
-            _ => repetition,
-        };
-        let line = reader.decode(&shown.unescaped());
-        if line.contains('\r') {
-            text.push_str(&line.replace("\r\n", "\n").replace('\r', "\n"));
-        } else {
-            text.push_str(&line);
-        }
+        let shown = if is_coded { shown(repetition) } else { repetition };
+        bytes.extend_from_slice(&shown.unescaped());
     }
-    text
+    let text = reader.decode(&bytes);
+    drop(bytes);
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text }
+}
+
+/// Of a coded value its text, the alternate text, the original text or the code (CWE-2, 5, 9, 1).
+fn shown(coded: Value<'_>) -> Value<'_> {
+    let parts = [2, 5, 9, 1].map(|n| coded.component(n));
+    parts.into_iter().find(Value::is_valued).unwrap_or(coded)
 }
 
 pub(super) fn coded(field: Value<'_>, reader: &Reader<'_>) -> Coded {

@@ -1,6 +1,7 @@
 //! Reading ORU^R01: a message in, an [`OruReport`] out, or the place of what a report cannot do without.
 //!
-//! Walks the message once. Segments that carry nothing of a report are passed over; the caller keeps the message itself.
+//! Walks the message once. Segments that carry nothing of a report are passed over; the caller keeps the message
+//! itself.
 
 use super::group::Groups;
 use super::{ErrorCode, OruReport, Rejected, names};
@@ -40,6 +41,16 @@ impl Reader<'_> {
 }
 
 impl OruReport {
+    /// Reads the bytes of a message; `fallback` is the sender's character set where MSH-18 is empty.
+    ///
+    /// # Errors
+    /// As [`OruReport::parse`], and when it is no message or MSH-18 names a set we do not read.
+    pub fn read(bytes: &[u8], fallback: Charset) -> Result<OruReport, Rejected> {
+        let message = Message::parse(bytes)?;
+        let charset = Charset::of_message(&message, fallback)?;
+        Self::parse(&message, charset)
+    }
+
     /// Reads an ORU^R01 whose values are in `charset` (see [`Charset::of_message`]).
     ///
     /// # Errors

@@ -18,8 +18,7 @@ fn read(lines: &[&str]) -> Result<OruReport, Rejected> {
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<OruReport, Rejected> {
-    let message = Message::parse(bytes).expect("a message");
-    OruReport::parse(&message, Charset::of_message(&message, Charset::ISO_8859_1).expect("a known set"))
+    OruReport::read(bytes, Charset::ISO_8859_1)
 }
 
 fn texts(group: &OruGroup) -> Vec<String> {
@@ -78,6 +77,8 @@ fn what_a_report_cannot_do_without_is_refused_with_its_place() {
         (vec![&*MSH.replace("ORU^R01", "ORU^R30"), PID, OBR, obx], ("MSH", 1, 9, "201")),
         (vec![&*MSH.replace("|P|", "|X|"), PID, OBR, obx], ("MSH", 1, 11, "202")),
         (vec![&*MSH.replace("2.5.1", "3.0"), PID, OBR, obx], ("MSH", 1, 12, "203")),
+        (vec![&*MSH.replace("UNICODE UTF-8", "ISO IR87"), PID, OBR, obx], ("MSH", 1, 18, "103")),
+        (vec![PID, OBR, obx], ("MSH", 1, 0, "100")),
         (vec![MSH, OBR, obx], ("PID", 1, 0, "100")),
         (vec![MSH, PID, obx], ("OBR", 1, 0, "100")),
         (vec![MSH, PID, OBR, obx, &*OBR.replace("|F|", "|X|")], ("OBR", 2, 25, "103")),
@@ -281,7 +282,7 @@ fn what_is_written_is_read_again() {
         let bytes = sent.oru(charset, "Świątek^Łucja^^Dr.^jun", &observations).encode().expect("encoded");
         let report = read_bytes(&bytes).expect("read");
         assert_eq!((report.patient_name.as_str(), report.control_id.as_str()), ("Świątek^Łucja^^Dr.^jun", "C1"));
-        assert_eq!(report.patient_ids, [sent.id.clone()]);
+        assert_eq!(report.patient_ids, std::slice::from_ref(&sent.id));
         let group = &report.groups[0];
         assert_eq!((&group.placer, &group.filler), (&sent.number, &sent.id));
         assert_eq!(group.accessions[0].value, "A|1");
@@ -289,7 +290,7 @@ fn what_is_written_is_read_again() {
             (group.status, &group.interpreter, &group.service),
             (ReportStatus::Preliminary, &sent.interpreter, &sent.title)
         );
-        assert_eq!(group.study_uids, [sent.uid.clone()]);
+        assert_eq!(group.study_uids, std::slice::from_ref(&sent.uid));
         assert_eq!(group.observations[0].lines().collect::<Vec<_>>().join("\n"), text);
         let document = Content::Document { mime: "application/pdf".into(), bytes: pdf.clone() };
         assert_eq!(group.observations[1].content, document);
@@ -333,14 +334,16 @@ fn measure_large_reports() {
     let status = || std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = || status().lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default().to_owned();
     let head = [MSH, PID, OBR].join("\r");
-    for (name, value, kind) in [
-        ("text", vec![b'x'; 32 << 20], "TX"),
-        ("repetitions", vec![b'~'; 32 << 20], "TX"),
-        ("escapes", b"\\F\\".repeat((32 << 20) / 3), "FT"),
-        ("Base64", [b"^AP^PDF^Base64^".as_slice(), &vec![b'A'; 32 << 20]].concat(), "ED"),
+    for (name, kind, start, fill) in [
+        ("text", "TX", "", "x"),
+        ("Base64", "ED", "^AP^PDF^Base64^", "AAAA"),
+        ("escapes", "FT", "", "\\F\\"),
+        ("repetitions", "TX", "", "~"),
     ] {
-        let bytes = [head.as_bytes(), b"\rOBX|1|", kind.as_bytes(), b"|a||", &value, b"||||||F\r"].concat();
-        drop(value);
+        let mut bytes = format!("{head}\rOBX|1|{kind}|a||{start}").into_bytes();
+        bytes.reserve_exact((32 << 20) + 64);
+        (0..(32 << 20) / fill.len()).for_each(|_| bytes.extend_from_slice(fill.as_bytes()));
+        bytes.extend_from_slice(b"||||||F\r");
         let started = std::time::Instant::now();
         let report = read_bytes(&bytes).expect("read");
         println!("32 MB {name}: {:?}, {} groups, {}", started.elapsed(), report.groups.len(), peak());

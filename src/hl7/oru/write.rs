@@ -1,11 +1,11 @@
 //! Writing ORU^R01: a report in the receiver's identifiers in, a v2.5.1 message in the receiver's character set out.
 //!
-//! Text passes through as it is, as FT with `\.br\`; a document goes as ED in Base64 without line breaks. Letters that the
-//! character set does not have are named, never replaced; a caller may choose UTF-8 instead.
+//! Text passes through as it is, as FT with `\.br\`; a document goes as ED in Base64 without line breaks. Letters that
+//! the character set does not have are named, never replaced; a caller may choose UTF-8 instead.
 //!
-//! Study Instance UID goes as the last OBX, value type HD, 113014^DICOM Study^DCM, as the IHE report transactions write it:
-//! a receiver that does not know it keeps it as one more result, where a ZDS segment in an ORU is a local agreement. Last,
-//! because simple receivers show the first OBX as the report.
+//! Study Instance UID goes as the last OBX, value type HD, 113014^DICOM Study^DCM, as the IHE report transactions write
+//! it: a receiver that does not know it keeps it as one more result, where a ZDS segment in an ORU is a local
+//! agreement. Last, because simple receivers show the first OBX as the report.
 
 use super::{Coded, Interpreter, names};
 use crate::hl7::charset::{Charset, Unmappable};
@@ -161,7 +161,8 @@ impl OruToSend<'_> {
         }
     }
 
-    /// What every OBX of this report has. OBX-4 tells results with equal OBX-3 apart, and is the same in the next version.
+    /// What every OBX of this report has. OBX-4 tells results with equal OBX-3 apart, and is the same in the next
+    /// version.
     fn obx_frame(&self, set_id: usize, value_type: &str, obx: SegmentBuilder) -> SegmentBuilder {
         let number = set_id.to_string();
         obx.field(1, &number)

@@ -1,164 +1,24 @@
-//! Acknowledgements: the answer to a message received, and the reading of an answer to a message sent (HL7 v2.5.1 2.9, 2.15).
+//! Acknowledgements: the answer to a message received, and the reading of an answer to a message sent (HL7 v2.5.1 2.9).
 //!
 //! In: a message and a verdict; out: the bytes of its ACK, in the sender's separators, character set, version and
 //! processing id. In: the bytes of an ACK; out: an [`Acknowledgement`]. Own texts are ASCII, so they fit every set.
 //!
 //! Does not decide what is acceptable, and does not send: whoever calls this has committed already.
 
-use super::charset::Charset;
+mod answer;
+mod codes;
+
+pub use answer::{AckError, Acknowledgement};
+pub use codes::{AckCode, ErrorCode, Rejected, Verdict};
+
 use super::message::{Message, Segment, Value, new_control_id};
 use crate::model::Moment;
-use std::{borrow::Cow, fmt};
 
 /// A field of the sender's header is given back up to this length; MSH-10 has at most 199 characters (v2.7).
 const MAX_ECHO_BYTES: usize = 512;
 
-/// Texts and codes read from an answer are cut here.
-const MAX_TEXT_CHARS: usize = 500;
-const MAX_ERRORS: usize = 20;
-
-/// What became of a message received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Durable.
-    Accept,
-    /// Its content is wrong: sending it again unchanged will not help.
-    Error,
-    /// Not a matter of its content, or not a message we take: may be sent again unchanged.
-    Reject,
-}
-
-/// MSA-1, table 0008.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckCode {
-    AA,
-    AE,
-    AR,
-    CA,
-    CE,
-    CR,
-}
-
-impl AckCode {
-    pub const ALL: [AckCode; 6] = [AckCode::AA, AckCode::AE, AckCode::AR, AckCode::CA, AckCode::CE, AckCode::CR];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AckCode::AA => "AA",
-            AckCode::AE => "AE",
-            AckCode::AR => "AR",
-            AckCode::CA => "CA",
-            AckCode::CE => "CE",
-            AckCode::CR => "CR",
-        }
-    }
-
-    /// What the peer says of our message.
-    pub fn verdict(self) -> Verdict {
-        match self {
-            AckCode::AA | AckCode::CA => Verdict::Accept,
-            AckCode::AE | AckCode::CE => Verdict::Error,
-            AckCode::AR | AckCode::CR => Verdict::Reject,
-        }
-    }
-}
-
-/// ERR-3, table 0357.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorCode {
-    SegmentSequence,
-    RequiredFieldMissing,
-    DataType,
-    TableValueNotFound,
-    UnsupportedMessageType,
-    UnsupportedEvent,
-    UnsupportedProcessingId,
-    UnsupportedVersion,
-    UnknownKey,
-    DuplicateKey,
-    RecordLocked,
-    Internal,
-}
-
-impl ErrorCode {
-    pub fn number(self) -> &'static str {
-        self.row().0
-    }
-
-    pub fn name(self) -> &'static str {
-        self.row().1
-    }
-
-    fn row(self) -> (&'static str, &'static str) {
-        match self {
-            ErrorCode::SegmentSequence => ("100", "Segment sequence error"),
-            ErrorCode::RequiredFieldMissing => ("101", "Required field missing"),
-            ErrorCode::DataType => ("102", "Data type error"),
-            ErrorCode::TableValueNotFound => ("103", "Table value not found"),
-            ErrorCode::UnsupportedMessageType => ("200", "Unsupported message type"),
-            ErrorCode::UnsupportedEvent => ("201", "Unsupported event code"),
-            ErrorCode::UnsupportedProcessingId => ("202", "Unsupported processing id"),
-            ErrorCode::UnsupportedVersion => ("203", "Unsupported version id"),
-            ErrorCode::UnknownKey => ("204", "Unknown key identifier"),
-            ErrorCode::DuplicateKey => ("205", "Duplicate key identifier"),
-            ErrorCode::RecordLocked => ("206", "Application record locked"),
-            ErrorCode::Internal => ("207", "Application internal error"),
-        }
-    }
-
-    /// AR is for what we do not take at all or cannot take now, AE for content (v2.5.1 2.9.2.2).
-    pub fn verdict(self) -> Verdict {
-        match self {
-            ErrorCode::UnsupportedMessageType
-            | ErrorCode::UnsupportedEvent
-            | ErrorCode::UnsupportedProcessingId
-            | ErrorCode::UnsupportedVersion
-            | ErrorCode::RecordLocked
-            | ErrorCode::Internal => Verdict::Reject,
-            _ => Verdict::Error,
-        }
-    }
-}
-
-/// Why a message is not taken, and where in it. Holds nothing of the message's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    pub segment: &'static str,
-    /// Which segment of that id, from 1 (ERR-2.2).
-    pub sequence: usize,
-    /// 0: the segment as a whole.
-    pub field: usize,
-    pub code: ErrorCode,
-    /// For the sender and for the log: what was found, what was expected. ASCII.
-    pub text: Cow<'static, str>,
-}
-
-impl Rejected {
-    pub fn new(
-        segment: &'static str,
-        sequence: usize,
-        field: usize,
-        code: ErrorCode,
-        text: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { segment, sequence, field, code, text: text.into() }
-    }
-
-    pub fn verdict(&self) -> Verdict {
-        self.code.verdict()
-    }
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field {
-            0 => write!(f, "{}[{}]: {}", self.segment, self.sequence, self.text),
-            field => write!(f, "{}[{}]-{field}: {}", self.segment, self.sequence, self.text),
-        }
-    }
-}
-
-impl std::error::Error for Rejected {}
+/// Our texts are cut here.
+const MAX_TEXT_BYTES: usize = 500;
 
 /// The acknowledgement of `received`. Empty when its sender asked for none (MSH-15 and MSH-16): then nothing is sent.
 ///
@@ -325,7 +185,7 @@ impl<'a> Writer<'a> {
         let is_plain = |b: u8| {
             b == b' ' || b == b'+' || b == b'-' || b == b'.' || b == b',' || b == b':' || b.is_ascii_alphanumeric()
         };
-        let plain = text.bytes().take(MAX_TEXT_CHARS).map(|b| match b {
+        let plain = text.bytes().take(MAX_TEXT_BYTES).map(|b| match b {
             b if is_plain(b) && b != self.field && b != self.component => b,
             b'(' | b')' | b'/' | b'\'' if b != self.field && b != self.component => b,
             _ => b' ',
@@ -346,59 +206,6 @@ fn version(header: &Segment<'_>) -> (u32, u32) {
     match (numbers.next(), numbers.next()) {
         (Some(major), minor) if major > 0 => (major, minor.unwrap_or(0)),
         _ => (2, 5),
-    }
-}
-
-/// What a peer answered to a message of ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledgement {
-    pub code: AckCode,
-    /// MSA-2: the control id of the message that is answered.
-    pub control_id: String,
-    /// MSA-3, ERR-8 or the text of ERR-3. Written by the peer: may hold patient data, so it is not for a log.
-    pub text: String,
-    /// ERR-3.1 (or the old ERR-1.4.1, MSA-6.1) of each error.
-    pub error_codes: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AckError {
-    #[error("the answer is not an HL7 message")]
-    NotHl7,
-    #[error("the answer has no MSA segment")]
-    NoMsa,
-    #[error("MSA-1 of the answer is none of AA, AE, AR, CA, CE, CR")]
-    UnknownCode,
-    #[error("MSA-2 of the answer names another message than the one sent")]
-    OtherControlId,
-}
-
-impl Acknowledgement {
-    /// # Errors
-    /// When `bytes` are no message, or one without a readable MSA segment.
-    pub fn parse(bytes: &[u8]) -> Result<Self, AckError> {
-        let message = Message::parse(bytes).map_err(|_| AckError::NotHl7)?;
-        let charset = Charset::of_message(&message, Charset::ISO_8859_1).unwrap_or(Charset::ISO_8859_1);
-        let read = |value: Value<'_>| -> String {
-            let raw = value.text(charset).text;
-            raw.trim().chars().take(MAX_TEXT_CHARS).collect()
-        };
-        let msa = message.first("MSA").ok_or(AckError::NoMsa)?;
-        let code = read(msa.field(1)).to_ascii_uppercase();
-        let code = AckCode::ALL.into_iter().find(|known| known.as_str() == code).ok_or(AckError::UnknownCode)?;
-        let errors: Vec<Segment<'_>> = message.segments().filter(|s| s.is("ERR")).take(MAX_ERRORS).collect();
-        let mut codes: Vec<String> = errors
-            .iter()
-            .flat_map(|err| [err.field(3).component(1), err.field(1).component(4).subcomponent(1)])
-            .chain([msa.field(6).component(1)])
-            .map(read)
-            .filter(|code| !code.is_empty())
-            .collect();
-        codes.dedup();
-        let texts =
-            [Some(msa.field(3)), errors.first().map(|e| e.field(8)), errors.first().map(|e| e.field(3).component(2))];
-        let text = texts.into_iter().flatten().map(read).find(|text| !text.is_empty()).unwrap_or_default();
-        Ok(Self { code, control_id: read(msa.field(2)), text, error_codes: codes })
     }
 }
 
