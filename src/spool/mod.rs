@@ -6,8 +6,8 @@
 //! Rules the files of this room keep:
 //! - [`JournalWriter::commit`] returns after `fdatasync` of the journal (and, for its first instance, `fsync` of the
 //!   directory). Only then may the peer be answered `0000`.
-//! - A record's header, with length, SHA-256 and the journal's secret nonce, is written last. Until then its place holds
-//!   a void header, so an unfinished instance is nothing. A discarded one is overwritten by the next.
+//! - A record's header, with length, CRC and the journal's secret nonce, is written last: an unfinished instance is
+//!   nothing. A discarded one is overwritten by the next.
 //! - A block that holds a durable record is never written again, except to purge it.
 //! - After a failed `fdatasync` the journal is left alone for ever; the instance is refused and the next one starts a
 //!   new journal.
@@ -22,6 +22,7 @@ mod disk;
 mod error;
 mod format;
 mod free;
+mod hashing;
 mod purge;
 mod reader;
 mod records;
@@ -37,6 +38,7 @@ pub use writer::JournalWriter;
 use crate::model::{JournalId, JournalPlace, Moment, PartnerId, Uid};
 use disk::{Disk, RealDisk};
 use free::FreeSpace;
+use hashing::Blocks;
 use std::{
     collections::HashSet,
     fs::{self, File, TryLockError},
@@ -101,7 +103,7 @@ struct Shared {
     limits: Limits,
     disk: Arc<dyn Disk>,
     free: FreeSpace,
-    blocks: writer::Blocks,
+    blocks: Blocks,
     /// Journals that a writer holds open; they are neither unlinked nor cut.
     active: Mutex<HashSet<JournalId>>,
     /// Locked for as long as the spool is open.
@@ -148,7 +150,7 @@ impl Spool {
             limits,
             disk,
             free: FreeSpace::new(settings.reserve_bytes),
-            blocks: writer::Blocks::default(),
+            blocks: Blocks::default(),
             active: Mutex::default(),
             _lock: lock,
         };
