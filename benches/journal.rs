@@ -1,7 +1,7 @@
 //! How fast an instance becomes durable: the spool beside the two ways it has to beat, on the same disk.
 //!
-//! In: nothing, or `--rounds N`, `--dir PATH`. Out: instances per second, medians of interleaved rounds, and each round's
-//! ratio to the bare loop of the same round. Seconds do not travel between machines; ratios do.
+//! In: nothing, or `--rounds N`, `--dir PATH`. Out: instances per second, medians of interleaved rounds, and each
+//! round's ratio to the bare loop of the same round. Seconds do not travel between machines; ratios do.
 //!
 //! - *bare*: `write` + `fdatasync` at the end of one file for each writer. Nothing else: no hash, no header.
 //! - *file each*: one file for each instance, synced, and its directory synced.
@@ -54,7 +54,8 @@ fn main() -> Result<(), Failure> {
                     let way = (round + turn) % WAYS.len();
                     let place = dir.path().join("round");
                     fs::create_dir(&place)?;
-                    // Freed blocks are discarded with the next sync, whoever asks for it: not at the next one's expense.
+                    // Freed blocks are discarded with the next sync, whoever asks for it: not at the next one's
+                    // expense.
                     rustix::fs::syncfs(&File::open(&place)?)?;
                     let took = match way {
                         0 => in_threads(writers, |writer| bare(&place, writer, load))?,

@@ -208,7 +208,7 @@ impl Appender {
             // Nothing in it was ever acknowledged.
             let _ = fs::remove_file(self.shared.path(journal.id));
         } else if let Err(error) = journal.file.set_len(journal.end) {
-            tracing::warn!(journal = %journal.id, error = %error, "Journal not cut to its length; its tail stays on disk");
+            tracing::warn!(journal = %journal.id, %error, "Journal not cut to its length; its tail stays on disk");
         }
         self.shared.active().remove(&journal.id);
     }

@@ -4,21 +4,23 @@
 //! file     | file header, padded to 4096 | record, padded to 4096 | record … | whatever was left behind
 //! record   | header, 512                 | data set as received, `length` bytes
 //!
-//! file header      0 magic "NEISSEJ1"   8 version u32   12 CRC-32C of the rest u32   16 nonce [16]   32 journal id [16]
-//! record header    0 magic "NREC"       4 version u8    5 state u8   6 meta length u16
-//!                  8 nonce [16]        24 sequence u64  32 own offset u64   40 data length u64
-//!                 48 received i64      56 CRC-32C of the other 508 bytes u32   60 CRC-32C of the data set u32
-//!                 64 SHA-256 of the data set before this one, or zeros [32]    96 meta: origin, calling AE, called AE, SOP class, SOP instance, transfer
-//!                                         syntax, each one length byte and its text
+//! file header    0 magic "NEISSEJ1"   8 version u32   12 CRC-32C of what follows u32   16 nonce [16]
+//!               32 journal id [16]
+//! record header  0 magic "NREC"       4 version u8    5 state u8   6 meta length u16
+//!                8 nonce [16]        24 sequence u64  32 own offset u64   40 data length u64
+//!               48 received i64      56 CRC-32C of the other 508 bytes u32   60 CRC-32C of the data set u32
+//!               64 SHA-256 of the data set before this one, or zeros [32]
+//!               96 meta: origin, calling AE, called AE, SOP class, SOP instance, transfer syntax, each one length
+//!                  byte and its text
 //! ```
 //!
-//! The SHA-256 stands one record later because it takes longer than everything else: it is finished while the disk syncs.
-//! Until the next record follows, the CRC vouches for the data set, and the index for its digest.
+//! The SHA-256 stands one record later because it takes longer than everything else: it is finished while the disk
+//! syncs. Until the next record follows, the CRC vouches for the data set, and the index for its digest.
 //!
-//! Integers are little endian. A peer chooses every byte of its data set but does not know the nonce, so nothing it sends
-//! can be taken for a record header; the own offset keeps a header from being valid anywhere but where it was written.
-//! Records start at multiples of 4096, so that no block with a durable record is ever written again, and a hole can be
-//! punched for one instance without touching its neighbour.
+//! Integers are little endian. A peer chooses every byte of its data set but does not know the nonce, so nothing it
+//! sends can be taken for a record header; the own offset keeps a header from being valid anywhere but where it was
+//! written. Records start at multiples of 4096, so that no block with a durable record is ever written again, and a
+//! hole can be punched for one instance without touching its neighbour.
 
 use super::{RecordMeta, SpoolError};
 use crate::model::{Digest, JournalId, Moment, PartnerId, Uid};

@@ -1,5 +1,5 @@
-//! The blocks of an arriving instance, and their SHA-256 beside the writing: a digest takes about as long as the sync of
-//! a fast disk, so neither waits for the other.
+//! The blocks of an arriving instance, and their SHA-256 beside the writing: a digest takes about as long as the sync
+//! of a fast disk, so neither waits for the other.
 //!
 //! In: each block once, in order. Out: the digest. One blocking thread at a time works for an instance, and only while
 //! there are blocks. How many blocks there may be is the writer's business: each holds a permit until it is dropped.

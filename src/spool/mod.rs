@@ -14,8 +14,23 @@
 //! - File names are ids of our own making. Files are readable by this user alone.
 //! - One process at a time, by a lock file.
 //!
-//! What it does not do: it parses no data set, knows no study, decides no retention, and keeps no index; the database is
-//! the index, and [`Spool::records`] rebuilds its tail.
+//! Measured with `cargo bench --bench journal` (ext4, 2 cores that had six times as much to do, medians of 5 rounds,
+//! each against a bare loop of `write` + `fdatasync` in the same round, which neither hashes nor frames):
+//!
+//! | | 1 writer | 4 writers |
+//! |---|---|---|
+//! | 36 KB, one file each with directory sync | 0.48 | 0.32 |
+//! | 36 KB, spool | 2.65 | 2.14 |
+//! | 526 KB, one file each with directory sync | 0.43 | 0.36 |
+//! | 526 KB, spool | 1.21 | 0.65 |
+//!
+//! Single rounds differ by a factor of two and more. What was tried on the bare loop: zeros 0.25 to 1 MiB ahead, 1.3 to
+//! 1.5 for 36 KB but 0.75 for 526 KB; `fallocate` ahead, 1.0 to 1.3 for both; `sync_file_range` early, 0.7 to 0.9;
+//! files that have been written before, 1.8 to 2.2 for all, not used: they would keep purged images, or cost each byte
+//! twice. SHA-256 runs at 1.7 GB/s (0.3 ms for 526 KB, hence beside the sync), CRC-32C at 24 GB/s.
+//!
+//! What it does not do: it parses no data set, knows no study, decides no retention, and keeps no index; the database
+//! is the index, and [`Spool::records`] rebuilds its tail.
 
 mod appender;
 mod disk;
@@ -234,8 +249,8 @@ impl Spool {
     }
 }
 
-/// Creates `dir` and its missing ancestors, each one's name synced: a durable file in a directory that a power cut takes
-/// away is lost.
+/// Creates `dir` and its missing ancestors, each one's name synced: a durable file in a directory that a power cut
+/// takes away is lost.
 fn make_durable_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());

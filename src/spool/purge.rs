@@ -13,7 +13,7 @@ use rustix::fs::FallocateFlags;
 use std::{fs, io, os::unix::fs::FileExt};
 
 pub(super) fn unlink(shared: &Shared, journal: JournalId) -> Result<(), SpoolError> {
-    // Held to the end, so that no writer can be given this journal meanwhile; none ever is, ids are not used twice.
+    // No writer can take it up again after this look: each makes a journal of its own.
     if shared.active().contains(&journal) {
         return Err(SpoolError::InUse(journal));
     }

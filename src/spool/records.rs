@@ -1,9 +1,10 @@
 //! A journal walked from front to back after a restart: every record that is whole, in the order it was made durable.
 //!
 //! In: a file that may end anywhere, in anything. Out: [`RecordMeta`] and place of each record whose header is genuine
-//! and whose data set has the recorded CRC and, where the next record tells it, the recorded SHA-256. The walk ends at the first place that holds none: a power cut leaves
-//! exactly one torn record, the last. If a genuine record is found *behind* such a place, that place held an instance
-//! which had been acknowledged: the walk then says [`SpoolError::Damaged`] and goes on behind it. Nothing is changed.
+//! and whose data set has the recorded CRC and, where the next record tells it, the recorded SHA-256. The walk ends at
+//! the first place that holds none: a power cut leaves exactly one torn record, the last. If a genuine record is found
+//! *behind* such a place, that place held an instance which had been acknowledged: the walk then says
+//! [`SpoolError::Damaged`] and goes on behind it. Nothing is changed.
 
 use super::{
     RecordMeta, SpoolError,
@@ -129,7 +130,7 @@ impl Iterator for Records {
 pub(super) fn read_nonce(file: &File, journal: JournalId) -> Result<Nonce, SpoolError> {
     let mut bytes = [0; FILE_HEADER];
     match file.read_exact_at(&mut bytes, 0) {
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(SpoolError::Read(journal, error)),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(SpoolError::Read(journal, error)),
         // Shorter than its header: made just before a power cut, never committed to.
         _ => format::decode_file_header(&bytes, journal).ok_or(SpoolError::NotAJournal(journal)),
     }

@@ -1,4 +1,5 @@
-//! The spool as its callers see it, on a real directory. `faults` fails the disk and cuts the power; `torn` damages files.
+//! The spool as its callers see it, on a real directory. `faults` fails the disk and cuts the power; `torn` damages
+//! files.
 
 mod faults;
 mod torn;
