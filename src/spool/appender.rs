@@ -1,7 +1,7 @@
 //! One association's journal, blocking side: blocks in, durable records out.
 //!
-//! In: the blocks of one instance after another, the first with room for the header in front. Out: a [`JournalPlace`]
-//! after `fdatasync`. It decides when a journal is made, extended, rotated and given up; it knows nothing of tasks.
+//! In: the blocks of one instance after another. Out: where it lies, after `fdatasync`. It decides when a journal is
+//! made, extended, rotated and given up; it knows nothing of tasks, and leaves the SHA-256 to `hashing`.
 //!
 //! Room is made ahead of the data, because an `fdatasync` that also has to make new blocks and a new length durable
 //! waits for the file system's own journal: zeros behind a small instance, `fallocate` in front of a large one.
@@ -12,7 +12,6 @@ use super::{
     format::{self, EncodedMeta, FIRST_RECORD, Nonce, RECORD_HEADER, RecordHeader, RecordState, align_up},
 };
 use crate::model::{Digest, JournalId, JournalPlace};
-use sha2::{Digest as _, Sha256};
 use std::{fs, io, sync::Arc};
 
 /// Behind an instance of up to this size, zeros are written ahead: it costs less than the syncs it saves.
@@ -30,6 +29,13 @@ pub(super) struct Appender {
     record: Option<Unfinished>,
 }
 
+/// A durable record; its place lacks the digest.
+pub(super) struct Committed {
+    journal: JournalId,
+    record: u64,
+    length: u64,
+}
+
 struct OpenJournal {
     id: JournalId,
     nonce: Nonce,
@@ -39,6 +45,8 @@ struct OpenJournal {
     /// The byte after the last record: where the file is cut when it is closed.
     end: u64,
     sequence: u64,
+    /// Of the last record, if it became known.
+    last_sha256: Option<Digest>,
     /// Bytes up to here have been written before, so writing them again changes no metadata.
     written_to: u64,
     /// Blocks up to here have been reserved.
@@ -48,9 +56,17 @@ struct OpenJournal {
 }
 
 /// The instance that is arriving.
+#[derive(Default)]
 struct Unfinished {
-    hasher: Sha256,
     length: u64,
+    crc: u32,
+}
+
+impl Committed {
+    pub(super) fn place(self, sha256: Digest) -> JournalPlace {
+        let data = self.record + RECORD_HEADER as u64;
+        JournalPlace { journal: self.journal, record: self.record, data, length: self.length, sha256 }
+    }
 }
 
 impl Appender {
@@ -58,22 +74,23 @@ impl Appender {
         Self { shared, journal: None, record: None }
     }
 
-    /// Writes the next block of an instance. The first block of each starts with [`RECORD_HEADER`] zero bytes: they void
-    /// whatever an abandoned instance has left there.
+    /// Writes the next block of an instance.
     pub(super) fn append(&mut self, block: &[u8], first: bool) -> Result<(), SpoolError> {
         let result = self.try_append(block, first, false);
         self.after(result)
     }
 
     /// Writes the last block, then the header, and makes both durable.
-    pub(super) fn commit(
-        &mut self,
-        meta: EncodedMeta,
-        last: &mut [u8],
-        first: bool,
-    ) -> Result<JournalPlace, SpoolError> {
-        let result = self.try_commit(meta, last, first);
+    pub(super) fn commit(&mut self, meta: EncodedMeta, last: &[u8], first: bool) -> Result<Committed, SpoolError> {
+        let result = self.try_append(last, first, true).and_then(|()| self.try_commit(meta));
         self.after(result)
+    }
+
+    /// The digest of the record that was committed last, for the next one's header.
+    pub(super) fn remember(&mut self, sha256: Digest) {
+        if let Some(journal) = &mut self.journal {
+            journal.last_sha256 = Some(sha256);
+        }
     }
 
     /// Bytes of an unfinished instance are in the file.
@@ -96,20 +113,16 @@ impl Appender {
         let (Some(journal), Some(record)) = (&mut self.journal, &mut self.record) else {
             return Err(SpoolError::NoInstance);
         };
-        let skip = if first { RECORD_HEADER } else { 0 };
-        let at = journal.tail + if first { 0 } else { RECORD_HEADER as u64 + record.length };
+        let at = journal.tail + RECORD_HEADER as u64 + record.length;
         let small = first && last && block.len() as u64 <= SMALL_INSTANCE_BYTES;
         journal.make_room(at, block.len() as u64, small)?;
-        record.hasher.update(&block[skip..]);
-        record.length += (block.len() - skip) as u64;
-        if !last || !first {
-            journal.write(block, at)?;
-        }
+        journal.write(block, at)?;
+        record.crc = crc32c::crc32c_append(record.crc, block);
+        record.length += block.len() as u64;
         Ok(())
     }
 
-    fn try_commit(&mut self, meta: EncodedMeta, last: &mut [u8], first: bool) -> Result<JournalPlace, SpoolError> {
-        self.try_append(last, first, true)?;
+    fn try_commit(&mut self, meta: EncodedMeta) -> Result<Committed, SpoolError> {
         let (Some(journal), Some(record)) = (&mut self.journal, self.record.take()) else {
             return Err(SpoolError::NoInstance);
         };
@@ -119,18 +132,12 @@ impl Appender {
             offset: journal.tail,
             length: record.length,
             received: meta.received,
-            sha256: Digest(record.hasher.finalize().into()),
+            data_crc: record.crc,
+            previous_sha256: journal.last_sha256.take(),
             meta: meta.text,
         };
         let end = header.end().ok_or(SpoolError::Write(io::ErrorKind::FileTooLarge.into()))?;
-        let bytes = header.encode(&journal.nonce);
-        if first {
-            // Header and data set lie side by side in the one block there is: one write.
-            last[..RECORD_HEADER].copy_from_slice(&bytes);
-            journal.write(last, header.offset)?;
-        } else {
-            journal.write(&bytes, header.offset)?;
-        }
+        journal.write(&header.encode(&journal.nonce), header.offset)?;
         if let Err(error) = journal.make_durable(&self.shared) {
             // As far as this can be undone at all: the instance will be refused, so it should not be found later.
             let _ = journal.file.write_at(&[0; RECORD_HEADER], header.offset);
@@ -139,13 +146,7 @@ impl Appender {
         journal.sequence += 1;
         journal.end = end;
         journal.tail = align_up(end);
-        Ok(JournalPlace {
-            journal: journal.id,
-            record: header.offset,
-            data: header.data(),
-            length: header.length,
-            sha256: header.sha256,
-        })
+        Ok(Committed { journal: journal.id, record: header.offset, length: header.length })
     }
 
     fn start_record(&mut self) -> Result<(), SpoolError> {
@@ -157,7 +158,7 @@ impl Appender {
         if self.journal.is_none() {
             self.journal = Some(OpenJournal::create(&self.shared)?);
         }
-        self.record = Some(Unfinished { hasher: Sha256::new(), length: 0 });
+        self.record = Some(Unfinished::default());
         Ok(())
     }
 
@@ -207,7 +208,7 @@ impl Appender {
             // Nothing in it was ever acknowledged.
             let _ = fs::remove_file(self.shared.path(journal.id));
         } else if let Err(error) = journal.file.set_len(journal.end) {
-            tracing::warn!(journal = %journal.id, error = %error, "Journal not cut to its length; its tail stays on disk");
+            tracing::warn!(journal = %journal.id, %error, "Journal not cut to its length; its tail stays on disk");
         }
         self.shared.active().remove(&journal.id);
     }
@@ -238,6 +239,7 @@ impl OpenJournal {
             tail: FIRST_RECORD,
             end: header.len() as u64,
             sequence: 0,
+            last_sha256: None,
             written_to: header.len() as u64,
             allocated_to: 0,
             named: false,

@@ -19,7 +19,7 @@ pub(super) trait Disk: Send + Sync {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
 
-pub(super) trait DiskFile: Send {
+pub(super) trait DiskFile: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// `fdatasync`: what has been written, and what is needed to find it again, survives a power cut.
     fn sync_data(&self) -> io::Result<()>;

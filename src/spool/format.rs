@@ -4,18 +4,23 @@
 //! file     | file header, padded to 4096 | record, padded to 4096 | record … | whatever was left behind
 //! record   | header, 512                 | data set as received, `length` bytes
 //!
-//! file header      0 magic "NEISSEJ1"   8 version u32   12 CRC-32C of the rest u32   16 nonce [16]   32 journal id [16]
-//! record header    0 magic "NREC"       4 version u8    5 state u8   6 meta length u16
-//!                  8 nonce [16]        24 sequence u64  32 own offset u64   40 data length u64
-//!                 48 received i64      56 CRC-32C of the other 508 bytes u32   60 reserved u32
-//!                 64 SHA-256 [32]      96 meta: origin, calling AE, called AE, SOP class, SOP instance, transfer
-//!                                         syntax, each one length byte and its text
+//! file header    0 magic "NEISSEJ1"   8 version u32   12 CRC-32C of what follows u32   16 nonce [16]
+//!               32 journal id [16]
+//! record header  0 magic "NREC"       4 version u8    5 state u8   6 meta length u16
+//!                8 nonce [16]        24 sequence u64  32 own offset u64   40 data length u64
+//!               48 received i64      56 CRC-32C of the other 508 bytes u32   60 CRC-32C of the data set u32
+//!               64 SHA-256 of the data set before this one, or zeros [32]
+//!               96 meta: origin, calling AE, called AE, SOP class, SOP instance, transfer syntax, each one length
+//!                  byte and its text
 //! ```
 //!
-//! Integers are little endian. A peer chooses every byte of its data set but does not know the nonce, so nothing it sends
-//! can be taken for a record header; the own offset keeps a header from being valid anywhere but where it was written.
-//! Records start at multiples of 4096, so that no block with a durable record is ever written again, and a hole can be
-//! punched for one instance without touching its neighbour.
+//! The SHA-256 stands one record later because it takes longer than everything else: it is finished while the disk
+//! syncs. Until the next record follows, the CRC vouches for the data set, and the index for its digest.
+//!
+//! Integers are little endian. A peer chooses every byte of its data set but does not know the nonce, so nothing it
+//! sends can be taken for a record header; the own offset keeps a header from being valid anywhere but where it was
+//! written. Records start at multiples of 4096, so that no block with a durable record is ever written again, and a
+//! hole can be punched for one instance without touching its neighbour.
 
 use super::{RecordMeta, SpoolError};
 use crate::model::{Digest, JournalId, Moment, PartnerId, Uid};
@@ -63,7 +68,9 @@ pub(super) struct RecordHeader {
     pub(super) offset: u64,
     pub(super) length: u64,
     pub(super) received: Moment,
-    pub(super) sha256: Digest,
+    pub(super) data_crc: u32,
+    /// Of the record before this one, if it was known in time.
+    pub(super) previous_sha256: Option<Digest>,
     /// Empty once purged.
     pub(super) meta: Vec<u8>,
 }
@@ -94,7 +101,10 @@ impl RecordHeader {
         bytes[32..40].copy_from_slice(&self.offset.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.length.to_le_bytes());
         bytes[48..56].copy_from_slice(&self.received.0.to_le_bytes());
-        bytes[64..96].copy_from_slice(&self.sha256.0);
+        bytes[60..64].copy_from_slice(&self.data_crc.to_le_bytes());
+        if let Some(digest) = self.previous_sha256 {
+            bytes[64..96].copy_from_slice(&digest.0);
+        }
         bytes[META_AT..META_AT + meta.len()].copy_from_slice(meta);
         let crc = record_crc(&bytes);
         bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
@@ -117,15 +127,16 @@ impl RecordHeader {
         if !genuine {
             return None;
         }
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(&bytes[64..96]);
+        let mut previous = [0; 32];
+        previous.copy_from_slice(&bytes[64..96]);
         let header = Self {
             state,
             sequence: u64_at(bytes, 24),
             offset,
             length: u64_at(bytes, 40),
             received: Moment(u64_at(bytes, 48).cast_signed()),
-            sha256: Digest(sha256),
+            data_crc: u32::from_le_bytes([bytes[60], bytes[61], bytes[62], bytes[63]]),
+            previous_sha256: (previous != [0; 32]).then_some(Digest(previous)),
             meta: bytes.get(META_AT..META_AT + meta_length)?.to_vec(),
         };
         header.end().map(|_| header)

@@ -1,8 +1,8 @@
 //! One instance read back, to be delivered or served: positioned reads of whole blocks off the async threads, one block
 //! ahead of the caller, hashed on the way.
 //!
-//! The last block is handed out only when the SHA-256 of all of them is the one that was recorded: a delivery of damaged
-//! bytes cannot be completed by accident. A purged instance fails the same way.
+//! The last block is handed out only when the SHA-256 of all of them is the one that was recorded: a delivery of
+//! damaged bytes cannot be completed by accident. A purged instance fails the same way.
 
 use crate::model::{Digest, JournalPlace};
 use bytes::{Buf, BytesMut};

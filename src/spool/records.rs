@@ -1,9 +1,10 @@
 //! A journal walked from front to back after a restart: every record that is whole, in the order it was made durable.
 //!
 //! In: a file that may end anywhere, in anything. Out: [`RecordMeta`] and place of each record whose header is genuine
-//! and whose data set has the recorded SHA-256. The walk ends at the first place that holds none: a power cut leaves
-//! exactly one torn record, the last. If a genuine record is found *behind* such a place, that place held an instance
-//! which had been acknowledged: the walk then says [`SpoolError::Damaged`] and goes on behind it. Nothing is changed.
+//! and whose data set has the recorded CRC and, where the next record tells it, the recorded SHA-256. The walk ends at
+//! the first place that holds none: a power cut leaves exactly one torn record, the last. If a genuine record is found
+//! *behind* such a place, that place held an instance which had been acknowledged: the walk then says
+//! [`SpoolError::Damaged`] and goes on behind it. Nothing is changed.
 
 use super::{
     RecordMeta, SpoolError,
@@ -22,7 +23,6 @@ pub struct Records {
     file_bytes: u64,
     /// Where the next record should start.
     at: u64,
-    /// Where the walk found no whole record and another behind it; that one is next.
     block: Vec<u8>,
     over: bool,
 }
@@ -50,10 +50,10 @@ impl Records {
                 self.at = align_up(end);
                 continue;
             }
-            let whole = self.digest(&header)? == header.sha256;
-            let Some(meta) = header.record_meta().filter(|_| whole) else { return self.search_behind(self.at) };
+            let digest = self.whole(&header, align_up(end))?;
+            let (Some(digest), Some(meta)) = (digest, header.record_meta()) else { return self.search_behind(self.at) };
             self.at = align_up(end);
-            return Ok(Some((meta, self.place(&header))));
+            return Ok(Some((meta, self.place(&header, digest))));
         }
     }
 
@@ -78,27 +78,37 @@ impl Records {
         read_header(&self.file, &self.nonce, at).map_err(|error| SpoolError::Read(self.journal, error))
     }
 
-    fn digest(&mut self, header: &RecordHeader) -> Result<Digest, SpoolError> {
-        let mut hasher = Sha256::new();
+    /// The digest of the data set, if it is the one that was received. `next` is where the next record would start.
+    fn whole(&mut self, header: &RecordHeader, next: u64) -> Result<Option<Digest>, SpoolError> {
+        let (crc, digest) = self.sums(header)?;
+        let told = self.header_at(next)?.filter(|next| next.sequence == header.sequence.wrapping_add(1));
+        let told = told.and_then(|next| next.previous_sha256);
+        let whole = crc == header.data_crc && told.is_none_or(|told| told == digest);
+        Ok(whole.then_some(digest))
+    }
+
+    fn sums(&mut self, header: &RecordHeader) -> Result<(u32, Digest), SpoolError> {
+        let (mut crc, mut hasher) = (0, Sha256::new());
         let mut done = 0;
         while done < header.length {
             let length = BLOCK_BYTES.min(header.length - done);
             self.block.resize(length as usize, 0);
             let read = self.file.read_exact_at(&mut self.block, header.data() + done);
             read.map_err(|error| SpoolError::Read(self.journal, error))?;
+            crc = crc32c::crc32c_append(crc, &self.block);
             hasher.update(&self.block);
             done += length;
         }
-        Ok(Digest(hasher.finalize().into()))
+        Ok((crc, Digest(hasher.finalize().into())))
     }
 
-    fn place(&self, header: &RecordHeader) -> JournalPlace {
+    fn place(&self, header: &RecordHeader, sha256: Digest) -> JournalPlace {
         JournalPlace {
             journal: self.journal,
             record: header.offset,
             data: header.data(),
             length: header.length,
-            sha256: header.sha256,
+            sha256,
         }
     }
 }
@@ -120,7 +130,7 @@ impl Iterator for Records {
 pub(super) fn read_nonce(file: &File, journal: JournalId) -> Result<Nonce, SpoolError> {
     let mut bytes = [0; FILE_HEADER];
     match file.read_exact_at(&mut bytes, 0) {
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(SpoolError::Read(journal, error)),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(SpoolError::Read(journal, error)),
         // Shorter than its header: made just before a power cut, never committed to.
         _ => format::decode_file_header(&bytes, journal).ok_or(SpoolError::NotAJournal(journal)),
     }

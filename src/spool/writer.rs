@@ -1,7 +1,8 @@
 //! One association's end of the spool, async side: bytes in as they come, a durable place out.
 //!
-//! Two blocks at most are in memory: one fills while a blocking thread writes and hashes the other. A small instance is
-//! one block and one visit to a blocking thread, which writes, hashes and syncs it. Between instances nothing is held.
+//! Four blocks of 256 KiB at most are in memory: one fills while one blocking thread writes and another hashes those
+//! before. A small instance is one block and one visit to a blocking thread, which hashes, writes and syncs it. Between
+//! instances nothing is held.
 //!
 //! Every future here may be dropped at any await: the work that has been handed over goes on, and the next call waits
 //! for it first. An instance whose `commit` was dropped may be durable without anybody having been told, as after a
@@ -9,44 +10,55 @@
 
 use super::{
     RecordMeta, Shared, SpoolError,
-    appender::Appender,
-    format::{self, EncodedMeta, RECORD_HEADER},
+    appender::{Appender, Committed},
+    format::{self, EncodedMeta},
+    hashing::{BLOCK_BYTES, Block, Hashing},
 };
-use crate::model::JournalPlace;
+use crate::model::{Digest, JournalPlace};
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::task::JoinHandle;
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use tokio::{sync::Semaphore, task::JoinHandle};
 
-pub(super) const BLOCK_BYTES: usize = 256 << 10;
-/// Spare buffers kept for the next instance of any association.
-const SPARE_BLOCKS: usize = 16;
+/// Blocks of one association in memory.
+const MAX_BLOCKS: usize = 4;
+/// Hashed by the thread that syncs: waking another would take longer.
+const HASH_IN_PLACE_BYTES: usize = 64 << 10;
 
 pub struct JournalWriter {
     shared: Arc<Shared>,
     hand: Hand,
     instance: Option<Arriving>,
+    room: Arc<Semaphore>,
 }
 
 /// Who has the journal.
 enum Hand {
     Free(Box<Appender>),
     /// A blocking thread; gives it back with what came of the work.
-    Working(JoinHandle<(Box<Appender>, Result<Option<JournalPlace>, SpoolError>)>),
+    Working(JoinHandle<(Box<Appender>, Result<Done, SpoolError>)>),
     /// The thread panicked. Its journal was closed when it unwound.
     Lost,
 }
 
+#[derive(Default)]
+struct Done {
+    committed: Option<Committed>,
+    /// Known already when the instance was small.
+    sha256: Option<Digest>,
+}
+
 struct Arriving {
     meta: EncodedMeta,
-    block: Vec<u8>,
-    /// `block` is the instance's first, with room for the record header in front.
-    first: bool,
+    block: Block,
+    /// Once the first block has been handed over.
+    hashing: Option<Hashing>,
 }
 
 impl JournalWriter {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let appender = Box::new(Appender::new(shared.clone()));
-        Self { shared, hand: Hand::Free(appender), instance: None }
+        Self { shared, hand: Hand::Free(appender), instance: None, room: Arc::new(Semaphore::new(MAX_BLOCKS)) }
     }
 
     /// Starts an instance. One that was begun before and not committed is discarded.
@@ -57,26 +69,27 @@ impl JournalWriter {
         self.discard().await;
         let meta = format::encode_meta(&meta)?;
         self.shared.free.claim(&self.shared, 0)?;
-        let mut block = self.shared.blocks.take();
-        block.resize(RECORD_HEADER, 0);
-        self.instance = Some(Arriving { meta, block, first: true });
+        let block = self.empty_block().await?;
+        self.instance = Some(Arriving { meta, block, hashing: None });
         Ok(())
     }
 
-    /// Adds bytes of the data set. Waits while two blocks are under way.
+    /// Adds bytes of the data set. Waits while as many blocks are under way as may be.
     ///
     /// # Errors
     /// When a block could not be written: the instance is then over, and must be refused.
     pub async fn write(&mut self, mut data: Bytes) -> Result<(), SpoolError> {
+        // Out of `self` until all is taken: a `write` that is dropped half way leaves no instance to go on with.
+        let mut instance = self.instance.take().ok_or(SpoolError::NoInstance)?;
         while !data.is_empty() {
-            let Some(instance) = &mut self.instance else { return Err(SpoolError::NoInstance) };
-            let room = BLOCK_BYTES.saturating_sub(instance.block.len()).min(data.len());
-            instance.block.extend_from_slice(&data.split_to(room));
-            if instance.block.len() >= BLOCK_BYTES {
-                self.hand_over().await?;
+            let block = &mut instance.block.bytes;
+            block.extend_from_slice(&data.split_to(BLOCK_BYTES.saturating_sub(block.len()).min(data.len())));
+            if block.len() >= BLOCK_BYTES {
+                self.hand_over(&mut instance).await?;
             }
         }
-        if self.instance.is_some() { Ok(()) } else { Err(SpoolError::NoInstance) }
+        self.instance = Some(instance);
+        Ok(())
     }
 
     /// Makes the instance durable.
@@ -84,29 +97,42 @@ impl JournalWriter {
     /// # Errors
     /// When it is not: it must be refused. The writer can be used for the next instance all the same.
     pub async fn commit(&mut self) -> Result<JournalPlace, SpoolError> {
-        self.settle_instance().await?;
-        let Some(Arriving { meta, mut block, first }) = self.instance.take() else {
-            return Err(SpoolError::NoInstance);
-        };
-        self.launch(move |shared, appender| {
-            let result = appender.commit(meta, &mut block, first);
-            shared.blocks.give_back(block);
-            result.map(Some)
+        let Some(Arriving { meta, block, hashing }) = self.instance.take() else { return Err(SpoolError::NoInstance) };
+        self.settle().await?;
+        let first = hashing.is_none();
+        let in_place = first && block.bytes.len() <= HASH_IN_PLACE_BYTES;
+        let block = Arc::new(block);
+        let hashed = (!in_place).then(|| {
+            let hashing = hashing.unwrap_or_else(Hashing::new);
+            hashing.push(block.clone());
+            hashing.finish()
         });
-        self.settle().await?.ok_or(SpoolError::WorkerLost)
+        self.launch(move |appender| {
+            let sha256 = in_place.then(|| Digest(Sha256::digest(&block.bytes).into()));
+            let committed = appender.commit(meta, &block.bytes, first)?;
+            Ok(Done { committed: Some(committed), sha256 })
+        });
+        let done = self.settle().await?;
+        let sha256 = match hashed {
+            Some(hashed) => hashed.await.ok(),
+            None => done.sha256,
+        };
+        let (Some(committed), Some(sha256)) = (done.committed, sha256) else { return Err(SpoolError::WorkerLost) };
+        if let Hand::Free(appender) = &mut self.hand {
+            appender.remember(sha256);
+        }
+        Ok(committed.place(sha256))
     }
 
     /// Forgets the instance that was begun, if any.
     pub async fn discard(&mut self) {
         // What the last work came to no longer matters to anybody.
         let _ = self.settle().await;
-        if let Some(instance) = self.instance.take() {
-            self.shared.blocks.give_back(instance.block);
-        }
+        self.instance = None;
         if matches!(&self.hand, Hand::Free(appender) if appender.has_leftover()) {
-            self.launch(|_, appender| {
+            self.launch(|appender| {
                 appender.abandon();
-                Ok(None)
+                Ok(Done::default())
             });
             let _ = self.settle().await;
         }
@@ -121,32 +147,26 @@ impl JournalWriter {
     }
 
     /// Gives the full block to a blocking thread, after the one before has come back.
-    async fn hand_over(&mut self) -> Result<(), SpoolError> {
-        self.settle_instance().await?;
-        let Some(instance) = &mut self.instance else { return Err(SpoolError::NoInstance) };
-        let block = std::mem::replace(&mut instance.block, self.shared.blocks.take());
-        let first = std::mem::replace(&mut instance.first, false);
-        self.launch(move |shared, appender| {
-            let result = appender.append(&block, first);
-            shared.blocks.give_back(block);
-            result.map(|()| None)
-        });
+    async fn hand_over(&mut self, instance: &mut Arriving) -> Result<(), SpoolError> {
+        self.settle().await?;
+        let next = self.empty_block().await?;
+        let block = Arc::new(std::mem::replace(&mut instance.block, next));
+        let first = instance.hashing.is_none();
+        instance.hashing.get_or_insert_with(Hashing::new).push(block.clone());
+        self.launch(move |appender| appender.append(&block.bytes, first).map(|()| Done::default()));
         Ok(())
     }
 
-    /// Waits for the work under way; if it failed, the instance has failed.
-    async fn settle_instance(&mut self) -> Result<(), SpoolError> {
-        let settled = self.settle().await;
-        if settled.is_err()
-            && let Some(instance) = self.instance.take()
-        {
-            self.shared.blocks.give_back(instance.block);
-        }
-        settled.map(|_| ())
+    /// Waits until one of the blocks under way has been both written and hashed, if there are as many as may be.
+    async fn empty_block(&self) -> Result<Block, SpoolError> {
+        // The semaphore is never closed.
+        let permit = self.room.clone().acquire_owned().await.map_err(|_| SpoolError::WorkerLost)?;
+        Ok(Block::new(&self.shared, permit))
     }
 
-    async fn settle(&mut self) -> Result<Option<JournalPlace>, SpoolError> {
-        let Hand::Working(work) = &mut self.hand else { return Ok(None) };
+    /// Waits for the work under way. An error is about the instance it was for.
+    async fn settle(&mut self) -> Result<Done, SpoolError> {
+        let Hand::Working(work) = &mut self.hand else { return Ok(Done::default()) };
         // By reference, so that a dropped future leaves the handle where the next call finds it.
         match work.await {
             Ok((appender, result)) => {
@@ -163,15 +183,14 @@ impl JournalWriter {
     /// Only when nothing is under way.
     fn launch<W>(&mut self, work: W)
     where
-        W: FnOnce(&Shared, &mut Appender) -> Result<Option<JournalPlace>, SpoolError> + Send + 'static,
+        W: FnOnce(&mut Appender) -> Result<Done, SpoolError> + Send + 'static,
     {
         let mut appender = match std::mem::replace(&mut self.hand, Hand::Lost) {
             Hand::Free(appender) => appender,
             Hand::Working(_) | Hand::Lost => Box::new(Appender::new(self.shared.clone())),
         };
-        let shared = self.shared.clone();
         self.hand = Hand::Working(tokio::task::spawn_blocking(move || {
-            let result = work(&shared, &mut appender);
+            let result = work(&mut appender);
             (appender, result)
         }));
     }
@@ -185,25 +204,6 @@ impl Drop for JournalWriter {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn_blocking(move || drop(appender));
-        }
-    }
-}
-
-/// Buffers that go from association to association, so that an idle one holds none.
-#[derive(Default)]
-pub(super) struct Blocks(Mutex<Vec<Vec<u8>>>);
-
-impl Blocks {
-    fn take(&self) -> Vec<u8> {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
-    }
-
-    fn give_back(&self, mut block: Vec<u8>) {
-        block.clear();
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE_BLOCKS {
-            spare.push(block);
         }
     }
 }

@@ -140,7 +140,7 @@ async fn commit_returns_after_the_sync_and_not_before() {
     let spool = disk.spool(&dir, 0);
     let mut writer = spool.writer();
     store(&mut writer, 1, &data_set(1, 36 << 10)).await.unwrap();
-    assert_eq!(disk.calls(), [Call::Create, Call::Write, Call::Write, Call::Sync, Call::SyncDir]);
+    assert_eq!(disk.calls(), [Call::Create, Call::Write, Call::Write, Call::Write, Call::Sync, Call::SyncDir]);
     store(&mut writer, 2, &data_set(2, 526 << 10)).await.unwrap();
     let calls = disk.calls();
     assert_eq!(calls.last(), Some(&Call::Sync), "nothing is written after the sync: {calls:?}");

@@ -1,4 +1,5 @@
-//! The spool as its callers see it, on a real directory. `faults` fails the disk and cuts the power; `torn` damages files.
+//! The spool as its callers see it, on a real directory. `faults` fails the disk and cuts the power; `torn` damages
+//! files.
 
 mod faults;
 mod torn;
@@ -138,6 +139,22 @@ async fn a_commit_that_nobody_waits_for_does_not_spoil_the_next() {
     }
     let found: Vec<_> = spool.records(kept[0].journal, 0).unwrap().map(|found| found.unwrap().1).collect();
     assert!(kept.iter().all(|place| found.contains(place)));
+}
+
+#[tokio::test]
+async fn a_write_that_is_dropped_half_way_ends_the_instance() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut writer = spool.writer();
+    writer.begin(meta(1)).await.unwrap();
+    // More than may be under way at once, so that it has to wait.
+    let waits = futures_util::FutureExt::now_or_never(writer.write(data_set(1, 4 << 20)));
+    assert!(waits.is_none());
+    assert!(matches!(writer.write(Bytes::from_static(b"more")).await, Err(SpoolError::NoInstance)));
+    assert!(matches!(writer.commit().await, Err(SpoolError::NoInstance)));
+    let place = store(&mut writer, 2, &data_set(2, 700_000)).await.unwrap();
+    assert_eq!(read_all(spool.reader(&place).unwrap()).await.unwrap(), data_set(2, 700_000));
+    assert!(spool.records(place.journal, 0).unwrap().map(|found| found.unwrap().1).eq([place]));
 }
 
 #[tokio::test]

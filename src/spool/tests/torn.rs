@@ -34,7 +34,7 @@ fn journal(sizes: &[usize], unfinished: usize) -> Journal {
 
 impl Journal {
     /// Walks `bytes` in the journal's place.
-    fn walk(&self, bytes: &[u8]) -> Result<Vec<Result<(RecordMeta, JournalPlace), SpoolError>>, SpoolError> {
+    fn walk(&self, bytes: &[u8]) -> Result<Vec<<Records as Iterator>::Item>, SpoolError> {
         let spool = spool_in(&self.dir);
         fs::write(spool.shared.path(self.id), bytes).unwrap();
         Ok(spool.records(self.id, 0)?.collect())

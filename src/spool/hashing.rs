@@ -1,0 +1,122 @@
+//! The blocks of an arriving instance, and their SHA-256 beside the writing: a digest takes about as long as the sync
+//! of a fast disk, so neither waits for the other.
+//!
+//! In: each block once, in order. Out: the digest. One blocking thread at a time works for an instance, and only while
+//! there are blocks. How many blocks there may be is the writer's business: each holds a permit until it is dropped.
+
+use super::Shared;
+use crate::model::Digest;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+pub(super) const BLOCK_BYTES: usize = 256 << 10;
+/// Spare buffers kept for the next instance of any association.
+const SPARE_BLOCKS: usize = 16;
+
+/// A run of an instance's bytes, at most [`BLOCK_BYTES`].
+pub(super) struct Block {
+    pub(super) bytes: Vec<u8>,
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Block {
+    pub(super) fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
+        Self { bytes: shared.blocks.take(), shared: shared.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.shared.blocks.give_back(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// Buffers that go from association to association, so that an idle one holds none.
+#[derive(Default)]
+pub(super) struct Blocks(Mutex<Vec<Vec<u8>>>);
+
+impl Blocks {
+    fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
+    }
+
+    fn give_back(&self, mut block: Vec<u8>) {
+        block.clear();
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_BLOCKS {
+            spare.push(block);
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Hashing(Arc<Mutex<Queue>>);
+
+#[derive(Default)]
+struct Queue {
+    blocks: VecDeque<Arc<Block>>,
+    /// Absent while the thread has it.
+    hasher: Option<Sha256>,
+    wanted: Option<oneshot::Sender<Digest>>,
+    working: bool,
+}
+
+impl Hashing {
+    pub(super) fn new() -> Self {
+        let hashing = Self::default();
+        hashing.queue().hasher = Some(Sha256::new());
+        hashing
+    }
+
+    pub(super) fn push(&self, block: Arc<Block>) {
+        let mut queue = self.queue();
+        queue.blocks.push_back(block);
+        self.work(&mut queue);
+    }
+
+    /// After the last block. The receiver fails if the thread panicked.
+    pub(super) fn finish(self) -> oneshot::Receiver<Digest> {
+        let (send, receive) = oneshot::channel();
+        let mut queue = self.queue();
+        queue.wanted = Some(send);
+        self.work(&mut queue);
+        receive
+    }
+
+    fn work(&self, queue: &mut Queue) {
+        if !std::mem::replace(&mut queue.working, true) {
+            let hashing = self.clone();
+            tokio::task::spawn_blocking(move || hashing.drain());
+        }
+    }
+
+    fn drain(&self) {
+        loop {
+            let mut queue = self.queue();
+            let Some(mut hasher) = queue.hasher.take() else { return };
+            let Some(block) = queue.blocks.pop_front() else {
+                queue.working = false;
+                match queue.wanted.take() {
+                    // Nobody waits any more if the instance was given up.
+                    Some(wanted) => drop(wanted.send(Digest(hasher.finalize().into()))),
+                    None => queue.hasher = Some(hasher),
+                }
+                return;
+            };
+            drop(queue);
+            hasher.update(&block.bytes);
+            drop(block);
+            self.queue().hasher = Some(hasher);
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
