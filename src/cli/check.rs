@@ -38,7 +38,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let config = match config::load(&args.config) {
         Ok(config) => config,
         Err(problems) => {
-            println!("{problems}");
+            print!("{}", problem_list(&problems));
             return Ok(ExitCode::from(1));
         }
     };
@@ -97,6 +97,11 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
         let indent = 2 + line.len() - line.trim_start().len();
         out.push_str(&wrapped(line.trim_start(), indent));
     }
+}
+
+/// Every problem and their count, each broken to the width of the page.
+pub(super) fn problem_list(problems: &config::Problems) -> String {
+    problems.to_string().lines().map(|line| wrapped(line, 0)).collect()
 }
 
 /// Breaks between words; what follows the first line is indented by two more.

@@ -20,8 +20,12 @@ use crate::model::{Discipline, PartnerId};
 use classes::{Class, Classes, Part, subclasses};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use text::Gap;
+
+/// Longer than any weekly window.
+const EDGE: Duration = Duration::from_secs(8 * 86_400);
 
 /// What a walk through the year found.
 #[derive(Debug)]
@@ -58,8 +62,10 @@ type Holes = Rc<Vec<Interval>>;
 /// Walks `span`. `config` and `rules` must belong together.
 pub fn coverage(config: &Config, rules: &Rules, span: Interval) -> Coverage {
     let classes = Classes::of(rules);
+    // Laid out with a week on both sides, so that a hole at the edge is seen whole and told like the others.
+    let wide = Interval { start: span.start - EDGE, end: span.end + EDGE };
     let (sources, readers_only) = sources(config, rules);
-    let mut walk = Walk::new(rules, span);
+    let mut walk = Walk::new(rules, wide, span);
     let mut found: BTreeMap<(Holes, String), BTreeMap<PartnerId, BTreeSet<Class>>> = BTreeMap::new();
     let mut notes = Vec::new();
     let mut answers: HashMap<(Vec<usize>, Option<PartnerId>), Rc<Vec<(Class, String, Holes)>>> = HashMap::new();
@@ -88,7 +94,7 @@ pub fn coverage(config: &Config, rules: &Rules, span: Interval) -> Coverage {
     notes.dedup();
     Coverage {
         span,
-        gaps: text::group(found, config, &classes, span),
+        gaps: text::group(found, config, &classes, wide),
         dead: walk.dead(&sources),
         clock_changes: clocks::changes(rules, span),
         notes,
@@ -154,6 +160,9 @@ fn unanswered(config: &Config, rules: &Rules, sources: &[&Partner]) -> Option<St
 /// The year, laid out: each calendar's intervals, and what has been learnt of each rule.
 struct Walk<'r> {
     rules: &'r Rules,
+    /// Laid out.
+    wide: Interval,
+    /// Asked for.
     span: Interval,
     open: Vec<Vec<Interval>>,
     /// Has some case, at some time, this rule as its first match?
@@ -164,10 +173,18 @@ struct Walk<'r> {
 }
 
 impl<'r> Walk<'r> {
-    fn new(rules: &'r Rules, span: Interval) -> Self {
-        let open = rules.windows.iter().map(|window| window.intervals(span.start, span.end)).collect();
+    fn new(rules: &'r Rules, wide: Interval, span: Interval) -> Self {
+        let open = rules.windows.iter().map(|window| window.intervals(wide.start, wide.end)).collect();
         let count = rules.routes.len();
-        Self { rules, span, open, reached: vec![false; count], blocked: vec![None; count], chains: HashMap::new() }
+        Self {
+            rules,
+            wide,
+            span,
+            open,
+            reached: vec![false; count],
+            blocked: vec![None; count],
+            chains: HashMap::new(),
+        }
     }
 
     /// The holes of every class of one source's cases.
@@ -225,7 +242,7 @@ impl<'r> Walk<'r> {
         if let Some(known) = self.chains.get(&chain) {
             return Rc::clone(known);
         }
-        let mut free = vec![self.span];
+        let mut free = vec![self.wide];
         for (at, &rule) in chain.iter().enumerate() {
             let (taken, left) = match self.rules.routes[rule].window {
                 None => (!free.is_empty(), Vec::new()),
@@ -241,6 +258,7 @@ impl<'r> Walk<'r> {
             }
             free = left;
         }
+        free.retain(|hole| hole.end > self.span.start && hole.start < self.span.end);
         let holes = Rc::new(free);
         self.chains.insert(chain, Rc::clone(&holes));
         holes
