@@ -17,8 +17,8 @@ use std::process::ExitCode;
 /// Output keeps within this many columns.
 pub(super) const COLUMNS: usize = 100;
 
-const AFTER: &str = "Exit status: 0 every case has a reader at every minute; 1 the configuration has problems and would \
-not start;\n2 it would start, but there are gaps or rules that can never match.";
+const AFTER: &str = "Exit status: 0 every case has a reader at every minute; 1 the configuration has problems \
+and would not start;\n2 it would start, but there are gaps or rules that can never match.";
 
 /// Check a configuration folder and prove that every case has a reader at every minute of a year.
 #[derive(Debug, clap::Args)]

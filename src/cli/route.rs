@@ -1,8 +1,8 @@
 //! `neisse route`: who would read this case, and why? Each rule in turn, the reader, until when, and what happens when
 //! nobody claims it.
 //!
-//! In: a configuration folder and the facts of an imagined case. Out: text. Decides by the same code as the router, stores
-//! nothing and sends nothing.
+//! In: a configuration folder and the facts of an imagined case. Out: text. Decides by the same code as the router,
+//! stores nothing and sends nothing.
 
 use super::check::{problem_list, wrapped};
 use crate::config::{self, Config, Partner};

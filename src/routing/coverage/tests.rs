@@ -119,7 +119,9 @@ fn a_rule_that_can_never_match_is_named_with_the_reason() {
                       [[route]]\nname = \"all\"\nto = [\"origin\"]\n";
     let found = walk("", impossible, &["rab"]);
     assert_eq!(found.dead.first().map(|rule| rule.why.as_str()), Some("no case can meet its conditions together"));
-    let never = "[[route]]\nname = \"once\"\nduring = \"past\"\nto = [\"origin\"]\n[[route]]\nname = \"all\"\nto = [\"origin\"]\n";
+    let never = "\
+                 [[route]]\nname = \"once\"\nduring = \"past\"\nto = [\"origin\"]\n\
+                 [[route]]\nname = \"all\"\nto = [\"origin\"]\n";
     let found = walk(&calendar("past", "2020 Jan 01 10:00-12:00"), never, &["rab"]);
     assert_eq!(found.dead.first().map(|rule| rule.why.as_str()), Some("its calendar \"past\" is not open once"));
 }
