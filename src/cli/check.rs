@@ -17,8 +17,8 @@ use std::process::ExitCode;
 /// Output keeps within this many columns.
 pub(super) const COLUMNS: usize = 100;
 
-const AFTER: &str = "Exit status: 0 every case has a reader at every minute; 1 the configuration has problems and would \
-not start;\n2 it would start, but there are gaps or rules that can never match.";
+const AFTER: &str = "Exit status: 0 every case has a reader at every minute; 1 the configuration has problems \
+and would not start;\n2 it would start, but there are gaps or rules that can never match.";
 
 /// Check a configuration folder and prove that every case has a reader at every minute of a year.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let config = match config::load(&args.config) {
         Ok(config) => config,
         Err(problems) => {
-            println!("{problems}");
+            print!("{}", problem_list(&problems));
             return Ok(ExitCode::from(1));
         }
     };
@@ -97,6 +97,11 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
         let indent = 2 + line.len() - line.trim_start().len();
         out.push_str(&wrapped(line.trim_start(), indent));
     }
+}
+
+/// Every problem and their count, each broken to the width of the page.
+pub(super) fn problem_list(problems: &config::Problems) -> String {
+    problems.to_string().lines().map(|line| wrapped(line, 0)).collect()
 }
 
 /// Breaks between words; what follows the first line is indented by two more.

@@ -1,10 +1,10 @@
 //! `neisse route`: who would read this case, and why? Each rule in turn, the reader, until when, and what happens when
 //! nobody claims it.
 //!
-//! In: a configuration folder and the facts of an imagined case. Out: text. Decides by the same code as the router, stores
-//! nothing and sends nothing.
+//! In: a configuration folder and the facts of an imagined case. Out: text. Decides by the same code as the router,
+//! stores nothing and sends nothing.
 
-use super::check::wrapped;
+use super::check::{problem_list, wrapped};
 use crate::config::{self, Config, Partner};
 use crate::model::{Clock, Decision, Discipline, Disposition, Moment, PartnerId, Priority, Reading};
 use crate::routing::calendar::civil;
@@ -75,7 +75,7 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     let config = match config::load(&args.config) {
         Ok(config) => config,
         Err(problems) => {
-            println!("{problems}");
+            print!("{}", problem_list(&problems));
             return Ok(ExitCode::from(1));
         }
     };
@@ -142,7 +142,9 @@ fn explain(config: &Config, sender: &Partner, facts: &CaseFacts, now: Moment, de
     let zone = sender.time_zone;
     let mut out = format!("{facts}, {}\n", wall(civil(now, zone), zone));
     let _ = writeln!(out, "\nRules in file order (version {})", decision.rules_version);
-    for reason in &decision.reasons {
+    // The last reason of a case that is held is told below.
+    let held = usize::from(matches!(decision.disposition, Disposition::Hold { .. }));
+    for reason in &decision.reasons[..decision.reasons.len().saturating_sub(held)] {
         out.push_str(&wrapped(reason, 2));
     }
     match &decision.disposition {

@@ -74,15 +74,15 @@ impl Known<'_> {
     }
 
     fn check_reachable(&self, id: &PartnerId, spot: &Spot, problems: &mut Problems) {
-        let Some(partner) = self.find(id) else { return };
-        if partner.dicom.as_ref().is_none_or(|dicom| dicom.deliver.is_none()) {
+        let Some(file) = self.find(id) else { return };
+        if !file.deliver_given {
             let expected = format!("deliver = {{ ae_title, host, port }} under [dicom] in partners/{id}.toml");
             problems.at(spot, format!("\"{id}\" cannot be sent images; expected {expected}"));
         }
     }
 
-    fn find(&self, id: &PartnerId) -> Option<&super::Partner> {
-        self.partners.iter().map(|file| &file.partner).find(|partner| partner.id == *id)
+    fn find(&self, id: &PartnerId) -> Option<&PartnerFile> {
+        self.partners.iter().find(|file| file.partner.id == *id)
     }
 }
 

@@ -276,6 +276,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(100))]
+
         #[test]
         fn any_text_is_read_or_refused_without_panic(text in "[MoTuWeFrSaSuPH0-9:;, |-]{0,60}") {
             if let Ok(hours) = Hours::parse(&text, "DE", &[]) {

@@ -163,3 +163,6 @@ fn rules_version(files: &BTreeMap<String, String>) -> String {
     }
     hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

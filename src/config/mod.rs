@@ -45,9 +45,9 @@ pub struct Config {
 
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// 1 to 32 of `a-z 0-9 -`; in every log line and queue consumer tag.
+    /// 1 to 32 of `a-z 0-9 -`; in every log line and queue consumer tag. Default `neisse-1`.
     pub name: String,
-    /// Journals and the SQLite file live here. A relative path is relative to the configuration folder.
+    /// Journals and the SQLite file live here. A relative path is relative to the configuration folder. Default `data`.
     pub data_dir: PathBuf,
 }
 
@@ -133,13 +133,13 @@ pub struct Partner {
     /// ISO 3166-1 alpha-2, for public holidays.
     pub country: String,
     pub time_zone: chrono_tz::Tz,
-    /// ISO 639-1; language of made documents: `de`, `pl`, `cs`, `en`.
+    /// ISO 639-1; language of made documents: `de`, `pl`, `cs`, `en`. Default `en`.
     pub language: String,
     /// Issuer of its patient IDs, accession and order numbers.
     pub issuer: String,
     pub dicom: Option<PartnerDicom>,
     pub hl7: Option<PartnerHl7>,
-    /// `[orders] expected`: false: images alone make a case.
+    /// `[orders] expected`: false: images alone make a case. Default false.
     pub orders_expected: bool,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,

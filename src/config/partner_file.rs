@@ -11,6 +11,8 @@ pub(super) struct PartnerFile {
     pub partner: Partner,
     /// One for each of `partner.dicom.senders`.
     pub dicom_senders: Vec<Spot>,
+    /// It has a `[dicom] deliver`, right or wrong: a wrong one has been told already.
+    pub deliver_given: bool,
     /// One for each of `partner.hl7.senders`.
     pub hl7_senders: Vec<Spot>,
 }
@@ -26,17 +28,17 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let time_zone = top.parsed("time_zone", v::zone).map_or(chrono_tz::UTC, |found| found.value);
     let language = top.parsed("language", v::language).map_or_else(|| "en".to_owned(), |found| found.value);
     let issuer = text(top.parsed("issuer", v::hl7_name));
-    let (dicom, dicom_senders) = read_dicom(top);
+    let (dicom, dicom_senders, deliver_given) = read_dicom(top);
     let (hl7, hl7_senders) = read_hl7(top);
     let orders_expected = read_orders(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
     let partner = Partner { id, name, country, time_zone, language, issuer, dicom, hl7, orders_expected, report_forms };
-    PartnerFile { partner, dicom_senders, hl7_senders }
+    PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
 }
 
-fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>) {
+fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
     let Some(mut table) = top.table("dicom") else {
-        return (None, Vec::new());
+        return (None, Vec::new(), false);
     };
     let (mut senders, mut spots) = (Vec::new(), Vec::new());
     for mut entry in table.tables("senders") {
@@ -60,7 +62,8 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>) {
         let associations = target.number("associations", 1..=16).map_or(2, |count| usize::try_from(count).unwrap_or(2));
         Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations })
     });
-    (Some(PartnerDicom { senders, charset, deliver }), spots)
+    let given = table.has("deliver");
+    (Some(PartnerDicom { senders, charset, deliver }), spots, given)
 }
 
 fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {

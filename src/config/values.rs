@@ -248,7 +248,11 @@ pub(super) fn words(text: &str) -> Read<String> {
 /// ` (did you mean "chemnitz"?)`, or nothing where no known word is near.
 pub(super) fn nearest<'k>(found: &str, known: impl Iterator<Item = &'k str>) -> String {
     let found = found.to_lowercase();
-    let reach = (found.chars().count() / 3).clamp(1, 4);
+    let reach = match found.chars().count() {
+        0..=3 => 1,
+        4..=8 => 2,
+        length => (length / 3).min(4),
+    };
     let best = known
         .map(|word| (distance(&found, &word.to_lowercase()), word))
         .filter(|(far, _)| *far <= reach)

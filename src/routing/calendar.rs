@@ -1,10 +1,10 @@
 //! When a calendar's window is open, on the clock of its own zone.
 //!
-//! In: a calendar and an instant. Out: open or not, until when, and the open intervals of a span of time. What is open on
-//! a date is [`Hours`]' business; here it meets the zone.
+//! In: a calendar and an instant. Out: open or not, until when, and the open intervals of a span of time. What is open
+//! on a date is [`Hours`]' business; here it meets the zone.
 //!
-//! **Daylight saving.** A window is a set of civil times: it is open exactly when the clock on the wall there shows one of
-//! them. When the clock jumps from 02:00 to 03:00, a time such as 02:30 does not come and nothing opens for it; a
+//! **Daylight saving.** A window is a set of civil times: it is open exactly when the clock on the wall there shows one
+//! of them. When the clock jumps from 02:00 to 03:00, a time such as 02:30 does not come and nothing opens for it; a
 //! window over it is an hour shorter. When the clock is set back, 02:30 comes twice and is open twice; a window that
 //! ends at 02:30 ends, opens again at the second 02:00 and ends for good at the second 02:30.
 
@@ -69,7 +69,7 @@ impl Window {
         self.hours.open_minutes(date)
     }
 
-    /// When the window that is open at `at` closes. None when it is closed, or stays open beyond the horizon of 400 days.
+    /// When the window that is open at `at` closes. None when it is closed, or open for 400 days and more.
     pub fn window_ends(&self, at: Moment) -> Option<Moment> {
         if self.is_open(at) { self.next_change(at) } else { None }
     }

@@ -1,7 +1,7 @@
 //! Does a rule's condition hold for a case, and if not, why not?
 //!
-//! In: what is known of a case. Out: yes, or the first condition that fails, in words. The words name what the rule asks
-//! for and, of the case, only what is no patient data: they are stored and shown with the decision.
+//! In: what is known of a case. Out: yes, or the first condition that fails, in words. The words name what the rule
+//! asks for and, of the case, only what is no patient data: they are stored and shown with the decision.
 
 use crate::config::{Condition, OneOf};
 use crate::model::{Discipline, PartnerId, Priority};

@@ -1,7 +1,7 @@
 //! Cases divided into classes that no rule tells apart, so that one case of each class answers for all.
 //!
-//! In: the rules. Out: discipline × modality × priority, and for a source's rules that ask for more (body part, AE title,
-//! words, age) the parts of such a class with the rules that hold for each.
+//! In: the rules. Out: discipline × modality × priority, and for a source's rules that ask for more (body part, AE
+//! title, words, age) the parts of such a class with the rules that hold for each.
 
 use super::super::condition::{CaseFacts, Prepared};
 use super::super::decide::Rules;
@@ -79,8 +79,8 @@ pub(super) struct Part {
     pub rules: Vec<usize>,
 }
 
-/// Divides a class by whatever else its rules ask for. False when there were too many parts: then only the rules that ask
-/// for nothing else are counted on.
+/// Divides a class by whatever else its rules ask for. False when there were too many parts: then only the rules that
+/// ask for nothing else are counted on.
 pub(super) fn subclasses(rules: &Rules, source: &Partner, class: &Class, applicable: &[usize]) -> (Vec<Part>, bool) {
     let narrow = |rule: &&usize| asks_more(&rules.routes[**rule].route.when);
     if !applicable.iter().any(|rule| narrow(&rule)) {

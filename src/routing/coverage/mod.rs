@@ -11,17 +11,22 @@
 
 mod classes;
 mod clocks;
+mod sources;
 mod text;
 
 use super::calendar::Interval;
 use super::decide::Rules;
-use crate::config::{Config, Partner, Reader};
+use crate::config::{Config, Partner};
 use crate::model::{Discipline, PartnerId};
 use classes::{Class, Classes, Part, subclasses};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use text::Gap;
+
+/// Longer than any weekly window.
+const EDGE: Duration = Duration::from_secs(8 * 86_400);
 
 /// What a walk through the year found.
 #[derive(Debug)]
@@ -54,15 +59,19 @@ pub struct DeadRule {
 }
 
 type Holes = Rc<Vec<Interval>>;
+/// What is left of the year for a source's cases: the class, the part of it, the holes.
+type Answer = Vec<(Class, String, Holes)>;
 
 /// Walks `span`. `config` and `rules` must belong together.
 pub fn coverage(config: &Config, rules: &Rules, span: Interval) -> Coverage {
     let classes = Classes::of(rules);
-    let (sources, readers_only) = sources(config, rules);
-    let mut walk = Walk::new(rules, span);
+    // Laid out with a week on both sides, so that a hole at the edge is seen whole and told like the others.
+    let wide = Interval { start: span.start - EDGE, end: span.end + EDGE };
+    let (sources, readers_only) = sources::sources(config, rules);
+    let mut walk = Walk::new(rules, wide, span);
     let mut found: BTreeMap<(Holes, String), BTreeMap<PartnerId, BTreeSet<Class>>> = BTreeMap::new();
     let mut notes = Vec::new();
-    let mut answers: HashMap<(Vec<usize>, Option<PartnerId>), Rc<Vec<(Class, String, Holes)>>> = HashMap::new();
+    let mut answers: HashMap<(Vec<usize>, Option<PartnerId>), Rc<Answer>> = HashMap::new();
     for source in &sources {
         let list = rules_of(rules, &source.id);
         // Partners that no rule tells apart share one answer; the AE titles of a source are its own.
@@ -83,12 +92,12 @@ pub fn coverage(config: &Config, rules: &Rules, span: Interval) -> Coverage {
     }
     notes.extend(classes.out_of_service(rules));
     notes.extend(readers_only);
-    notes.extend(unanswered(config, rules, &sources));
+    notes.extend(sources::unanswered(config, rules, &sources));
     notes.sort();
     notes.dedup();
     Coverage {
         span,
-        gaps: text::group(found, config, &classes, span),
+        gaps: text::group(found, config, &classes, wide),
         dead: walk.dead(&sources),
         clock_changes: clocks::changes(rules, span),
         notes,
@@ -97,63 +106,18 @@ pub fn coverage(config: &Config, rules: &Rules, span: Interval) -> Coverage {
     }
 }
 
-/// The partners whose cases need a reader: those that send. A partner that reads and that no rule names as a source has
-/// senders for its reports; a note says so.
-fn sources<'c>(config: &'c Config, rules: &Rules) -> (Vec<&'c Partner>, Vec<String>) {
-    let named: BTreeSet<&PartnerId> = rules.routes.iter().flat_map(|rule| &rule.route.when.from.any).collect();
-    let mut readers: BTreeSet<&PartnerId> = BTreeSet::new();
-    for rule in &rules.routes {
-        readers.extend(rule.route.also_to.iter());
-        readers.extend(rule.route.to.iter().filter_map(|reader| match reader {
-            Reader::Origin => None,
-            Reader::Partner(id) => Some(id),
-        }));
-    }
-    let sends = |partner: &&Partner| {
-        partner.dicom.as_ref().is_some_and(|dicom| !dicom.senders.is_empty())
-            || partner.hl7.as_ref().is_some_and(|hl7| !hl7.senders.is_empty())
-    };
-    let (mut sources, mut only) = (Vec::new(), Vec::new());
-    for partner in config.partners.values().filter(sends) {
-        if named.contains(&partner.id) || !readers.contains(&partner.id) {
-            sources.push(partner);
-        } else {
-            only.push(partner.id.clone());
-        }
-    }
-    let notes = match only.len() {
-        0 => Vec::new(),
-        _ => vec![format!(
-            "{}: taken as readers only, because no rule names them in \"from\"; cases of their own follow the general rules",
-            text::names(&only)
-        )],
-    };
-    (sources, notes)
-}
-
 /// The rules whose `from` admits this source, in file order.
 fn rules_of(rules: &Rules, source: &PartnerId) -> Vec<usize> {
     let admits = |(index, rule): (usize, &super::decide::Rule)| rule.route.when.from.holds(source).then_some(index);
     rules.routes.iter().enumerate().filter_map(admits).collect()
 }
 
-/// Partners whose cases are read elsewhere and who have no form in which they want the report.
-fn unanswered(config: &Config, rules: &Rules, sources: &[&Partner]) -> Option<String> {
-    let elsewhere = |source: &&&Partner| {
-        rules.routes.iter().any(|rule| {
-            let leaves = |reader: &Reader| matches!(reader, Reader::Partner(id) if *id != source.id);
-            rule.route.when.from.holds(&source.id) && rule.route.to.iter().any(leaves)
-        })
-    };
-    let silent = |source: &&&Partner| config.partners.get(&source.id).is_some_and(|p| p.report_forms.is_empty());
-    let ids: Vec<PartnerId> = sources.iter().filter(silent).filter(elsewhere).map(|s| s.id.clone()).collect();
-    let advice = "have cases read elsewhere but want no report: no \"forms\" under [reports] in the partner's file";
-    if ids.is_empty() { None } else { Some(format!("{}: {advice}", text::names(&ids))) }
-}
-
 /// The year, laid out: each calendar's intervals, and what has been learnt of each rule.
 struct Walk<'r> {
     rules: &'r Rules,
+    /// Laid out.
+    wide: Interval,
+    /// Asked for.
     span: Interval,
     open: Vec<Vec<Interval>>,
     /// Has some case, at some time, this rule as its first match?
@@ -164,20 +128,22 @@ struct Walk<'r> {
 }
 
 impl<'r> Walk<'r> {
-    fn new(rules: &'r Rules, span: Interval) -> Self {
-        let open = rules.windows.iter().map(|window| window.intervals(span.start, span.end)).collect();
+    fn new(rules: &'r Rules, wide: Interval, span: Interval) -> Self {
+        let open = rules.windows.iter().map(|window| window.intervals(wide.start, wide.end)).collect();
         let count = rules.routes.len();
-        Self { rules, span, open, reached: vec![false; count], blocked: vec![None; count], chains: HashMap::new() }
+        Self {
+            rules,
+            wide,
+            span,
+            open,
+            reached: vec![false; count],
+            blocked: vec![None; count],
+            chains: HashMap::new(),
+        }
     }
 
     /// The holes of every class of one source's cases.
-    fn source(
-        &mut self,
-        source: &Partner,
-        list: &[usize],
-        classes: &Classes,
-        notes: &mut Vec<String>,
-    ) -> Vec<(Class, String, Holes)> {
+    fn source(&mut self, source: &Partner, list: &[usize], classes: &Classes, notes: &mut Vec<String>) -> Answer {
         let mut holes = Vec::new();
         for class in classes.all() {
             let applicable: Vec<usize> =
@@ -225,7 +191,7 @@ impl<'r> Walk<'r> {
         if let Some(known) = self.chains.get(&chain) {
             return Rc::clone(known);
         }
-        let mut free = vec![self.span];
+        let mut free = vec![self.wide];
         for (at, &rule) in chain.iter().enumerate() {
             let (taken, left) = match self.rules.routes[rule].window {
                 None => (!free.is_empty(), Vec::new()),
@@ -241,6 +207,7 @@ impl<'r> Walk<'r> {
             }
             free = left;
         }
+        free.retain(|hole| hole.end > self.span.start && hole.start < self.span.end);
         let holes = Rc::new(free);
         self.chains.insert(chain, Rc::clone(&holes));
         holes
