@@ -56,7 +56,7 @@ struct Session {
 enum Seen {
     Closed,
     Broken(&'static str),
-    Delivered(Delivery),
+    Delivered(Box<Delivery>),
 }
 
 impl AmqpConsumer {
@@ -82,7 +82,7 @@ impl AmqpConsumer {
                 }
                 Seen::Delivered(delivery) => {
                     let redelivered = delivery.redelivered;
-                    let receipt = AmqpReceipt::new(self.carrier.clone(), session.channel.clone(), delivery);
+                    let receipt = AmqpReceipt::new(self.carrier.clone(), session.channel.clone(), *delivery);
                     match Envelope::from_bytes(&receipt.body) {
                         Ok(envelope) => {
                             return Some(Carried { envelope, redelivered, receipt: Receipt::Amqp(Box::new(receipt)) });
@@ -145,7 +145,7 @@ async fn subscribe(
             Ok(Err(error)) => super::connect::why(&error),
             Err(_) => {
                 // The connection is given up over it, and what was half made on it with it.
-                link.suspect();
+                link.suspect(&live);
                 "the broker did not answer in time".to_string()
             }
         };
@@ -186,7 +186,7 @@ impl Session {
             () = until(&mut closed) => Seen::Closed,
             _ = current.wait_for(replaced) => Seen::Broken("the connection was lost"),
             delivery = self.deliveries.next() => match delivery {
-                Some(Ok(delivery)) => Seen::Delivered(delivery),
+                Some(Ok(delivery)) => Seen::Delivered(Box::new(delivery)),
                 Some(Err(_)) => Seen::Broken("the broker closed the channel"),
                 // basic.cancel by the broker: the queue is gone.
                 None => Seen::Broken("the broker ended the subscription"),
