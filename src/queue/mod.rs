@@ -182,7 +182,9 @@ impl Consumer {
     }
 }
 
-/// An envelope in a worker's hands. Dropped without [`done`](Carried::done) or [`dead`](Carried::dead), it is carried again.
+/// An envelope in a worker's hands. Dropped without [`done`](Carried::done) or [`dead`](Carried::dead), it is carried
+/// again. Not to be kept in hand while a person reads, or for longer than the broker waits (RabbitMQ's
+/// `consumer_timeout`, 30 minutes by default): it would go to another worker as well.
 pub struct Carried {
     pub envelope: Envelope,
     /// Someone had it in hand before and did not finish.

@@ -183,10 +183,8 @@ async fn no_more_are_out_than_were_asked_for(carrier: Carrier, partners: &[Partn
 }
 
 async fn two_workers_share_a_lane_and_none_gets_the_others(carrier: Carrier, partners: &[PartnerId]) {
-    let (mut one, mut other) = (
-        carrier.consume(&partners[0], Lane::Routine, 1).await,
-        carrier.consume(&partners[0], Lane::Routine, 1).await,
-    );
+    let (mut one, mut other) =
+        (carrier.consume(&partners[0], Lane::Routine, 1).await, carrier.consume(&partners[0], Lane::Routine, 1).await);
     publish_numbers(&carrier, &partners[0], Lane::Routine, 0..30).await;
     let mut seen = Vec::new();
     while seen.len() < 30 {

@@ -5,7 +5,7 @@
 
 use super::{
     AmqpCarrier,
-    link::{Live, until},
+    link::{Link, Live, until},
     publish::REASON_HEADER,
     topology::{self, DEAD},
 };
@@ -18,8 +18,12 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions},
     types::{AMQPValue, FieldTable},
 };
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 /// Opening a channel and subscribing; acknowledging.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -33,6 +37,12 @@ pub struct AmqpConsumer {
     lane: Lane,
     prefetch: u16,
     session: Option<Session>,
+    /// The subscription under way, in a task of its own that is never cut off in the middle: the client would keep a
+    /// half-made subscription, and the envelopes the broker sends to it. So that also a worker that only ever waits a
+    /// moment gets there.
+    subscribing: Option<JoinHandle<Option<Session>>>,
+    /// Tells that task that nobody waits any more.
+    given_up: CancellationToken,
 }
 
 /// One subscription on one connection.
@@ -46,18 +56,18 @@ struct Session {
 enum Seen {
     Closed,
     Broken(&'static str),
-    Delivered(Delivery),
+    Delivered(Box<Delivery>),
 }
 
 impl AmqpConsumer {
     pub(super) fn new(carrier: AmqpCarrier, partner: PartnerId, lane: Lane, prefetch: u16) -> Self {
-        Self { carrier, partner, lane, prefetch, session: None }
+        Self { carrier, partner, lane, prefetch, session: None, subscribing: None, given_up: CancellationToken::new() }
     }
 
     pub(in crate::queue) async fn next(&mut self) -> Option<Carried> {
         loop {
             let Some(session) = &mut self.session else {
-                self.session = Some(self.subscribe().await?);
+                self.session = Some(self.subscribed().await?);
                 continue;
             };
             match session.next(&self.carrier).await {
@@ -72,7 +82,7 @@ impl AmqpConsumer {
                 }
                 Seen::Delivered(delivery) => {
                     let redelivered = delivery.redelivered;
-                    let receipt = AmqpReceipt::new(self.carrier.clone(), session.channel.clone(), delivery);
+                    let receipt = AmqpReceipt::new(self.carrier.clone(), session.channel.clone(), *delivery);
                     match Envelope::from_bytes(&receipt.body) {
                         Ok(envelope) => {
                             return Some(Carried { envelope, redelivered, receipt: Receipt::Amqp(Box::new(receipt)) });
@@ -91,43 +101,78 @@ impl AmqpConsumer {
         tokio::spawn(async move { receipt.dead(&reason).await });
     }
 
-    /// Waits for a connection and subscribes; None when the carrier is closed.
-    async fn subscribe(&self) -> Option<Session> {
-        let mut current = self.carrier.0.consuming.current();
-        let mut closed = self.carrier.0.consuming.closed();
-        loop {
-            let live = tokio::select! {
-                biased;
-                () = until(&mut closed) => return None,
-                live = current.wait_for(Option::is_some) => live.ok()?.clone()?,
-            };
-            let reason = match timeout(ANSWER_WITHIN, self.subscribe_on(&live)).await {
-                Ok(Ok(session)) => return Some(session),
-                Ok(Err(error)) => super::connect::why(&error),
-                Err(_) => {
-                    self.carrier.0.consuming.suspect();
-                    "the broker did not answer in time".to_string()
-                }
-            };
-            tracing::warn!(partner = %self.partner, lane = %self.lane, reason, "Not subscribed; trying again");
-            tokio::select! {
-                () = until(&mut closed) => return None,
-                () = sleep(AGAIN_AFTER) => {}
+    /// None when the carrier is closed.
+    async fn subscribed(&mut self) -> Option<Session> {
+        let (carrier, prefetch) = (&self.carrier, self.prefetch);
+        let (partner, lane, given_up) = (&self.partner, self.lane, &self.given_up);
+        let task = self.subscribing.get_or_insert_with(|| {
+            let (link, node) = (Arc::clone(&carrier.0.consuming), carrier.0.node.clone());
+            tokio::spawn(subscribe(link, node, partner.clone(), lane, prefetch, given_up.clone()))
+        });
+        let session = task.await;
+        self.subscribing = None;
+        // The task neither panics nor is aborted while this consumer is there.
+        session.ok()?
+    }
+}
+
+impl Drop for AmqpConsumer {
+    fn drop(&mut self) {
+        self.given_up.cancel();
+    }
+}
+
+/// Waits for a connection and subscribes; None when the carrier is closed, or the consumer is gone.
+async fn subscribe(
+    link: Arc<Link>,
+    node: String,
+    partner: PartnerId,
+    lane: Lane,
+    prefetch: u16,
+    given_up: CancellationToken,
+) -> Option<Session> {
+    let (mut current, mut closed) = (link.current(), link.closed());
+    loop {
+        let live = tokio::select! {
+            biased;
+            () = until(&mut closed) => return None,
+            () = given_up.cancelled() => return None,
+            live = current.wait_for(Option::is_some) => live.ok()?.clone()?,
+        };
+        let tag = format!("{node}.{partner}.{lane}.{}", uuid::Uuid::new_v4().simple());
+        let reason = match timeout(ANSWER_WITHIN, subscribe_on(&live, &partner, lane, prefetch, tag)).await {
+            Ok(Ok(session)) => return Some(session),
+            Ok(Err(error)) => super::connect::why(&error),
+            Err(_) => {
+                // The connection is given up over it, and what was half made on it with it.
+                link.suspect(&live);
+                "the broker did not answer in time".to_string()
             }
+        };
+        tracing::warn!(%partner, %lane, reason, "Not subscribed; trying again");
+        tokio::select! {
+            () = until(&mut closed) => return None,
+            () = given_up.cancelled() => return None,
+            () = sleep(AGAIN_AFTER) => {}
         }
     }
+}
 
-    async fn subscribe_on(&self, live: &Live) -> lapin::Result<Session> {
-        let channel = live.connection.create_channel().await?;
-        // Also the way back after someone deleted the queue, and for a partner this node did not know at its start.
-        let channel = topology::declare_lane(&live.connection, channel, &self.partner, self.lane).await?;
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-        let queue = topology::queue_name(&self.partner, self.lane);
-        let tag = format!("{}.{}.{}.{}", self.carrier.0.node, self.partner, self.lane, uuid::Uuid::new_v4().simple());
-        let options = BasicConsumeOptions::default();
-        let deliveries = channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await?;
-        Ok(Session { generation: live.generation, channel, deliveries })
-    }
+async fn subscribe_on(
+    live: &Live,
+    partner: &PartnerId,
+    lane: Lane,
+    prefetch: u16,
+    tag: String,
+) -> lapin::Result<Session> {
+    let channel = live.connection.create_channel().await?;
+    // Also the way back after someone deleted the queue, and for a partner this node did not know at its start.
+    let channel = topology::declare_lane(&live.connection, channel, partner, lane).await?;
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let queue = topology::queue_name(partner, lane);
+    let options = BasicConsumeOptions::default();
+    let deliveries = channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await?;
+    Ok(Session { generation: live.generation, channel, deliveries })
 }
 
 impl Session {
@@ -141,7 +186,7 @@ impl Session {
             () = until(&mut closed) => Seen::Closed,
             _ = current.wait_for(replaced) => Seen::Broken("the connection was lost"),
             delivery = self.deliveries.next() => match delivery {
-                Some(Ok(delivery)) => Seen::Delivered(delivery),
+                Some(Ok(delivery)) => Seen::Delivered(Box::new(delivery)),
                 Some(Err(_)) => Seen::Broken("the broker closed the channel"),
                 // basic.cancel by the broker: the queue is gone.
                 None => Seen::Broken("the broker ended the subscription"),

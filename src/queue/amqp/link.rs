@@ -56,8 +56,8 @@ pub struct Link {
     current: watch::Sender<Option<Live>>,
     state: watch::Sender<CarrierState>,
     closed: watch::Sender<bool>,
-    /// Someone waited in vain on this connection.
-    suspect: Notify,
+    /// The connection someone waited in vain on: one that has been replaced since is not meant.
+    suspect: watch::Sender<u64>,
     /// A queue is missing.
     incomplete: Notify,
     report: Report,
@@ -78,7 +78,7 @@ impl Link {
             current: watch::Sender::new(None),
             state: watch::Sender::new(state),
             closed: watch::Sender::new(false),
-            suspect: Notify::new(),
+            suspect: watch::Sender::new(0),
             incomplete: Notify::new(),
             report,
             generations: AtomicU64::new(0),
@@ -97,10 +97,12 @@ impl Link {
         self.closed.subscribe()
     }
 
-    pub fn suspect(&self) {
-        self.suspect.notify_one();
+    /// On this connection the broker did not answer in time.
+    pub fn suspect(&self, live: &Live) {
+        self.suspect.send_replace(live.generation);
     }
 
+    /// A queue or an exchange is missing.
     pub fn incomplete(&self) {
         self.incomplete.notify_one();
     }
@@ -179,8 +181,10 @@ impl Link {
         let mut closed = self.closed.subscribe();
         let mut events = Box::pin(live.connection.events_listener());
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut suspect = self.suspect.subscribe();
         // What the broker said last of why it is blocked, or the connection broken.
         let mut said = None;
+        let mut incomplete = false;
         loop {
             tokio::select! {
                 () = until(&mut closed) => return None,
@@ -190,24 +194,29 @@ impl Link {
                     Some(Event::Error(error)) => said = Some(connect::why(&error)),
                     _ => {}
                 },
-                () = self.suspect.notified() => {
-                    // Blocked is a reason to hear nothing; anything else is a broken line.
-                    if !live.connection.status().blocked() {
-                        return Some("the broker did not answer in time".to_string());
-                    }
-                }
-                () = self.incomplete.notified() => {
-                    if let Err(reason) = self.declare(live).await {
-                        return Some(reason);
-                    }
-                }
+                _ = suspect.changed() => {}
+                () = self.incomplete.notified() => incomplete = true,
                 _ = look.tick() => {}
             }
             let status = live.connection.status();
             if !status.connected() {
                 return Some(said.unwrap_or_else(|| "the connection was lost".to_string()));
             }
-            self.say_whether_blocked(status.blocked(), said.as_deref());
+            if status.blocked() {
+                // Nothing is sent while blocked, so nothing is answered: no reason to give the connection up yet.
+                self.say_whether_blocked(true, said.as_deref());
+                continue;
+            }
+            if *suspect.borrow() == live.generation {
+                return Some("the broker did not answer in time".to_string());
+            }
+            self.say_whether_blocked(false, None);
+            if incomplete {
+                incomplete = false;
+                if let Err(reason) = self.declare(live).await {
+                    return Some(reason);
+                }
+            }
         }
     }
 

@@ -96,7 +96,7 @@ impl Publisher {
         let channel = self.channel(&live, deadline).await?;
         let result = self.send_on(&channel, parcel, deadline).await;
         match &result {
-            Err(PublishError::Unknown) => self.look_after(&channel),
+            Err(PublishError::Unknown) => self.look_after(&live, &channel),
             // Everything has been answered: the channel may be used again.
             _ => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((live.generation, channel)),
         }
@@ -134,7 +134,7 @@ impl Publisher {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(PublishError::Unavailable(super::connect::why(&error))),
             Err(_) => {
-                self.link.suspect();
+                self.link.suspect(live);
                 Err(PublishError::Unavailable("the broker did not answer in time".to_string()))
             }
         }
@@ -174,9 +174,9 @@ impl Publisher {
     }
 
     /// After an answer that did not come: the channel is not used again, and the connection looked at.
-    fn look_after(&self, channel: &Channel) {
+    fn look_after(&self, live: &Live, channel: &Channel) {
         if channel.status().connected() {
-            self.link.suspect();
+            self.link.suspect(live);
         } else {
             // The broker closed the channel alone, as it does when an exchange is missing.
             self.link.incomplete();

@@ -104,3 +104,31 @@ fn dead_queue_arguments() -> FieldTable {
 fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What others build on is what is declared.
+    #[test]
+    fn the_published_description_has_the_same_names_and_arguments() {
+        let described = include_str!("../../../docs/asyncapi.yaml");
+        let (partner, lane) = (PartnerId::new("chemnitz").unwrap(), Lane::Stat);
+        assert_eq!(queue_name(&partner, lane).as_str(), "neisse.to.chemnitz.stat");
+        assert_eq!(routing_key(&partner, lane).as_str(), "chemnitz.stat");
+        for name in ["`neisse.deliveries`; the routing key is `{partner}.{lane}`", "neisse.to.{partner}.{lane}"] {
+            assert!(described.contains(name), "{name}");
+        }
+        for exchange in [DELIVERIES, OUTCOMES, DEAD] {
+            assert!(described.contains(&format!("exchange `{exchange}`")), "{exchange}");
+        }
+        for (name, value) in lane_queue_arguments().inner() {
+            let value = match value {
+                AMQPValue::LongString(text) => text.to_string(),
+                AMQPValue::LongLongInt(number) => number.to_string(),
+                other => panic!("{name}: {other:?}"),
+            };
+            assert!(described.contains(&format!("| `{name}` | `{value}` |")), "{name} = {value}");
+        }
+    }
+}

@@ -48,7 +48,8 @@ pub async fn amqp_carrier(url: &str, partners: &[PartnerId]) -> Carrier {
 }
 
 pub async fn until_up(carrier: &Carrier) {
-    eventually("the carrier is up", Duration::from_secs(60), async || *carrier.state().borrow() == CarrierState::Up).await;
+    eventually("the carrier is up", Duration::from_secs(60), async || *carrier.state().borrow() == CarrierState::Up)
+        .await;
 }
 
 /// Waits until the carrier is down or blocked; why.

@@ -37,7 +37,9 @@ async fn run(tool: &'static str, target: &Target, options: &[&str], files: &[Pat
     arguments.extend(options.iter().map(OsString::from));
     arguments.extend([OsString::from("127.0.0.1"), OsString::from(target.port.to_string())]);
     arguments.extend(files.iter().map(OsString::from));
-    blocking(move || Command::new(tool).args(arguments).output()).await.unwrap_or_else(|error| panic!("{tool}: {error}"))
+    blocking(move || Command::new(tool).args(arguments).output())
+        .await
+        .unwrap_or_else(|error| panic!("{tool}: {error}"))
 }
 
 /// A receiver that writes each instance to a file. Gone when dropped.

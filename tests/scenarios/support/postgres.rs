@@ -64,7 +64,8 @@ async fn fresh_database(server: String) -> String {
     let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
     let make = format!("CREATE DATABASE {name}");
     let parent = server.rsplit_once('/').map_or(server.as_str(), |(parent, _)| parent).to_string();
-    let output = blocking(move || Command::new("psql").args([&server, "-q", "-c", &make]).output()).await.expect("psql");
+    let output =
+        blocking(move || Command::new("psql").args([&server, "-q", "-c", &make]).output()).await.expect("psql");
     assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
     format!("{parent}/{name}")
 }
