@@ -8,7 +8,10 @@ use crate::{
     dicom::scp::{self, ScpSettings},
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
-    intake::{c_store::Intake, completeness::Completeness, index::Indexer, matching::Bells, open_studies::OpenStudies, recovery},
+    intake::{
+        c_store::Intake, completeness::Completeness, index::Indexer, matching::Bells, open_studies::OpenStudies,
+        recovery,
+    },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
     results::{objects::ReportObjects, receive::ReportReceiver},
@@ -109,7 +112,10 @@ async fn recover(store: Store, spool: Spool, config: Live, index: crate::intake:
         match recovery::recover(&store, &spool, &config, &index).await {
             Ok(0) => return,
             Ok(found) => {
-                tracing::info!(instances = found, "{found} instances were durable but not indexed: indexed from the journals");
+                tracing::info!(
+                    instances = found,
+                    "{found} instances were durable but not indexed: indexed from the journals"
+                );
                 return;
             }
             Err(error) => {
@@ -144,8 +150,7 @@ impl Running {
     fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: TcpListener) {
         let (store, clock, carrier, config) = (&self.store, &self.clock, &self.carrier, &self.config);
         let (bells, handoff, open) = (Bells::default(), Bell::default(), OpenStudies::default());
-        let (index, indexer) =
-            Indexer::new(store.clone(), spool.clone(), config.clone(), clock.clone(), bells.clone());
+        let (index, indexer) = Indexer::new(store.clone(), spool.clone(), config.clone(), clock.clone(), bells.clone());
         let stages = &self.stages;
         let stop = || stages.stop.clone();
         stages.spawn(indexer.run(stop()));
@@ -184,8 +189,7 @@ impl Running {
         };
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
-        let reports =
-            ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
+        let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let objects = ReportObjects { receiver: reports.clone(), spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {

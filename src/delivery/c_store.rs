@@ -7,8 +7,8 @@
 use crate::{
     config::{Config, DicomTarget, Partner},
     dicom::scu::{
-        Association, DataSource, InstanceToStore, MAX_PROPOSALS, OpenError, Proposal, ScuError, ScuSettings, StoreAnswer,
-        Target, read_answer,
+        Association, DataSource, InstanceToStore, MAX_PROPOSALS, OpenError, Proposal, ScuError, ScuSettings,
+        StoreAnswer, Target, read_answer,
     },
     model::{Fault, Outcome, chain},
     spool::{PlaceReader, Spool},
@@ -146,7 +146,10 @@ enum Step {
     StoredWithWarning(u16),
     Refused(u16),
     /// The attempt ends here. `keep`: the association is still good.
-    End { outcome: Outcome, keep: bool },
+    End {
+        outcome: Outcome,
+        keep: bool,
+    },
 }
 
 async fn one(association: &mut Association, spool: &Spool, instance: &DeliverableInstance) -> Step {

@@ -69,7 +69,9 @@ fn read_acknowledgement(code: AckCode) -> Outcome {
         AckCode::AR | AckCode::CR => {
             Outcome::TryAgain { reason: format!("message rejected ({})", code.as_str()), fault: Fault::Case }
         }
-        AckCode::AE | AckCode::CE => Outcome::Refused { reason: format!("message in error ({})", code.as_str()), fault: Fault::Case },
+        AckCode::AE | AckCode::CE => {
+            Outcome::Refused { reason: format!("message in error ({})", code.as_str()), fault: Fault::Case }
+        }
     }
 }
 
@@ -77,12 +79,7 @@ fn not_acknowledged(error: &SendError) -> Outcome {
     Outcome::TryAgain { reason: chain(error), fault: Fault::Partner }
 }
 
-async fn by_c_store(
-    delivering: &Delivering,
-    delivery: &Claimed,
-    lines: &mut Lines,
-    content: ReportContent,
-) -> Outcome {
+async fn by_c_store(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: ReportContent) -> Outcome {
     let config = delivering.config.now();
     let target = match c_store::target(config.partners.get(&delivery.partner)) {
         Ok(target) => target,

@@ -40,14 +40,18 @@ fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &Deliver
     let spent = now >= delivery.give_up || (fault != Fault::Partner && delivery.attempts >= OWN_ATTEMPTS);
     if spent {
         let attempts = delivery.attempts;
-        return stop(format!("{} not delivered to {} after {attempts} attempts: {reason}", delivery.kind, delivery.partner));
+        return stop(format!(
+            "{} not delivered to {} after {attempts} attempts: {reason}",
+            delivery.kind, delivery.partner
+        ));
     }
     let wait = backoff(delivery.attempts, times);
     let late = delivery.deadline.is_some_and(|deadline| now >= deadline);
     Verdict {
         settled: Settled::Again { at: now + wait, count: true },
         pause_until: (fault == Fault::Partner).then_some(now + wait),
-        attention: late.then(|| format!("{} still not delivered to {} at its deadline", delivery.kind, delivery.partner)),
+        attention: late
+            .then(|| format!("{} still not delivered to {} at its deadline", delivery.kind, delivery.partner)),
     }
 }
 

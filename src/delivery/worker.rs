@@ -11,12 +11,10 @@ use super::{
 };
 use crate::{
     config::Live,
-    model::{
-        Bell, CaseState, Clock, DeliveryKind, Fault, Lane, Moment, Outcome, PartnerId, chain,
-    },
+    model::{Bell, CaseState, Clock, DeliveryKind, Fault, Lane, Moment, Outcome, PartnerId, chain},
     queue::{Carrier, envelope::Envelope},
     spool::Spool,
-    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Settlement, Settled, Store, StoreError},
+    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -316,7 +314,8 @@ fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
         Outcome::Refused { .. } => "refused",
         Outcome::NotYet { .. } => "not_yet",
     };
-    metrics::counter!("neisse_attempts_total", "partner" => delivery.partner.to_string(), "outcome" => word).increment(1);
+    metrics::counter!("neisse_attempts_total", "partner" => delivery.partner.to_string(), "outcome" => word)
+        .increment(1);
     let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
     match (outcome, settled) {
         (Outcome::Delivered { .. }, Settled::Delivered) => {

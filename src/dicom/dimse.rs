@@ -4,7 +4,7 @@
 //! command means is the business of `scp` and `scu`.
 
 use crate::model::Uid;
-use dicom_core::{DataElement, PrimitiveValue, VR, Tag};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
@@ -41,14 +41,37 @@ mod field {
 /// A DIMSE message's command set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    EchoRq { message_id: u16 },
-    EchoRsp { message_id: u16, status: u16 },
+    EchoRq {
+        message_id: u16,
+    },
+    EchoRsp {
+        message_id: u16,
+        status: u16,
+    },
     /// `sop_class` and `sop_instance` are as the peer wrote them, padding removed: not checked to be UIDs.
-    StoreRq { message_id: u16, sop_class: String, sop_instance: String, priority: u16 },
-    StoreRsp { message_id: u16, sop_class: String, sop_instance: String, status: u16, comment: Option<String> },
-    CancelRq { message_id: u16 },
+    StoreRq {
+        message_id: u16,
+        sop_class: String,
+        sop_instance: String,
+        priority: u16,
+    },
+    StoreRsp {
+        message_id: u16,
+        sop_class: String,
+        sop_instance: String,
+        status: u16,
+        comment: Option<String>,
+    },
+    CancelRq {
+        message_id: u16,
+    },
     /// A service we do not speak; answered with 0211 (unrecognized operation), its data set read past.
-    Other { field: u16, message_id: u16, sop_class: String, has_data_set: bool },
+    Other {
+        field: u16,
+        message_id: u16,
+        sop_class: String,
+        has_data_set: bool,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +209,13 @@ fn write_command_set(elements: Vec<InMemElement>) -> Vec<u8> {
     bytes
 }
 
-fn store_response(id: u16, sop_class: &str, sop_instance: &str, status: u16, comment: Option<&str>) -> Vec<InMemElement> {
+fn store_response(
+    id: u16,
+    sop_class: &str,
+    sop_instance: &str,
+    status: u16,
+    comment: Option<&str>,
+) -> Vec<InMemElement> {
     let mut elements = vec![
         uid(AFFECTED_SOP_CLASS_UID, sop_class),
         us(COMMAND_FIELD, field::C_STORE_RSP),

@@ -12,7 +12,7 @@ use crate::{
         Carrier, PublishError,
         envelope::{Envelope, VERSION},
     },
-    store::{Durability, DueDelivery, Store, StoreError},
+    store::{DueDelivery, Durability, Store, StoreError},
 };
 use futures_util::{StreamExt, stream};
 use std::time::Duration;
@@ -74,7 +74,10 @@ impl Handoff {
             let due = tx.take_due(now, now + QUEUED_FOR, &node, BATCH).await?;
             tx.commit().await?;
             if expired > 0 {
-                tracing::warn!(deliveries = expired, "{expired} deliveries were queued or attempted and not seen since: owed again");
+                tracing::warn!(
+                    deliveries = expired,
+                    "{expired} deliveries were queued or attempted and not seen since: owed again"
+                );
             }
             let more = due.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
             self.publish_all(due).await?;
@@ -94,7 +97,9 @@ impl Handoff {
         let mut failed: Vec<(DueDelivery, PublishError)> = Vec::new();
         while let Some((delivery, result)) = published.next().await {
             match result {
-                Ok(()) => tracing::debug!(case.id = %delivery.case, site = %delivery.partner, delivery.id = %delivery.id, "Queued"),
+                Ok(()) => {
+                    tracing::debug!(case.id = %delivery.case, site = %delivery.partner, delivery.id = %delivery.id, "Queued")
+                }
                 Err(error) => failed.push((delivery, error)),
             }
         }

@@ -8,7 +8,9 @@ use crate::{
     config::{Config, DicomSender, Live, Partner},
     dicom::{
         scan::{Header, HeaderScanner, Progress},
-        scp::{AssociationEnd, AssociationRequest, InstanceOffer, Rejection, StorageScp, StoreAssociation, StoreRefusal},
+        scp::{
+            AssociationEnd, AssociationRequest, InstanceOffer, Rejection, StorageScp, StoreAssociation, StoreRefusal,
+        },
         status::StoreStatus,
     },
     model::{Bell, Clock, Moment, PartnerId, ReceivedInstance, Uid, chain},
@@ -184,7 +186,9 @@ impl Receiving {
     fn spool_refusal(&self, error: &SpoolError) -> StoreRefusal {
         tracing::error!(site = %self.partner, error = %chain(error), "Refused an instance of {} with A700: {error}", self.partner);
         match error {
-            SpoolError::BelowReserve { .. } => refuse(StoreStatus::OutOfResources, "disk below its reserve, try again later"),
+            SpoolError::BelowReserve { .. } => {
+                refuse(StoreStatus::OutOfResources, "disk below its reserve, try again later")
+            }
             _ => refuse(StoreStatus::OutOfResources, "storage failed, try again later"),
         }
     }
@@ -199,8 +203,10 @@ fn checked(header: Header, offer: &InstanceOffer) -> Result<(Uid, Uid, Header), 
     if header.sop_instance().is_some_and(|instance| instance != offer.sop_instance) {
         return Err(refuse(StoreStatus::CannotUnderstand, "SOP Instance UID differs from the command's"));
     }
-    let study = header.study().ok_or(refuse(StoreStatus::CannotUnderstand, "no valid Study Instance UID (0020,000D)"))?;
-    let series = header.series().ok_or(refuse(StoreStatus::CannotUnderstand, "no valid Series Instance UID (0020,000E)"))?;
+    let study =
+        header.study().ok_or(refuse(StoreStatus::CannotUnderstand, "no valid Study Instance UID (0020,000D)"))?;
+    let series =
+        header.series().ok_or(refuse(StoreStatus::CannotUnderstand, "no valid Series Instance UID (0020,000E)"))?;
     Ok((study, series, header))
 }
 

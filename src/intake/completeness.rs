@@ -87,7 +87,12 @@ impl Completeness {
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn become_whole(tx: &mut Tx, case: &mut CaseRow, evidence: &str, now: Moment) -> Result<(), StoreError> {
+pub(super) async fn become_whole(
+    tx: &mut Tx,
+    case: &mut CaseRow,
+    evidence: &str,
+    now: Moment,
+) -> Result<(), StoreError> {
     case.whole = Some(now);
     let what = format!("study whole: {} instances, {} ({evidence})", case.instances, size(case.bytes));
     tx.tell(case.id, now, "intake", &what).await

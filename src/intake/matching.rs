@@ -149,7 +149,11 @@ async fn note_lateness(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn is_returning_report(tx: &mut Tx, config: &Config, instance: &ReceivedInstance) -> Result<bool, StoreError> {
+pub async fn is_returning_report(
+    tx: &mut Tx,
+    config: &Config,
+    instance: &ReceivedInstance,
+) -> Result<bool, StoreError> {
     if !documents::is_report(&instance.sop_class) {
         return Ok(false);
     }

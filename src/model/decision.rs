@@ -20,7 +20,9 @@ pub struct Decision {
 pub enum Disposition {
     Read(Reading),
     /// Nobody reads this by the rules: a person decides. Never discarded.
-    Hold { reason: String },
+    Hold {
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -195,10 +195,8 @@ mod tests {
     #[test]
     fn equal_numbers_of_two_hospitals_never_meet() {
         // Equal study UID, accession number and patient ID; only the issuers differ.
-        let cases = [
-            case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"),
-            case("lichtenstein", "1.2.3", "A1^LICH", "77^LICH"),
-        ];
+        let cases =
+            [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"), case("lichtenstein", "1.2.3", "A1^LICH", "77^LICH")];
         assert_eq!(found(&clues("", "A1^LICH", "77^LICH"), &cases, "chemnitz"), Ok(1));
         assert_eq!(found(&clues("1.2.3", "A1^RAB", "77^RAB"), &cases, "chemnitz"), Ok(0));
         for ambiguous in [clues("1.2.3", "", ""), clues("", "A1", "77"), clues("1.2.3", "A1", "77")] {

@@ -48,8 +48,7 @@ impl Hl7Handler for ReportReceiver {
         };
         let Some(partner) = recognise(&config, &view.header(), peer) else {
             tracing::warn!("Refused an HL7 message: its sending facility and address are no partner's");
-            let problem =
-                Rejected::new("MSH", 1, 4, ErrorCode::Internal, "sender not known: MSH-4, MSH-3 or address");
+            let problem = Rejected::new("MSH", 1, 4, ErrorCode::Internal, "sender not known: MSH-4, MSH-3 or address");
             return acknowledge(&view, Verdict::Reject, Some(&problem), now);
         };
         match self.take(&config, partner, &view, &message).await {
@@ -59,8 +58,7 @@ impl Hl7Handler for ReportReceiver {
             }
             Err(error) => {
                 tracing::error!(site = %partner.id, error = %chain(&error), "A message of {} could not be stored; its sender is asked to send it again", partner.id);
-                let problem =
-                    Rejected::new("MSH", 1, 0, ErrorCode::Internal, "cannot be stored now, send again later");
+                let problem = Rejected::new("MSH", 1, 0, ErrorCode::Internal, "cannot be stored now, send again later");
                 acknowledge(&view, Verdict::Reject, Some(&problem), now)
             }
         }
@@ -91,7 +89,8 @@ impl ReportReceiver {
         let now = self.clock.now();
         let header = view.header();
         let raw = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).trim().chars().take(200).collect();
-        let key = MessageKey { partner: partner.id.clone(), application: raw(3), facility: raw(4), control_id: raw(10) };
+        let key =
+            MessageKey { partner: partner.id.clone(), application: raw(3), facility: raw(4), control_id: raw(10) };
         let digest = sha256(bytes);
         let mut tx = self.store.begin(Durability::Synced).await?;
         if let Some(before) = tx.claim_message(&key, &digest, now).await? {
@@ -124,7 +123,13 @@ fn read(partner: &Partner, view: &Message<'_>) -> Result<OruReport, Rejected> {
     let configured = partner.hl7.as_ref().and_then(|hl7| hl7.charset.as_deref()).unwrap_or(DEFAULT_CHARSET);
     let fallback = Charset::named(configured).unwrap_or(Charset::UTF_8);
     let charset = Charset::of_message(view, fallback).map_err(|_| {
-        Rejected::new("MSH", 1, 18, ErrorCode::TableValueNotFound, "character set not known, expected one of table 0211")
+        Rejected::new(
+            "MSH",
+            1,
+            18,
+            ErrorCode::TableValueNotFound,
+            "character set not known, expected one of table 0211",
+        )
     })?;
     OruReport::parse(view, charset)
 }

@@ -95,7 +95,6 @@ struct Raw {
     attention: String,
 }
 
-
 macro_rules! select_cases {
     ($rest:literal) => {
         concat!(
@@ -107,10 +106,8 @@ macro_rules! select_cases {
 }
 
 /// PostgreSQL locks the row; SQLite has the only writer already.
-const BY_ID_LOCKED: Sql = Sql {
-    sqlite: select_cases!("WHERE id = $1"),
-    postgres: select_cases!("WHERE id = $1 FOR UPDATE"),
-};
+const BY_ID_LOCKED: Sql =
+    Sql { sqlite: select_cases!("WHERE id = $1"), postgres: select_cases!("WHERE id = $1 FOR UPDATE") };
 const BY_STUDY_LOCKED: Sql = Sql {
     sqlite: select_cases!("WHERE origin = $1 AND study_uid = $2"),
     postgres: select_cases!("WHERE origin = $1 AND study_uid = $2 FOR UPDATE"),
@@ -386,7 +383,12 @@ impl Store {
         lines
             .into_iter()
             .map(|line| {
-                Ok(CaseSummary { case: line.case.read()?, open: line.open, stopped: line.stopped, reports: line.reports })
+                Ok(CaseSummary {
+                    case: line.case.read()?,
+                    open: line.open,
+                    stopped: line.stopped,
+                    reports: line.reports,
+                })
             })
             .collect()
     }

@@ -83,7 +83,10 @@ pub enum Settled {
     /// Ends in front of a person.
     Stopped,
     /// Owed again at this time. `count` false: the attempt is not held against it.
-    Again { at: Moment, count: bool },
+    Again {
+        at: Moment,
+        count: bool,
+    },
 }
 
 #[derive(sqlx::FromRow)]
@@ -228,7 +231,8 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn not_published(&mut self, id: DeliveryId, next: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE deliveries SET state = 'owed', lease_us = NULL, next_us = $2 WHERE id = $1 AND state = 'queued'";
+        const SQL: &str =
+            "UPDATE deliveries SET state = 'owed', lease_us = NULL, next_us = $2 WHERE id = $1 AND state = 'queued'";
         on_tx!(self, |c| sqlx::query(SQL).bind(id.to_string()).bind(next.0).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
@@ -250,12 +254,8 @@ impl Tx {
         const LOG: &str = "INSERT INTO attempts (delivery_id, attempt, node, started_us, ended_us, outcome) \
              VALUES ($1, $2, $3, $4, NULL, '') ON CONFLICT (delivery_id, attempt) DO UPDATE SET started_us = excluded.started_us";
         let key = id.to_string();
-        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(CLAIM)
-            .bind(&key)
-            .bind(lease.0)
-            .bind(node)
-            .fetch_optional(&mut **c)
-            .await)?;
+        let raw: Option<Raw> =
+            on_tx!(self, |c| sqlx::query_as(CLAIM).bind(&key).bind(lease.0).bind(node).fetch_optional(&mut **c).await)?;
         let Some(claimed) = raw.map(Raw::read).transpose()? else { return Ok(None) };
         on_tx!(self, |c| sqlx::query(LOG)
             .bind(&key)
@@ -272,7 +272,13 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn progress(&mut self, id: DeliveryId, attempt: i64, done_to: i64, lease: Moment) -> Result<bool, StoreError> {
+    pub async fn progress(
+        &mut self,
+        id: DeliveryId,
+        attempt: i64,
+        done_to: i64,
+        lease: Moment,
+    ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE deliveries SET done_to = $3, lease_us = $4 \
              WHERE id = $1 AND attempts = $2 AND state = 'attempting'";
         let changed = on_tx!(self, |c| sqlx::query(SQL)
@@ -332,8 +338,7 @@ impl Tx {
     /// When the database fails.
     pub async fn deliveries(&mut self, case: CaseId) -> Result<Vec<DeliveryRow>, StoreError> {
         const SQL: &str = "SELECT * FROM deliveries WHERE case_id = $1 ORDER BY id";
-        let raws: Vec<Raw> =
-            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_all(&mut **c).await)?;
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_all(&mut **c).await)?;
         raws.into_iter().map(Raw::read).collect()
     }
 
@@ -344,8 +349,7 @@ impl Tx {
     pub async fn images_not_delivered(&mut self, case: CaseId) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM deliveries WHERE case_id = $1 AND kind = 'images' \
              AND state NOT IN ('delivered', 'withdrawn')";
-        let (count,): (i64,) =
-            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_one(&mut **c).await)?;
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_one(&mut **c).await)?;
         Ok(count)
     }
 
@@ -356,11 +360,8 @@ impl Tx {
     pub async fn withdraw_images(&mut self, case: CaseId, now: Moment) -> Result<Option<i64>, StoreError> {
         const SQL: &str = "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 \
              WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING done_to";
-        let rows: Vec<(i64,)> = on_tx!(self, |c| sqlx::query_as(SQL)
-            .bind(case.to_string())
-            .bind(now.0)
-            .fetch_all(&mut **c)
-            .await)?;
+        let rows: Vec<(i64,)> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).bind(now.0).fetch_all(&mut **c).await)?;
         Ok(rows.into_iter().map(|(done,)| done + 1).min())
     }
 
@@ -368,7 +369,13 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn resend(&mut self, case: CaseId, everything: bool, now: Moment, give_up: Moment) -> Result<u64, StoreError> {
+    pub async fn resend(
+        &mut self,
+        case: CaseId,
+        everything: bool,
+        now: Moment,
+        give_up: Moment,
+    ) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
              give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
              WHERE case_id = $1 AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered'))";

@@ -18,7 +18,14 @@ impl Tx {
     pub async fn tell(&mut self, case: CaseId, at: Moment, actor: &str, what: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO events (case_id, at_us, actor, what) VALUES ($1, $2, $3, $4)";
         let id = case.to_string();
-        on_tx!(self, |c| sqlx::query(SQL).bind(id).bind(at.0).bind(actor).bind(what).execute(&mut **c).await.map(drop))?;
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(id)
+            .bind(at.0)
+            .bind(actor)
+            .bind(what)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
         Ok(())
     }
 }

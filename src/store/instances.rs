@@ -95,8 +95,11 @@ impl Tx {
         if instances.is_empty() {
             return Ok(());
         }
-        let rows: Vec<NewRow<'_>> =
-            instances.iter().zip(first_seq..).map(|((instance, conflict), seq)| row(instance, seq, *conflict)).collect();
+        let rows: Vec<NewRow<'_>> = instances
+            .iter()
+            .zip(first_seq..)
+            .map(|((instance, conflict), seq)| row(instance, seq, *conflict))
+            .collect();
         let rows = super::cases::to_json(&rows, "instance list")?;
         let sql = self.pick(INSERT);
         on_tx!(self, |c| sqlx::query(sql).bind(case.to_string()).bind(rows).execute(&mut **c).await.map(drop))?;
@@ -120,8 +123,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn lengths(&mut self, case: CaseId, from: i64, to: i64) -> Result<Vec<(i64, i64)>, StoreError> {
-        const SQL: &str =
-            "SELECT seq, length FROM instances WHERE case_id = $1 AND seq BETWEEN $2 AND $3 AND conflict = 0 ORDER BY seq";
+        const SQL: &str = "SELECT seq, length FROM instances WHERE case_id = $1 AND seq BETWEEN $2 AND $3 AND conflict = 0 ORDER BY seq";
         Ok(on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).bind(from).bind(to).fetch_all(&mut **c).await)?)
     }
 }
@@ -199,7 +201,13 @@ impl Raw {
 }
 
 /// A journal place from its columns.
-pub(super) fn place(journal: &str, record: i64, data: i64, length: i64, sha256: &str) -> Result<JournalPlace, StoreError> {
+pub(super) fn place(
+    journal: &str,
+    record: i64,
+    data: i64,
+    length: i64,
+    sha256: &str,
+) -> Result<JournalPlace, StoreError> {
     let unreadable = |what| StoreError::Unreadable { what };
     Ok(JournalPlace {
         journal: journal.parse().map_err(|_| unreadable("journal id"))?,
@@ -220,4 +228,3 @@ pub(super) fn parse_digest(hex: &str) -> Option<Digest> {
     }
     Some(Digest(digest))
 }
-

@@ -20,7 +20,9 @@ pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInst
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use pauses::Pause;
-pub use reports::{AnsweredMessage, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow};
+pub use reports::{
+    AnsweredMessage, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
+};
 
 use crate::config::DatabaseUrl;
 use sqlx::{

@@ -247,7 +247,8 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn report_object_done(&mut self, object: &ReportObject) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE report_objects SET done = 1 WHERE sender = $1 AND sop_uid = $2 AND sha256 = $3 AND done = 0";
+        const SQL: &str =
+            "UPDATE report_objects SET done = 1 WHERE sender = $1 AND sop_uid = $2 AND sha256 = $3 AND done = 0";
         let done = on_tx!(self, |c| sqlx::query(SQL)
             .bind(object.sender.as_str())
             .bind(object.sop_instance.as_str())

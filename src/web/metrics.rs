@@ -29,11 +29,12 @@ pub async fn render(watched: &Watched) -> String {
         tracing::warn!(error = %chain(&error), "Metrics from the store are stale");
     }
     read_node(watched);
-    recorder().map(|handle| {
-        handle.run_upkeep();
-        handle.render()
-    })
-    .unwrap_or_default()
+    recorder()
+        .map(|handle| {
+            handle.run_upkeep();
+            handle.render()
+        })
+        .unwrap_or_default()
 }
 
 async fn read_store(watched: &Watched) -> Result<(), StoreError> {

@@ -28,7 +28,9 @@ pub async fn page(State(watched): State<Arc<Watched>>) -> (StatusCode, Json<Read
     let reserve = watched.config.now().dicom.reserve_bytes;
     let spool = match watched.spool.free_bytes() {
         Ok(free) if free > reserve => Ok(format!("{} MB free", free / 1_000_000)),
-        Ok(free) => Err(format!("below its reserve: {} MB free, {} MB kept back", free / 1_000_000, reserve / 1_000_000)),
+        Ok(free) => {
+            Err(format!("below its reserve: {} MB free, {} MB kept back", free / 1_000_000, reserve / 1_000_000))
+        }
         Err(error) => Err(chain(&error)),
     };
     let queue = match &*watched.carrier.state().borrow() {

@@ -28,7 +28,9 @@ impl Desk {
         tx.tell(id, now, ACTOR, &format!("held: {why}")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!("Case {id} is held. Images being sent at this moment may still arrive. To go on: neisse cases release {id}");
+        println!(
+            "Case {id} is held. Images being sent at this moment may still arrive. To go on: neisse cases release {id}"
+        );
         Ok(())
     }
 
@@ -94,7 +96,10 @@ impl Desk {
         let mut case = tx.case(id).await?;
         let again = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
         if again == 0 {
-            bail!("nothing of case {id} has stopped{}", if all { " or arrived" } else { "; with --all what had arrived is sent again" });
+            bail!(
+                "nothing of case {id} has stopped{}",
+                if all { " or arrived" } else { "; with --all what had arrived is sent again" }
+            );
         }
         case.attention.clear();
         tx.tell(id, now, ACTOR, &format!("{again} deliveries sent again")).await?;

@@ -18,7 +18,10 @@ impl Desk {
         if cases.is_empty() {
             println!("No cases{}.", if attention { " wait for a person" } else { "" });
         } else {
-            println!("{:<36}  {:<16}  {:<12}  {:<4}  {:<12}  {:<11}  images", "case", "last image", "from", "mod", "reader", "state");
+            println!(
+                "{:<36}  {:<16}  {:<12}  {:<4}  {:<12}  {:<11}  images",
+                "case", "last image", "from", "mod", "reader", "state"
+            );
         }
         for summary in &cases {
             println!("{}", self.line(summary));
@@ -60,7 +63,10 @@ impl Desk {
     async fn held_reports(&self) -> anyhow::Result<()> {
         for report in self.store.held_reports().await? {
             let at = report.received.utc().with_timezone(&self.zone(&report.sender)).format("%Y-%m-%d %H:%M");
-            println!("\nheld report {} ({}, {}) from {} at {at}:", report.id, report.source, report.status, report.sender);
+            println!(
+                "\nheld report {} ({}, {}) from {} at {at}:",
+                report.id, report.source, report.status, report.sender
+            );
             println!("    ! {}", report.hold_reason);
         }
         Ok(())

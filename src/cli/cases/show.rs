@@ -87,7 +87,8 @@ impl Desk {
 
     fn delivery(&self, case: &CaseRow, delivery: &DeliveryRow) -> String {
         let at = delivery.finished.unwrap_or(delivery.next);
-        let mut line = format!("{}  {} to {}: {}", self.wall(&case.origin, at), delivery.kind, delivery.partner, delivery.state);
+        let mut line =
+            format!("{}  {} to {}: {}", self.wall(&case.origin, at), delivery.kind, delivery.partner, delivery.state);
         if delivery.kind == DeliveryKind::Images {
             line.push_str(&format!(", images {} to {}", delivery.first_seq, delivery.last_seq));
         } else {
@@ -95,7 +96,9 @@ impl Desk {
         }
         line.push_str(&format!(", {} attempts", delivery.attempts));
         match &delivery.last_outcome {
-            Some(Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. }) => {
+            Some(
+                Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. },
+            ) => {
                 line.push_str(&format!(", last: {reason}"));
             }
             _ => {}

@@ -4,8 +4,8 @@ use crate::{
     dicom::{
         scan::HeaderScanner,
         scp::{
-            self, AssociationEnd, AssociationRequest, InstanceOffer, Rejection, ScpSettings, StorageScp, StoreAssociation,
-            StoreRefusal,
+            self, AssociationEnd, AssociationRequest, InstanceOffer, Rejection, ScpSettings, StorageScp,
+            StoreAssociation, StoreRefusal,
         },
         status::StoreStatus,
     },

@@ -55,14 +55,21 @@ async fn demonstrate(args: &DemoArgs) -> anyhow::Result<()> {
     println!("Neisse demo. It is {} in Chemnitz for the router; all patients are synthetic.\n", story::wall(tonight));
 
     let bars = MultiProgress::new();
-    let center = center::start(center_dicom, running.hl7, usize::from(args.slices), bar(&bars, "chemnitz receives", args.slices));
+    let center = center::start(
+        center_dicom,
+        running.hl7,
+        usize::from(args.slices),
+        bar(&bars, "chemnitz receives", args.slices),
+    );
     let mut reports = hospital::listen(hospital_hl7);
     let case = patient();
     let instances: Vec<SampleInstance> = sample::head_ct(usize::from(args.slices), 256, &case).collect();
     hospital::send(running.dicom, &instances, &bar(&bars, "rabenstein sends", args.slices)).await?;
     let waiting = spinner(&bars, "the report comes back");
     let report = tokio::time::timeout(WITHIN, reports.recv()).await;
-    let Ok(Some(report)) = report else { bail!("no report came back within {WITHIN:?}; run with --once again, or look at `neisse demo --help`") };
+    let Ok(Some(report)) = report else {
+        bail!("no report came back within {WITHIN:?}; run with --once again, or look at `neisse demo --help`")
+    };
     waiting.finish_with_message("the report is back with rabenstein");
     center.await.context("the simulated center stopped")??;
     bars.clear()?;

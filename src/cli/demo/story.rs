@@ -30,7 +30,10 @@ pub async fn print(running: &Running, origin: &PartnerId, study: &Uid, report: &
     let first = deliveries.iter().filter_map(|delivery| delivery.finished).min();
     println!("\n  {} deliveries in {attempts} attempts;", deliveries.len());
     if let Some(first) = first {
-        println!("  the first slices were at the center {} ms after the first one came in.", first.since(case.first).as_millis());
+        println!(
+            "  the first slices were at the center {} ms after the first one came in.",
+            first.since(case.first).as_millis()
+        );
     }
     println!("\nThe report as rabenstein got it (ISO 8859-1 on the wire):\n");
     print_message(report);

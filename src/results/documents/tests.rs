@@ -49,7 +49,7 @@ fn the_names_of_three_countries_come_out_as_they_went_in() {
         ("cs", "Dvořák^Jiří", "Jiří Dvořák"),
     ] {
         let made = pdf(&sample(language, name, GERMAN_BODY)).unwrap();
-        assert_eq!(made.missing, vec![]);
+        assert_eq!(made.missing, Vec::<char>::new());
         let text = text_of(&made.bytes);
         for expected in [
             said,

@@ -4,7 +4,10 @@
 #![expect(dead_code, reason = "each scenario uses some of it")]
 
 pub mod carrier;
+pub mod center;
 pub mod dcmtk;
+pub mod hospital;
+pub mod network;
 pub mod orthanc;
 pub mod postgres;
 pub mod proxy;
