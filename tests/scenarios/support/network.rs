@@ -150,8 +150,23 @@ impl Network {
     }
 }
 
+/// The configuration of these files. One called as a secret's environment variable stands for that variable.
 pub fn checked(folder: &Path, files: &BTreeMap<String, String>) -> Config {
-    config::load_from(folder, files, &|_| None).unwrap_or_else(|problems| panic!("{problems}"))
+    let (secrets, files): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        files.clone().into_iter().partition(|(name, _)| name.starts_with("NEISSE_"));
+    config::load_from(folder, &files, &|name| secrets.get(name).cloned())
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// `scheme://user:password@rest` without its credentials, and these.
+fn apart(url: &str) -> (String, Option<String>) {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    match rest.split_once('@') {
+        Some((credentials, rest)) if credentials.contains(':') => {
+            (format!("{scheme}://{rest}"), Some(credentials.to_owned()))
+        }
+        _ => (url.to_owned(), None),
+    }
 }
 
 /// A wall clock time in Chemnitz.
@@ -172,11 +187,11 @@ pub async fn files(
     chemnitz: u16,
     leipzig: u16,
 ) -> BTreeMap<String, String> {
-    let services = match footing {
-        Footing::Embedded => String::new(),
+    let (services, credentials) = match footing {
+        Footing::Embedded => (String::new(), None),
         Footing::Services => {
-            let (database, queue) = (postgres::shared_database().await, rabbit::shared_url());
-            format!("[database]\nurl = \"{database}\"\n[queue]\nurl = \"{queue}\"\n")
+            let (database, (queue, credentials)) = (postgres::shared_database().await, apart(&rabbit::shared_url()));
+            (format!("[database]\nurl = \"{database}\"\n[queue]\nurl = \"{queue}\"\n"), credentials)
         }
     };
     let center = |name: &str, ae: &str, port: u16, facility: &str, issuer: &str| {
@@ -212,6 +227,7 @@ pub async fn files(
         ("partners/leipzig-ukl.toml", center("Universitätsklinikum Leipzig", "UKL", leipzig, "UKL", "UKL")),
     ]
     .into_iter()
+    .chain(credentials.map(|credentials| ("NEISSE_QUEUE_CREDENTIALS", credentials)))
     .map(|(name, text)| (name.to_owned(), text))
     .collect()
 }
