@@ -55,7 +55,7 @@ pub struct RouteArgs {
     #[arg(long, value_parser = discipline)]
     pub discipline: Option<Discipline>,
     /// The configuration folder.
-    #[arg(long, default_value = "config", value_name = "FOLDER")]
+    #[arg(long, default_value = "config", env = "NEISSE_CONFIG", value_name = "FOLDER")]
     pub config: PathBuf,
 }
 
@@ -184,7 +184,7 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
         |ends| format!("until {}; a case decided before stays decided", wall(civil(ends, zone), zone)),
     );
     lines.push(("rule holds", window));
-    lines.push(("if unclaimed", unclaimed(zone, now, reading)));
+    lines.push(("if unclaimed", unclaimed(reading)));
     let due = reading.report_within.map_or_else(
         || "no time limit".to_owned(),
         |within| format!("within {}, by {}", span(within), clock(zone, now + within)),
@@ -193,19 +193,16 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
     lines
 }
 
-/// The next reader each `claim_within`, and in the end a person.
-fn unclaimed(zone: Tz, now: Moment, reading: &Reading) -> String {
+/// What the rule asks for. Nobody can claim a case yet, so nothing moves by itself, and a stand-in must not be relied on.
+fn unclaimed(reading: &Reading) -> String {
     let Some(within) = reading.claim_within else {
-        return "it stays on the worklist: the rule has no claim_within".to_owned();
+        return "it stays with this reader: the rule has no claim_within".to_owned();
     };
-    let mut text = String::new();
-    let mut at = now;
-    for next in reading.readers.iter().skip(1) {
-        at = at + within;
-        let _ = write!(text, "{} it moves to {next}; ", clock(zone, at));
-    }
-    let _ = write!(text, "{} a person is told", clock(zone, at + within));
-    format!("after {}: {text}", span(within))
+    let meant = match reading.readers.get(1) {
+        Some(next) => format!("{next} is meant to take it"),
+        None => "a person is meant to be told".to_owned(),
+    };
+    format!("after {} {meant}; not acted on yet: it stays with this reader", span(within))
 }
 
 fn clock(zone: Tz, at: Moment) -> String {
