@@ -193,16 +193,16 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
     lines
 }
 
-/// What the rule asks for. Nobody can claim a case yet, so nothing moves by itself, and a stand-in must not be relied on.
+/// Claims come with the reading worklists. Until then the stand-ins are for the person who looks after the case, and the
+/// explanation must not promise more.
 fn unclaimed(reading: &Reading) -> String {
-    let Some(within) = reading.claim_within else {
-        return "it stays with this reader: the rule has no claim_within".to_owned();
-    };
-    let meant = match reading.readers.get(1) {
-        Some(next) => format!("{next} is meant to take it"),
-        None => "a person is meant to be told".to_owned(),
-    };
-    format!("after {} {meant}; not acted on yet: it stays with this reader", span(within))
+    match reading.claim_within {
+        None => "it stays: the rule has no claim_within".to_owned(),
+        Some(within) => format!(
+            "nothing moves by itself yet: claim_within = {} takes effect once readers can claim cases",
+            span(within)
+        ),
+    }
 }
 
 fn clock(zone: Tz, at: Moment) -> String {
