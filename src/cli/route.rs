@@ -55,7 +55,7 @@ pub struct RouteArgs {
     #[arg(long, value_parser = discipline)]
     pub discipline: Option<Discipline>,
     /// The configuration folder.
-    #[arg(long, default_value = "config", value_name = "FOLDER")]
+    #[arg(long, default_value = "config", env = "NEISSE_CONFIG", value_name = "FOLDER")]
     pub config: PathBuf,
 }
 
@@ -193,7 +193,6 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
     lines
 }
 
-/// The next reader each `claim_within`, and in the end a person.
 /// Claims come with the reading worklists. Until then the stand-ins are for the person who looks after the case, and the
 /// explanation must not promise more.
 fn unclaimed(reading: &Reading) -> String {

@@ -41,6 +41,8 @@ enum Command {
     },
     /// Show a case's whole story: what came, who reads it and why, every delivery, every report.
     Show {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Also show who the patient is. Left out otherwise, so that a screen can be shared.
         #[arg(long)]
@@ -48,6 +50,8 @@ enum Command {
     },
     /// Hold a case: nothing more of it leaves until it is released.
     Hold {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Why, for whoever reads the story later. No patient data.
         #[arg(long)]
@@ -55,6 +59,8 @@ enum Command {
     },
     /// Release a held case to the reader the rules name now, or to the one given.
     Release {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Who reads it, whatever the rules say: a partner's id, or `origin`.
         #[arg(long)]
@@ -62,11 +68,17 @@ enum Command {
     },
     /// Send again what ended in front of a person.
     Resend {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Also what had arrived.
         #[arg(long)]
         all: bool,
     },
+}
+
+fn case_id(text: &str) -> Result<CaseId, String> {
+    text.parse().map_err(|_| "expected a case's id as `neisse cases list` shows it, all 36 characters".to_owned())
 }
 
 fn state(word: &str) -> Result<CaseState, String> {
