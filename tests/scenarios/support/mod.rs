@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod center;
+pub mod data_set;
 pub mod dcmtk;
 pub mod example;
 pub mod hospital;
