@@ -43,10 +43,8 @@ async fn a_case_over_the_change_of_the_minute_has_one_decision() {
                 assert!(network.node().store.ledger(case.id).await.expect("the store").is_empty(), "nothing leaves");
             }
         }
-        eventually("all of the night's case, none of the day's", SOON, async || {
-            network.chemnitz.arrivals().len() == 9
-        })
-        .await;
+        eventually("all of the night's case, none of the day's", SOON, async || network.chemnitz.arrivals().len() == 9)
+            .await;
         network.at_rest().await;
     }
 }

@@ -68,8 +68,10 @@ pub fn text(file: &Path, tag: Tag) -> String {
 /// The PDF of an Encapsulated PDF file, without its padding.
 pub fn encapsulated(file: &Path) -> Vec<u8> {
     let object = OpenFileOptions::new().open_file(file).expect("a DICOM file");
-    let mut bytes = object.element(tags::ENCAPSULATED_DOCUMENT).expect("a document").to_bytes().expect("bytes").to_vec();
-    let length = object.element(tags::ENCAPSULATED_DOCUMENT_LENGTH).expect("its length").to_int::<usize>().expect("a number");
+    let mut bytes =
+        object.element(tags::ENCAPSULATED_DOCUMENT).expect("a document").to_bytes().expect("bytes").to_vec();
+    let length =
+        object.element(tags::ENCAPSULATED_DOCUMENT_LENGTH).expect("its length").to_int::<usize>().expect("a number");
     bytes.truncate(length);
     bytes
 }

@@ -14,6 +14,7 @@ pub mod orthanc;
 pub mod postgres;
 pub mod proxy;
 pub mod rabbit;
+pub mod reports;
 
 use std::{
     net::TcpListener,
