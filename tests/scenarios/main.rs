@@ -4,7 +4,9 @@ mod support;
 
 mod a_broker_that_is_full_wrong_or_silent_is_named;
 mod a_case_over_the_change_of_the_minute_has_one_decision;
+mod a_late_instance_joins_its_case_and_is_delivered_once;
 mod a_night_ct_is_read_in_chemnitz_and_reported_back;
+mod a_person_holds_releases_and_resends_cases;
 mod a_report_in_any_form_comes_back_in_every_form_wanted;
 mod a_report_that_fits_no_case_waits_for_a_person;
 mod both_carriers_bring_each_envelope_to_its_lane_until_it_is_done;
