@@ -116,6 +116,13 @@ impl Center {
         self.kept.lock().expect("kept").arrivals.clone()
     }
 
+    /// Waits until exactly so many have come, and sees that no more do.
+    pub async fn arrivals_of(&self, number: usize) {
+        let what = format!("{number} instances are there");
+        super::eventually(&what, Duration::from_secs(40), async || self.arrivals().len() >= number).await;
+        assert_eq!(self.arrivals().len(), number, "each exactly once");
+    }
+
     pub fn associations(&self) -> usize {
         self.kept.lock().expect("kept").associations
     }

@@ -5,13 +5,16 @@
 
 pub mod carrier;
 pub mod center;
+pub mod data_set;
 pub mod dcmtk;
+pub mod example;
 pub mod hospital;
 pub mod network;
 pub mod orthanc;
 pub mod postgres;
 pub mod proxy;
 pub mod rabbit;
+pub mod reports;
 
 use std::{
     net::TcpListener,
