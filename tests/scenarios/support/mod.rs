@@ -10,6 +10,7 @@ pub mod hospital;
 pub mod network;
 pub mod orthanc;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod rabbit;
 
