@@ -7,6 +7,7 @@ pub mod carrier;
 pub mod center;
 pub mod dcmtk;
 pub mod hospital;
+pub mod hostile;
 pub mod network;
 pub mod orthanc;
 pub mod postgres;
