@@ -3,6 +3,7 @@
 mod support;
 
 mod a_broker_that_is_full_wrong_or_silent_is_named;
+mod a_crowd_of_idle_or_lying_peers_costs_little_memory_and_no_place;
 mod a_night_ct_is_read_in_chemnitz_and_reported_back;
 mod a_sender_that_breaks_dicom_is_told_so_and_nobody_else_notices;
 mod an_hl7_sender_that_breaks_mllp_is_told_so_and_nobody_else_notices;
