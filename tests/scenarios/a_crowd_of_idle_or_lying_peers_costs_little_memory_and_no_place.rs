@@ -39,9 +39,11 @@ async fn house() -> House {
 /// A report about a study of the hospital's own, which must be there.
 async fn honest_report(house: &House, number: u64, extra: &str) -> AckCode {
     let (patient, slices) = head_ct(number, 1);
-    let before = house.center.arrivals().len();
     send_study(house.router.dicom, &slices).await;
-    eventually("the study is at the center", SOON, async || house.center.arrivals().len() > before).await;
+    eventually("the study is at the center", SOON, async || {
+        house.center.archive().contains_key(&slices[0].sop_instance)
+    })
+    .await;
     let study = patient.study().to_string();
     let about =
         About { patient_id: &patient.patient_id, issuer: "RABENSTEIN", accession: &patient.accession, study: &study };

@@ -134,6 +134,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill9();
+        if std::thread::panicking() {
+            eprintln!("What the router said:\n{}", self.log());
+        }
     }
 }
 
