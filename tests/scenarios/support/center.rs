@@ -31,6 +31,8 @@ pub struct Manners {
     pub reject: Option<Rejection>,
     /// Answer every instance so instead of keeping it.
     pub status: Option<StoreStatus>,
+    /// With this Error Comment.
+    pub comment: Option<&'static str>,
     /// Take this long over each instance.
     pub slow: Duration,
 }
@@ -210,7 +212,9 @@ impl StoreAssociation for Receiving {
         match manners.status {
             None => Ok(StoreStatus::Success),
             Some(status) if stored => Ok(status),
-            Some(status) => Err(StoreRefusal { status, comment: "as the scenario wants it" }),
+            Some(status) => {
+                Err(StoreRefusal { status, comment: manners.comment.unwrap_or("as the scenario wants it") })
+            }
         }
     }
 
