@@ -35,8 +35,8 @@ pub struct Manners {
     pub slow: Duration,
     /// Answer this instance so, and all others as above.
     pub refuse: Option<(Uid, StoreStatus)>,
-    /// Do not answer this instance before it is said to behave otherwise.
-    pub hold: Option<Uid>,
+    /// Do not answer these instances before it is said to behave otherwise.
+    pub hold: Vec<Uid>,
 }
 
 /// One instance as it arrived.
@@ -199,7 +199,7 @@ impl StoreAssociation for Receiving {
         let manners = self.kept.lock().expect("kept").manners.clone();
         tokio::time::sleep(manners.slow).await;
         let (offer, bytes) = self.current.take().expect("begun");
-        while self.kept.lock().expect("kept").manners.hold.as_ref() == Some(&offer.sop_instance) {
+        while self.kept.lock().expect("kept").manners.hold.contains(&offer.sop_instance) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let own = manners.refuse.filter(|(instance, _)| *instance == offer.sop_instance);
