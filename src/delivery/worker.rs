@@ -7,7 +7,7 @@
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
-    retry::verdict,
+    retry::{OWN_ATTEMPTS, verdict},
 };
 use crate::{
     config::Live,
@@ -191,7 +191,11 @@ impl Delivering {
         }
         let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
-        let sending = c_store::send(line, &settings, &target, &self.spool, &instances, |seq| {
+        let last_try = match &delivery.last_outcome {
+            Some(outcome) if delivery.attempts >= OWN_ATTEMPTS => Some(reason(outcome)),
+            _ => None,
+        };
+        let sending = c_store::send(line, &settings, &target, &self.spool, &instances, last_try, |seq| {
             *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
         });
         let Sent { done_to, refused, outcome } = self.while_noting(delivery, &reached, sending).await;
@@ -280,8 +284,10 @@ impl Delivering {
         }
         let mut case = tx.case(delivery.case).await?;
         if let Some(reason) = &attention {
-            case.needs_a_person(reason);
-            tx.tell(case.id, now, "delivery", reason).await?;
+            // What ends is told each time it ends; what goes on, once.
+            if case.needs_a_person(reason) || ended {
+                tx.tell(case.id, now, "delivery", reason).await?;
+            }
         }
         if settled == Settled::Delivered {
             if delivery.kind != DeliveryKind::Images {
@@ -324,7 +330,7 @@ fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
         (_, Settled::Again { at, .. }) => {
             let fault = match outcome {
                 Outcome::TryAgain { fault: Fault::Ours, .. } => "ours",
-                Outcome::TryAgain { fault: Fault::Partner, .. } => "partner",
+                Outcome::TryAgain { fault: Fault::Partner | Fault::Agreement, .. } => "partner",
                 _ => "case",
             };
             tracing::warn!(case.id = %case, %site, attempt, fault, next_attempt_at = %at, "Case {case}: {} not delivered to {site}: {}; next attempt {at}", delivery.kind, reason(outcome));

@@ -43,15 +43,17 @@ impl CaseRow {
         Ok(())
     }
 
-    /// Adds a reason for a person to look, once.
-    pub fn needs_a_person(&mut self, reason: &str) {
-        if self.attention.split("; ").any(|known| known == reason) {
-            return;
+    /// Adds a reason for a person to look, once. False: it is there already.
+    pub fn needs_a_person(&mut self, reason: &str) -> bool {
+        // A reason may hold the separator itself.
+        if format!("; {}; ", self.attention).contains(&format!("; {reason}; ")) {
+            return false;
         }
         if !self.attention.is_empty() {
             self.attention.push_str("; ");
         }
         self.attention.push_str(reason);
+        true
     }
 }
 

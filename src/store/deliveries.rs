@@ -55,11 +55,29 @@ pub struct DeliveryRow {
     pub last_outcome: Option<Outcome>,
 }
 
-/// An instance the partner would not have, with its DIMSE status.
+/// An instance the partner would not have, with its DIMSE status, or one of the two values here that no refusal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedInstance {
     pub seq: i64,
     pub status: u16,
+}
+
+impl RefusedInstance {
+    /// It could not be read here.
+    pub const UNREADABLE: u16 = 0x0000;
+    /// The association ended at it every time.
+    pub const BROKEN_OFF: u16 = 0x0001;
+
+    /// In words for a person, with the status for whoever looks it up.
+    pub fn why(&self) -> String {
+        match self.status {
+            Self::UNREADABLE => "not readable here".to_owned(),
+            Self::BROKEN_OFF => "it breaks off each time".to_owned(),
+            // PS3.7 C.5.6; also what is noted where no presentation context was accepted.
+            0x0122 => "0122: it accepts no such images".to_owned(),
+            status => format!("{status:04X}"),
+        }
+    }
 }
 
 pub type DueDelivery = DeliveryRow;
@@ -90,7 +108,7 @@ pub enum Settled {
 }
 
 #[derive(sqlx::FromRow)]
-struct Raw {
+pub(super) struct Raw {
     id: String,
     case_id: String,
     partner: String,
@@ -115,7 +133,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn read(self) -> Result<DeliveryRow, StoreError> {
+    pub(super) fn read(self) -> Result<DeliveryRow, StoreError> {
         let unreadable = |what| StoreError::Unreadable { what };
         Ok(DeliveryRow {
             id: self.id.parse().map_err(|_| unreadable("delivery id"))?,

@@ -17,6 +17,7 @@ mod reports;
 
 pub use cases::{CaseRow, CaseSummary, ListFilter};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
+pub use due::Late;
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use pauses::Pause;

@@ -106,7 +106,7 @@ impl Desk {
             line.push_str(&format!(", last: {reason}"));
         }
         for refused in &delivery.refused {
-            line.push_str(&format!("; image {} refused with {:04X}", refused.seq, refused.status));
+            line.push_str(&format!("; image {} not stored ({})", refused.seq, refused.why()));
         }
         line
     }

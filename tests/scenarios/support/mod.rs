@@ -8,6 +8,7 @@ pub mod center;
 pub mod data_set;
 pub mod dcmtk;
 pub mod example;
+pub mod faults;
 pub mod hospital;
 pub mod hostile;
 pub mod network;
