@@ -22,7 +22,7 @@ impl Tx {
             .bind(id)
             .bind(at.0)
             .bind(actor)
-            .bind(what)
+            .bind(super::plain(what))
             .execute(&mut **c)
             .await
             .map(drop))?;
