@@ -46,13 +46,17 @@ fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &Deliver
         ));
     }
     let wait = backoff(delivery.attempts, times);
-    let late = delivery.deadline.is_some_and(|deadline| now >= deadline);
+    let is_late = delivery.deadline.is_some_and(|deadline| now >= deadline);
     Verdict {
         settled: Settled::Again { at: now + wait, count: true },
         pause_until: (fault == Fault::Partner).then_some(now + wait),
-        attention: late
-            .then(|| format!("{} still not delivered to {} at its deadline", delivery.kind, delivery.partner)),
+        attention: is_late.then(|| late(delivery)),
     }
+}
+
+/// What a person is told of something that has not arrived by the time the report was to be there.
+pub fn late(delivery: &DeliveryRow) -> String {
+    format!("{} still not delivered to {} at its deadline", delivery.kind, delivery.partner)
 }
 
 /// Doubles from `retry_min` to `retry_max`. The first attempt is number 1.
