@@ -4,7 +4,7 @@
 
 use crate::{
     config::{Config, Live, Replacer},
-    delivery::{probe, worker},
+    delivery::{overdue, probe, worker},
     dicom::scp::{self, ScpSettings},
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
@@ -201,6 +201,7 @@ impl Running {
             handoff: handoff.clone(),
         };
         stages.spawn(probe::run(delivering.clone(), stop()));
+        stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let objects = ReportObjects { receiver: reports.clone(), spool: spool.clone(), bell: bells.results.clone() };

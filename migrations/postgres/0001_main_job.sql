@@ -161,6 +161,8 @@ CREATE TABLE deliveries (
 -- A line is what one partner is owed of one kind by one lane.
 CREATE INDEX deliveries_due ON deliveries (partner, lane, kind, next_us, id) WHERE state = 'owed';
 CREATE INDEX deliveries_open ON deliveries (partner, state, lane, kind) WHERE state IN ('owed', 'queued', 'attempting', 'stopped');
+CREATE INDEX deliveries_late ON deliveries (deadline_us) WHERE state IN ('owed', 'queued', 'attempting') AND deadline_us IS NOT NULL;
+CREATE INDEX deliveries_spent ON deliveries (give_up_us) WHERE state = 'owed';
 CREATE INDEX deliveries_leased ON deliveries (lease_us) WHERE state IN ('queued', 'attempting');
 CREATE INDEX deliveries_by_case ON deliveries (case_id, partner, kind);
 

@@ -7,7 +7,7 @@
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
-    retry::{Verdict, late, verdict},
+    retry::{OWN_ATTEMPTS, Verdict, late, verdict},
 };
 use crate::{
     config::Live,
@@ -198,7 +198,11 @@ impl Delivering {
         }
         let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
-        let sending = c_store::send(line, &settings, &target, &self.spool, &instances, |seq| {
+        let last_try = match &delivery.last_outcome {
+            Some(outcome) if delivery.attempts >= OWN_ATTEMPTS => Some(reason(outcome)),
+            _ => None,
+        };
+        let sending = c_store::send(line, &settings, &target, &self.spool, &instances, last_try, |seq| {
             *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
         });
         let Sent { done_to, refused, outcome } = self.while_noting(delivery, &reached, sending).await;
@@ -315,14 +319,17 @@ async fn tell(
     if !ended && verdict.attention.is_none() {
         return Ok(());
     }
+    // What ends is told each time it ends; what goes on, once.
     if let Some(reason) = &verdict.attention
-        && case.needs_a_person(reason)
+        && (case.needs_a_person(reason) || ended)
     {
         tx.tell(case.id, now, "delivery", reason).await?;
     }
     if verdict.settled == Settled::Delivered {
-        // It was late, a person was told, and now it is there.
-        case.needs_nobody_for(&late(delivery));
+        if !case.attention.is_empty() && tx.images_not_delivered(case.id).await? == 0 {
+            // It was late, a person was told, and now all of it is there.
+            case.needs_nobody_for(&late(delivery.kind, &delivery.partner));
+        }
         if delivery.kind != DeliveryKind::Images {
             let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
             tx.tell(case.id, now, "delivery", &what).await?;
@@ -362,7 +369,7 @@ fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
         (_, Settled::Again { at, .. }) => {
             let fault = match outcome {
                 Outcome::TryAgain { fault: Fault::Ours, .. } => "ours",
-                Outcome::TryAgain { fault: Fault::Partner, .. } => "partner",
+                Outcome::TryAgain { fault: Fault::Partner | Fault::Agreement, .. } => "partner",
                 _ => "case",
             };
             tracing::warn!(case.id = %case, %site, attempt, fault, next_attempt_at = %at, "Case {case}: {} not delivered to {site}: {}; next attempt {at}", delivery.kind, reason(outcome));

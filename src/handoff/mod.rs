@@ -41,6 +41,7 @@ pub struct Handoff {
 
 impl Handoff {
     pub async fn run(self, stop: CancellationToken) {
+        let mut lost = self.carrier.lost();
         loop {
             let wait = match self.hand_over().await {
                 Ok(()) => self.until_next().await,
@@ -51,6 +52,7 @@ impl Handoff {
             };
             tokio::select! {
                 () = self.bell.rung() => {}
+                Ok(()) = lost.changed() => self.doubt_what_is_queued().await,
                 () = self.clock.sleep(wait) => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
@@ -63,6 +65,22 @@ impl Handoff {
         match self.store.next_due(now).await {
             Ok(Some(at)) => at.since(now).clamp(Duration::from_millis(20), LOOK_EVERY),
             _ => LOOK_EVERY,
+        }
+    }
+
+    /// A queue went away with its envelopes. Which they were nobody knows, so everything this node has queued is owed
+    /// again; an envelope too many does no harm, a case that waits for its lease does.
+    async fn doubt_what_is_queued(&self) {
+        let doubting = async {
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let owed = tx.doubt_queued(&self.config.now().node.name, self.clock.now()).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(owed)
+        };
+        match doubting.await {
+            Ok(owed) => tracing::warn!(deliveries = owed, "A queue was deleted: {owed} deliveries are queued again"),
+            // Their leases run out.
+            Err(error) => tracing::error!(error = %chain(&error), "A queue was deleted, and the ledger cannot be read"),
         }
     }
 

@@ -55,11 +55,18 @@ pub struct DeliveryRow {
     pub last_outcome: Option<Outcome>,
 }
 
-/// An instance the partner would not have, with its DIMSE status.
+/// An instance the partner would not have, with its DIMSE status, or one of the two values here that no refusal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedInstance {
     pub seq: i64,
     pub status: u16,
+}
+
+impl RefusedInstance {
+    /// It could not be read here.
+    pub const UNREADABLE: u16 = 0x0000;
+    /// The association ended at it every time.
+    pub const BROKEN_OFF: u16 = 0x0001;
 }
 
 pub type DueDelivery = DeliveryRow;

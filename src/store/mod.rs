@@ -21,6 +21,7 @@ mod reports;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
+pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};

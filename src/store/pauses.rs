@@ -25,7 +25,8 @@ const DUE: Sql = Sql {
 };
 
 impl Tx {
-    /// Pauses a partner, or pushes its pause on: one more failure.
+    /// Pauses a partner, or pushes its pause on: one more failure. Attempts that were under way together when it went
+    /// away are one failure, not one each.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,7 +40,8 @@ impl Tx {
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO pauses (partner, channel, since_us, until_us, failures, reason) \
              VALUES ($1, $2, $3, $4, 1, $5) ON CONFLICT (partner, channel) DO UPDATE SET until_us = excluded.until_us, \
-             failures = pauses.failures + 1, reason = excluded.reason";
+             failures = pauses.failures + CASE WHEN pauses.until_us <= excluded.since_us THEN 1 ELSE 0 END, \
+             reason = excluded.reason";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(partner.as_str())
             .bind(channel.as_str())

@@ -33,6 +33,10 @@ pub struct Manners {
     pub status: Option<StoreStatus>,
     /// Take this long over each instance.
     pub slow: Duration,
+    /// Answer this instance so, and all others as above.
+    pub refuse: Option<(Uid, StoreStatus)>,
+    /// Do not answer this instance before it is said to behave otherwise.
+    pub hold: Option<Uid>,
 }
 
 /// One instance as it arrived.
@@ -195,12 +199,17 @@ impl StoreAssociation for Receiving {
         let manners = self.kept.lock().expect("kept").manners.clone();
         tokio::time::sleep(manners.slow).await;
         let (offer, bytes) = self.current.take().expect("begun");
-        let stored = manners.status.is_none_or(StoreStatus::is_stored);
+        while self.kept.lock().expect("kept").manners.hold.as_ref() == Some(&offer.sop_instance) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let own = manners.refuse.filter(|(instance, _)| *instance == offer.sop_instance);
+        let status = own.map(|(_, status)| status).or(manners.status);
+        let stored = status.is_none_or(StoreStatus::is_stored);
         if stored {
             let arrived = Arrived { offer, data_set: bytes.freeze(), at: Instant::now() };
             self.kept.lock().expect("kept").arrivals.push(arrived);
         }
-        match manners.status {
+        match status {
             None => Ok(StoreStatus::Success),
             Some(status) if stored => Ok(status),
             Some(status) => Err(StoreRefusal { status, comment: "as the scenario wants it" }),

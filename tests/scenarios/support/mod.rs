@@ -6,6 +6,7 @@
 pub mod carrier;
 pub mod center;
 pub mod dcmtk;
+pub mod faults;
 pub mod hospital;
 pub mod network;
 pub mod orthanc;
