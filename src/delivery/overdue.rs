@@ -5,7 +5,7 @@
 //! that no attempt's outcome can say either. Does not end what may still leave, such as behind a broker that is away:
 //! it is told of at its deadline, and sent when there is a way.
 
-use super::retry::not_delivered;
+use super::retry::{late, not_delivered};
 use crate::{
     delivery::worker::Delivering,
     model::{Fault, Moment, Outcome, chain},
@@ -34,11 +34,11 @@ pub async fn run(delivering: Delivering, stop: CancellationToken) {
 /// `known`: what is late and has been told, so that the database is not asked about it every time.
 async fn look(delivering: &Delivering, known: &mut HashSet<Late>) -> Result<(), StoreError> {
     let now = delivering.clock.now();
-    let late: HashSet<Late> = delivering.store.late(now, BATCH).await?.into_iter().collect();
-    known.retain(|entry| late.contains(entry));
-    for entry in late {
+    let overdue: HashSet<Late> = delivering.store.late(now, BATCH).await?.into_iter().collect();
+    known.retain(|entry| overdue.contains(entry));
+    for entry in overdue {
         if !known.contains(&entry) {
-            tell_late(delivering, &entry, now).await?;
+            unless_about_one(tell_late(delivering, &entry, now).await)?;
             known.insert(entry);
         }
     }
@@ -55,19 +55,30 @@ async fn look(delivering: &Delivering, known: &mut HashSet<Late>) -> Result<(), 
         let config = delivering.config.now();
         let gone = (!config.partners.contains_key(&delivery.partner)).then_some("it is no partner any more");
         if let Some(reason) = pause.or(gone) {
-            give_up(delivering, &delivery, reason, now).await?;
+            unless_about_one(give_up(delivering, &delivery, reason, now).await)?;
         }
     }
     Ok(())
 }
 
+/// One case that cannot be told does not keep the others from it.
+fn unless_about_one(done: Result<(), StoreError>) -> Result<(), StoreError> {
+    match done {
+        Err(error) if error.is_about_one() => {
+            tracing::error!(error = %chain(&error), "A case that is overdue cannot be read");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 async fn tell_late(delivering: &Delivering, (case, partner, kind): &Late, now: Moment) -> Result<(), StoreError> {
-    let reason = format!("{kind} still not delivered to {partner} at its deadline");
+    let reason = late(*kind, partner);
     let mut tx = delivering.store.begin(Durability::Process).await?;
-    if tx.was_told(*case, &reason).await? {
+    let mut case = tx.case(*case).await?;
+    if tx.was_told(case.id, &reason).await? {
         return Ok(());
     }
-    let mut case = tx.case(*case).await?;
     case.needs_a_person(&reason);
     tx.tell(case.id, now, "delivery", &reason).await?;
     tx.save_case(&case).await?;
@@ -79,11 +90,12 @@ async fn tell_late(delivering: &Delivering, (case, partner, kind): &Late, now: M
 async fn give_up(delivering: &Delivering, delivery: &DeliveryRow, reason: &str, now: Moment) -> Result<(), StoreError> {
     let outcome = Outcome::TryAgain { reason: reason.to_owned(), fault: Fault::Partner };
     let mut tx = delivering.store.begin(Durability::Process).await?;
+    // The case before its deliveries, as everywhere.
+    let mut case = tx.case(delivery.case).await?;
     if !tx.stop_owed(delivery.id, &outcome, now).await? {
         return Ok(());
     }
     let told = not_delivered(delivery, reason);
-    let mut case = tx.case(delivery.case).await?;
     case.needs_a_person(&told);
     tx.tell(case.id, now, "delivery", &told).await?;
     tx.save_case(&case).await?;

@@ -3,7 +3,7 @@
 
 use crate::{
     config::DeliveryTimes,
-    model::{Fault, Moment, Outcome},
+    model::{DeliveryKind, Fault, Moment, Outcome, PartnerId},
     store::{DeliveryRow, RefusedInstance, Settled},
 };
 use std::time::Duration;
@@ -52,6 +52,11 @@ fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &Deliver
     }
 }
 
+/// What a person reads when something has not arrived by the time the report was to be there.
+pub fn late(kind: DeliveryKind, partner: &PartnerId) -> String {
+    format!("{kind} still not delivered to {partner} at its deadline")
+}
+
 /// What a person reads when the time or the attempts are spent.
 pub fn not_delivered(delivery: &DeliveryRow, reason: &str) -> String {
     let attempts = match delivery.attempts {
@@ -87,7 +92,7 @@ fn codes(delivery: &DeliveryRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CaseId, DeliveryId, DeliveryKind, DeliveryState, Lane, PartnerId};
+    use crate::model::{CaseId, DeliveryId, DeliveryState, Lane};
 
     fn times() -> DeliveryTimes {
         DeliveryTimes {

@@ -7,19 +7,19 @@
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
-    retry::{OWN_ATTEMPTS, verdict},
+    retry::{OWN_ATTEMPTS, Verdict, late, verdict},
 };
 use crate::{
     config::Live,
     model::{Bell, CaseState, Clock, DeliveryKind, Fault, Lane, Moment, Outcome, PartnerId, chain},
     queue::{Carrier, envelope::Envelope},
     spool::Spool,
-    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError},
+    store::{CaseRow, Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError, Tx},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -29,8 +29,10 @@ const LEASE: Duration = Duration::from_secs(5 * 60);
 const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// An idle association is released after this.
 const KEEP_LINE: Duration = Duration::from_secs(3);
-/// Wait before a worker goes on when the database does not answer.
+/// How often a worker looks whether the database answers again.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
+/// An envelope is kept in hand that long at most: given back, it is counted, and too often makes it a dead one.
+const IN_HAND: Duration = Duration::from_secs(10 * 60);
 
 /// What every worker shares.
 #[derive(Clone)]
@@ -121,8 +123,8 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: Cance
             Err(error) => {
                 // Dropped, it is carried again; its row, if claimed, comes back with its lease.
                 tracing::error!(site = %partner, error = %chain(&error), "A delivery to {partner} cannot be recorded; it waits");
+                delivering.until_the_database_answers(&end).await;
                 drop(carried);
-                tokio::time::sleep(DATABASE_AWAY).await;
             }
         }
     }
@@ -167,6 +169,11 @@ impl Delivering {
         tx.commit().await?;
         // Done already, withdrawn, or in other hands: the envelope has served.
         let Some(delivery) = claimed else { return Ok(()) };
+        if delivery.kind == DeliveryKind::Images && unwanted(&self.store.case(delivery.case).await?, &delivery) {
+            let reason = "the case is held or goes to another reader".to_owned();
+            let attempted = Attempted::ended(&delivery, Outcome::NotYet { reason, after: Duration::ZERO });
+            return self.settle(delivery, attempted).await;
+        }
         let attempted = match delivery.kind {
             DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await?,
             DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
@@ -239,9 +246,19 @@ impl Delivering {
     async fn settle(&self, mut delivery: Claimed, attempted: Attempted) -> Result<(), StoreError> {
         let now = self.clock.now();
         delivery.refused.clone_from(&attempted.refused);
-        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
-        log(&delivery, &attempted.outcome, verdict.settled);
+        let mut verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
         let mut tx = self.store.begin(Durability::Process).await?;
+        // The case before its deliveries, as everywhere: `cases hold` may be under way with the same two.
+        let mut case = tx.case(delivery.case).await?;
+        if delivery.kind == DeliveryKind::Images && verdict.settled != Settled::Delivered && unwanted(&case, &delivery)
+        {
+            (verdict.settled, verdict.attention) = (Settled::Withdrawn, None);
+            if case.state == CaseState::Held {
+                // Owed anew from here when a person releases the case.
+                case.routed_to = case.routed_to.min(attempted.done_to);
+            }
+        }
+        log(&delivery, &attempted.outcome, verdict.settled);
         let ours = tx
             .settle(&Settlement {
                 id: delivery.id,
@@ -262,48 +279,70 @@ impl Delivering {
                 }
                 None => {}
             }
-            self.tell(&mut tx, &delivery, &attempted.outcome, verdict.settled, verdict.attention, now).await?;
+            tell(&mut tx, case, &delivery, &attempted.outcome, verdict, now).await?;
         }
         tx.commit().await?;
         self.handoff.ring();
         Ok(())
     }
 
-    async fn tell(
-        &self,
-        tx: &mut crate::store::Tx,
-        delivery: &Claimed,
-        outcome: &Outcome,
-        settled: Settled,
-        attention: Option<String>,
-        now: Moment,
-    ) -> Result<(), StoreError> {
-        let ended = !matches!(settled, Settled::Again { .. });
-        if !ended && attention.is_none() {
-            return Ok(());
-        }
-        let mut case = tx.case(delivery.case).await?;
-        if let Some(reason) = &attention {
-            // What ends is told each time it ends; what goes on, once.
-            if case.needs_a_person(reason) || ended {
-                tx.tell(case.id, now, "delivery", reason).await?;
+    /// Returns when the database answers, when it is time to give the envelope back all the same, or at `end`.
+    async fn until_the_database_answers(&self, end: &CancellationToken) {
+        let since = Instant::now();
+        while since.elapsed() < IN_HAND {
+            tokio::select! {
+                () = tokio::time::sleep(DATABASE_AWAY) => {}
+                () = end.cancelled() => return,
+            }
+            if self.store.ping().await.is_ok() {
+                return;
             }
         }
-        if settled == Settled::Delivered {
-            if delivery.kind != DeliveryKind::Images {
-                let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
-                tx.tell(case.id, now, "delivery", &what).await?;
-            }
-            if let Outcome::Delivered { warning: Some(warning) } = outcome {
-                let what = format!("{} stored with warning {warning}", delivery.partner);
-                tx.tell(case.id, now, "delivery", &what).await?;
-            }
-            if matches!(case.state, CaseState::Routed) {
-                tx.note_if_all_delivered(&mut case, now).await?;
-            }
-        }
-        tx.save_case(&case).await
     }
+}
+
+/// A person has held the case, or given it to another reader, since the delivery was owed.
+fn unwanted(case: &CaseRow, delivery: &DeliveryRow) -> bool {
+    case.state == CaseState::Held || !case.receivers().contains(&delivery.partner)
+}
+
+/// Writes into the case and its story what an ended attempt means for it.
+async fn tell(
+    tx: &mut Tx,
+    mut case: CaseRow,
+    delivery: &Claimed,
+    outcome: &Outcome,
+    verdict: Verdict,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let ended = !matches!(verdict.settled, Settled::Again { .. });
+    if !ended && verdict.attention.is_none() {
+        return Ok(());
+    }
+    // What ends is told each time it ends; what goes on, once.
+    if let Some(reason) = &verdict.attention
+        && (case.needs_a_person(reason) || ended)
+    {
+        tx.tell(case.id, now, "delivery", reason).await?;
+    }
+    if verdict.settled == Settled::Delivered {
+        if !case.attention.is_empty() && tx.images_not_delivered(case.id).await? == 0 {
+            // It was late, a person was told, and now all of it is there.
+            case.needs_nobody_for(&late(delivery.kind, &delivery.partner));
+        }
+        if delivery.kind != DeliveryKind::Images {
+            let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
+            tx.tell(case.id, now, "delivery", &what).await?;
+        }
+        if let Outcome::Delivered { warning: Some(warning) } = outcome {
+            let what = format!("{} stored with warning {warning}", delivery.partner);
+            tx.tell(case.id, now, "delivery", &what).await?;
+        }
+    }
+    if ended && case.state == CaseState::Routed {
+        tx.note_if_all_delivered(&mut case, now).await?;
+    }
+    tx.save_case(&case).await
 }
 
 fn reason(outcome: &Outcome) -> &str {
@@ -334,6 +373,9 @@ fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
                 _ => "case",
             };
             tracing::warn!(case.id = %case, %site, attempt, fault, next_attempt_at = %at, "Case {case}: {} not delivered to {site}: {}; next attempt {at}", delivery.kind, reason(outcome));
+        }
+        (_, Settled::Withdrawn) => {
+            tracing::info!(case.id = %case, %site, attempt, "Case {case}: {} not sent on to {site}: the case is held or goes to another reader", delivery.kind);
         }
         _ => {
             tracing::error!(case.id = %case, %site, attempt, "Case {case}: {} for {site} stopped and waits for a person: {}", delivery.kind, reason(outcome));

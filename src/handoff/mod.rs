@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks: what a person or another node owes is found this late.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Taken from one line (partner, lane, kind) at a time.
 const BATCH: i64 = 200;
 /// Publishes waiting for their confirmation at a time.
 const IN_FLIGHT: usize = 32;
@@ -61,7 +62,7 @@ impl Handoff {
 
     async fn until_next(&self) -> Duration {
         let now = self.clock.now();
-        match self.store.next_due().await {
+        match self.store.next_due(now).await {
             Ok(Some(at)) => at.since(now).clamp(Duration::from_millis(20), LOOK_EVERY),
             _ => LOOK_EVERY,
         }
@@ -98,14 +99,15 @@ impl Handoff {
                 );
             }
             let more = due.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
-            self.publish_all(due).await?;
-            if !more {
+            let all_taken = self.publish_all(due).await?;
+            // What the carrier did not take is offered again in a while; the rest of the ledger would fare no better now.
+            if !more || !all_taken {
                 return Ok(());
             }
         }
     }
 
-    async fn publish_all(&self, due: Vec<DueDelivery>) -> Result<(), StoreError> {
+    async fn publish_all(&self, due: Vec<DueDelivery>) -> Result<bool, StoreError> {
         let mut published = stream::iter(due)
             .map(|delivery| async move {
                 let result = self.carrier.publish(&envelope(&delivery)).await;
@@ -121,10 +123,14 @@ impl Handoff {
                 Err(error) => failed.push((delivery, error)),
             }
         }
-        self.give_back(failed).await
+        let all_taken = failed.is_empty();
+        self.give_back(failed).await?;
+        Ok(all_taken)
     }
 
-    async fn give_back(&self, failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+    async fn give_back(&self, mut failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+        // In the order of their ids, as everything does that changes several deliveries at once.
+        failed.sort_by_key(|(delivery, _)| delivery.id);
         let Some((first, error)) = failed.first() else { return Ok(()) };
         tracing::warn!(deliveries = failed.len(), site = %first.partner, error = %chain(error), "{} deliveries could not be queued and wait: {error}", failed.len());
         let now = self.clock.now();

@@ -1,6 +1,6 @@
 //! Partners that cannot take anything now, by DICOM or by HL7.
 
-use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
+use super::{Sql, Store, StoreError, Tx, cases::partner, on_read, on_tx};
 use crate::model::{Channel, Moment, PartnerId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub struct Pause {
     pub failures: i64,
     pub reason: String,
 }
+
+/// PostgreSQL locks the rows in the order of their ids, as everything does that changes several deliveries at once.
+const DUE: Sql = Sql {
+    sqlite: "UPDATE deliveries SET next_us = $3 WHERE partner = $1 AND state = 'owed' AND next_us > $3 \
+             AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2",
+    postgres: "UPDATE deliveries SET next_us = $3 WHERE id IN (SELECT id FROM deliveries WHERE partner = $1 \
+               AND state = 'owed' AND next_us > $3 AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2 \
+               ORDER BY id FOR UPDATE) AND state = 'owed'",
+};
 
 impl Tx {
     /// Pauses a partner, or pushes its pause on: one more failure. Attempts that were under way together when it went
@@ -38,7 +47,7 @@ impl Tx {
             .bind(channel.as_str())
             .bind(now.0)
             .bind(until.0)
-            .bind(reason)
+            .bind(super::plain(reason))
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -51,8 +60,7 @@ impl Tx {
     /// When the database fails.
     pub async fn unpause(&mut self, partner: &PartnerId, channel: Channel, now: Moment) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM pauses WHERE partner = $1 AND channel = $2";
-        const DUE: &str = "UPDATE deliveries SET next_us = $3 WHERE partner = $1 AND state = 'owed' AND next_us > $3 \
-             AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2";
+        let due = self.pick(DUE);
         let (name, way) = (partner.as_str(), channel.as_str());
         let removed = on_tx!(self, |c| sqlx::query(SQL)
             .bind(name)
@@ -61,7 +69,7 @@ impl Tx {
             .await
             .map(|done| done.rows_affected()))?;
         if removed > 0 {
-            on_tx!(self, |c| sqlx::query(DUE).bind(name).bind(way).bind(now.0).execute(&mut **c).await.map(drop))?;
+            on_tx!(self, |c| sqlx::query(due).bind(name).bind(way).bind(now.0).execute(&mut **c).await.map(drop))?;
         }
         Ok(removed > 0)
     }

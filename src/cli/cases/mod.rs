@@ -66,6 +66,13 @@ enum Command {
         #[arg(long)]
         to: Option<String>,
     },
+    /// Take a case off the list of what waits for a person: someone has looked.
+    Seen {
+        case: CaseId,
+        /// What was found or done, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
     /// Send again what ended in front of a person.
     Resend {
         /// The case's id, as `neisse cases list` shows it.
@@ -122,6 +129,7 @@ impl Desk {
             Command::Show { case, patient } => self.show(*case, *patient).await,
             Command::Hold { case, why } => self.hold(*case, why).await,
             Command::Release { case, to } => self.release(*case, to.as_deref()).await,
+            Command::Seen { case, why } => self.seen(*case, why).await,
             Command::Resend { case, all } => self.resend(*case, *all).await,
         }
     }
