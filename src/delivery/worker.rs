@@ -7,7 +7,7 @@
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
-    retry::verdict,
+    retry::{Verdict, verdict},
 };
 use crate::{
     config::Live,
@@ -116,14 +116,9 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: Cance
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
-        match delivering.attempt(&carried.envelope, &mut lines).await {
-            Ok(()) => carried.done().await,
-            Err(error) => {
-                // Dropped, it is carried again; its row, if claimed, comes back with its lease.
-                tracing::error!(site = %partner, error = %chain(&error), "A delivery to {partner} cannot be recorded; it waits");
-                drop(carried);
-                tokio::time::sleep(DATABASE_AWAY).await;
-            }
+        // Dropped, it is carried again; its row, if claimed, is taken back at the next start.
+        if delivering.attempt(&carried.envelope, &mut lines, &end).await.is_some() {
+            carried.done().await;
         }
     }
     lines.dicom.release().await;
@@ -150,30 +145,54 @@ impl Attempted {
 }
 
 impl Delivering {
-    /// Claims, makes and settles one attempt.
-    ///
-    /// # Errors
-    /// When the database cannot be read or written.
-    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines) -> Result<(), StoreError> {
+    /// Claims, makes and settles one attempt. While the database is away it waits with what it has: an outcome that is
+    /// known is not given up. `None`: told to end before the database was back.
+    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines, end: &CancellationToken) -> Option<()> {
+        let mut doubtful = None;
+        let claimed = loop {
+            match self.claim(envelope, &mut doubtful).await {
+                Ok(claimed) => break claimed,
+                Err(error) => database_away(&envelope.partner, &error, end).await?,
+            }
+        };
+        // Done already, withdrawn, or in other hands: the envelope has served.
+        let Some(delivery) = claimed else { return Some(()) };
+        let made = match delivery.kind {
+            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await,
+            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                report::send(self, &delivery, lines).await
+            }
+        };
+        let attempted = made.unwrap_or_else(|error| Attempted::ended(&delivery, not_read(&error)));
+        let mut delivery = delivery;
+        delivery.refused.clone_from(&attempted.refused);
+        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, self.clock.now());
+        log(&delivery, &attempted.outcome, verdict.settled);
+        while let Err(error) = self.settle(&delivery, &attempted, &verdict).await {
+            database_away(&envelope.partner, &error, end).await?;
+        }
+        self.handoff.ring();
+        Some(())
+    }
+
+    /// `None`: it is not to be tried now. `doubtful`: the number of an attempt whose claim the database did not confirm.
+    async fn claim(&self, envelope: &Envelope, doubtful: &mut Option<i64>) -> Result<Option<Claimed>, StoreError> {
         let now = self.clock.now();
         let node = self.config.now().node.name.clone();
         let mut tx = self.store.begin(Durability::Process).await?;
-        if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
+        if let Some(attempt) = *doubtful {
+            tx.unclaim(envelope.delivery, attempt).await?;
+        }
+        let claimed = if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
             // Queued before the partner was paused: owed again, due when it is back.
             tx.not_published(envelope.delivery, now).await?;
-            return tx.commit().await;
-        }
-        let claimed = tx.claim(envelope.delivery, now, now + LEASE, &node).await?;
-        tx.commit().await?;
-        // Done already, withdrawn, or in other hands: the envelope has served.
-        let Some(delivery) = claimed else { return Ok(()) };
-        let attempted = match delivery.kind {
-            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await?,
-            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                report::send(self, &delivery, lines).await?
-            }
+            None
+        } else {
+            tx.claim(envelope.delivery, now, now + LEASE, &node).await?
         };
-        self.settle(delivery, attempted).await
+        *doubtful = claimed.as_ref().map(|delivery| delivery.attempts).or(*doubtful);
+        tx.commit().await?;
+        Ok(claimed)
     }
 
     async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
@@ -231,12 +250,10 @@ impl Delivering {
         tx.commit().await
     }
 
-    /// Writes the outcome down with all that follows from it, in one transaction.
-    async fn settle(&self, mut delivery: Claimed, attempted: Attempted) -> Result<(), StoreError> {
+    /// Writes the outcome down with all that follows from it, in one transaction. May be repeated: what was written
+    /// the first time is not ours the second.
+    async fn settle(&self, delivery: &Claimed, attempted: &Attempted, verdict: &Verdict) -> Result<(), StoreError> {
         let now = self.clock.now();
-        delivery.refused.clone_from(&attempted.refused);
-        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
-        log(&delivery, &attempted.outcome, verdict.settled);
         let mut tx = self.store.begin(Durability::Process).await?;
         let ours = tx
             .settle(&Settlement {
@@ -244,7 +261,7 @@ impl Delivering {
                 attempt: delivery.attempts,
                 now,
                 done_to: attempted.done_to,
-                refused: attempted.refused,
+                refused: attempted.refused.clone(),
                 outcome: attempted.outcome.clone(),
                 settled: verdict.settled,
             })
@@ -258,11 +275,9 @@ impl Delivering {
                 }
                 None => {}
             }
-            self.tell(&mut tx, &delivery, &attempted.outcome, verdict.settled, verdict.attention, now).await?;
+            self.tell(&mut tx, delivery, &attempted.outcome, verdict.settled, verdict.attention.as_ref(), now).await?;
         }
-        tx.commit().await?;
-        self.handoff.ring();
-        Ok(())
+        tx.commit().await
     }
 
     async fn tell(
@@ -271,7 +286,7 @@ impl Delivering {
         delivery: &Claimed,
         outcome: &Outcome,
         settled: Settled,
-        attention: Option<String>,
+        attention: Option<&String>,
         now: Moment,
     ) -> Result<(), StoreError> {
         let ended = !matches!(settled, Settled::Again { .. });
@@ -279,7 +294,7 @@ impl Delivering {
             return Ok(());
         }
         let mut case = tx.case(delivery.case).await?;
-        if let Some(reason) = &attention {
+        if let Some(reason) = attention {
             case.needs_a_person(reason);
             tx.tell(case.id, now, "delivery", reason).await?;
         }
@@ -297,6 +312,24 @@ impl Delivering {
             }
         }
         tx.save_case(&case).await
+    }
+}
+
+/// Waits a moment; `None` when told to end.
+async fn database_away(partner: &PartnerId, error: &StoreError, end: &CancellationToken) -> Option<()> {
+    tracing::error!(site = %partner, error = %chain(error), "A delivery to {partner} cannot be recorded; it waits for the database");
+    tokio::select! {
+        () = tokio::time::sleep(DATABASE_AWAY) => Some(()),
+        () = end.cancelled() => None,
+    }
+}
+
+/// What was to be sent could not be read from the database. One that is away is nobody's attempt.
+fn not_read(error: &StoreError) -> Outcome {
+    let reason = format!("its content cannot be read: {}", chain(error));
+    match error {
+        StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },
+        _ => Outcome::TryAgain { reason, fault: Fault::Ours },
     }
 }
 
