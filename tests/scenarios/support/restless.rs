@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 /// Two scanners of small slices, one of large ones: slices a study, pixels a side.
 const SCANNERS: [(usize, u16); 3] = [(12, 64), (20, 64), (3, 512)];
 const REPORTERS: usize = 2;
+/// Milliseconds, at most.
+const BETWEEN_STUDIES: u64 = 400;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Everything is at its place this long after the last harm.
 const AFTERWARDS: Duration = Duration::from_secs(90);
@@ -235,6 +237,7 @@ impl Worker {
             let uids = instances.into_iter().map(|instance| instance.sop_instance).collect();
             // The reporters live as long as there are senders.
             let _ = whole.send((case, uids));
+            tokio::time::sleep(luck.millis_below(BETWEEN_STUDIES)).await;
         }
     }
 
