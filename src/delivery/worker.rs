@@ -19,7 +19,7 @@ use crate::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,8 +31,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_LINE: Duration = Duration::from_secs(3);
 /// How often a worker looks whether the database answers again.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
-/// An envelope is kept in hand that long at most: given back, it is counted, and too often makes it a dead one.
-const IN_HAND: Duration = Duration::from_secs(10 * 60);
 
 /// What every worker shares.
 #[derive(Clone)]
@@ -118,14 +116,9 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: Cance
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
-        match delivering.attempt(&carried.envelope, &mut lines).await {
-            Ok(()) => carried.done().await,
-            Err(error) => {
-                // Dropped, it is carried again; its row, if claimed, comes back with its lease.
-                tracing::error!(site = %partner, error = %chain(&error), "A delivery to {partner} cannot be recorded; it waits");
-                delivering.until_the_database_answers(&end).await;
-                drop(carried);
-            }
+        // Dropped, it is carried again; its row, if claimed, is taken back at the next start.
+        if delivering.attempt(&carried.envelope, &mut lines, &end).await.is_some() {
+            carried.done().await;
         }
     }
     lines.dicom.release().await;
@@ -152,35 +145,58 @@ impl Attempted {
 }
 
 impl Delivering {
-    /// Claims, makes and settles one attempt.
-    ///
-    /// # Errors
-    /// When the database cannot be read or written.
-    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines) -> Result<(), StoreError> {
+    /// Claims, makes and settles one attempt. While the database is away it waits with what it has: an outcome that is
+    /// known is not given up. `None`: told to end before the database was back.
+    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines, end: &CancellationToken) -> Option<()> {
+        let mut doubtful = None;
+        let claimed = loop {
+            match self.claim(envelope, &mut doubtful).await {
+                Ok(claimed) => break claimed,
+                Err(error) => database_away(&envelope.partner, &error, end).await?,
+            }
+        };
+        // Done already, withdrawn, or in other hands: the envelope has served.
+        let Some(delivery) = claimed else { return Some(()) };
+        let made = self.make(&delivery, lines).await;
+        let attempted = made.unwrap_or_else(|error| Attempted::ended(&delivery, not_read(&error)));
+        while let Err(error) = self.settle(&delivery, &attempted).await {
+            database_away(&envelope.partner, &error, end).await?;
+        }
+        self.handoff.ring();
+        Some(())
+    }
+
+    /// `None`: it is not to be tried now. `doubtful`: the number of an attempt whose claim the database did not confirm.
+    async fn claim(&self, envelope: &Envelope, doubtful: &mut Option<i64>) -> Result<Option<Claimed>, StoreError> {
         let now = self.clock.now();
         let node = self.config.now().node.name.clone();
         let mut tx = self.store.begin(Durability::Process).await?;
-        if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
+        if let Some(attempt) = *doubtful {
+            tx.unclaim(envelope.delivery, attempt).await?;
+        }
+        let claimed = if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
             // Queued before the partner was paused: owed again, due when it is back.
             tx.not_published(envelope.delivery, now).await?;
-            return tx.commit().await;
-        }
-        let claimed = tx.claim(envelope.delivery, now, now + LEASE, &node).await?;
-        tx.commit().await?;
-        // Done already, withdrawn, or in other hands: the envelope has served.
-        let Some(delivery) = claimed else { return Ok(()) };
-        if delivery.kind == DeliveryKind::Images && unwanted(&self.store.case(delivery.case).await?, &delivery) {
-            let reason = "the case is held or goes to another reader".to_owned();
-            let attempted = Attempted::ended(&delivery, Outcome::NotYet { reason, after: Duration::ZERO });
-            return self.settle(delivery, attempted).await;
-        }
-        let attempted = match delivery.kind {
-            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await?,
-            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                report::send(self, &delivery, lines).await?
-            }
+            None
+        } else {
+            tx.claim(envelope.delivery, now, now + LEASE, &node).await?
         };
-        self.settle(delivery, attempted).await
+        *doubtful = claimed.as_ref().map(|delivery| delivery.attempts).or(*doubtful);
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    async fn make(&self, delivery: &Claimed, lines: &mut Lines) -> Result<Attempted, StoreError> {
+        if delivery.kind == DeliveryKind::Images && unwanted(&self.store.case(delivery.case).await?, delivery) {
+            let reason = "the case is held or goes to another reader".to_owned();
+            return Ok(Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO }));
+        }
+        match delivery.kind {
+            DeliveryKind::Images => self.send_images(delivery, &mut lines.dicom).await,
+            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                report::send(self, delivery, lines).await
+            }
+        }
     }
 
     async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
@@ -242,10 +258,11 @@ impl Delivering {
         tx.commit().await
     }
 
-    /// Writes the outcome down with all that follows from it, in one transaction.
-    async fn settle(&self, mut delivery: Claimed, attempted: Attempted) -> Result<(), StoreError> {
+    /// Writes the outcome down with all that follows from it, in one transaction. May be repeated: what was written
+    /// the first time is not ours the second.
+    async fn settle(&self, delivery: &Claimed, attempted: &Attempted) -> Result<(), StoreError> {
         let now = self.clock.now();
-        delivery.refused.clone_from(&attempted.refused);
+        let delivery = Claimed { refused: attempted.refused.clone(), ..delivery.clone() };
         let mut verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
         let mut tx = self.store.begin(Durability::Process).await?;
         // The case before its deliveries, as everywhere: `cases hold` may be under way with the same two.
@@ -258,14 +275,14 @@ impl Delivering {
                 case.routed_to = case.routed_to.min(attempted.done_to);
             }
         }
-        log(&delivery, &attempted.outcome, verdict.settled);
+        let settled = verdict.settled;
         let ours = tx
             .settle(&Settlement {
                 id: delivery.id,
                 attempt: delivery.attempts,
                 now,
                 done_to: attempted.done_to,
-                refused: attempted.refused,
+                refused: attempted.refused.clone(),
                 outcome: attempted.outcome.clone(),
                 settled: verdict.settled,
             })
@@ -282,22 +299,26 @@ impl Delivering {
             tell(&mut tx, case, &delivery, &attempted.outcome, verdict, now).await?;
         }
         tx.commit().await?;
-        self.handoff.ring();
+        log(&delivery, &attempted.outcome, settled);
         Ok(())
     }
+}
 
-    /// Returns when the database answers, when it is time to give the envelope back all the same, or at `end`.
-    async fn until_the_database_answers(&self, end: &CancellationToken) {
-        let since = Instant::now();
-        while since.elapsed() < IN_HAND {
-            tokio::select! {
-                () = tokio::time::sleep(DATABASE_AWAY) => {}
-                () = end.cancelled() => return,
-            }
-            if self.store.ping().await.is_ok() {
-                return;
-            }
-        }
+/// Waits a moment; `None` when told to end.
+async fn database_away(partner: &PartnerId, error: &StoreError, end: &CancellationToken) -> Option<()> {
+    tracing::error!(site = %partner, error = %chain(error), "A delivery to {partner} cannot be recorded; it waits for the database");
+    tokio::select! {
+        () = tokio::time::sleep(DATABASE_AWAY) => Some(()),
+        () = end.cancelled() => None,
+    }
+}
+
+/// What was to be sent could not be read from the database. One that is away is nobody's attempt.
+fn not_read(error: &StoreError) -> Outcome {
+    let reason = format!("its content cannot be read: {}", chain(error));
+    match error {
+        StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },
+        _ => Outcome::TryAgain { reason, fault: Fault::Ours },
     }
 }
 

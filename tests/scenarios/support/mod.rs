@@ -18,6 +18,7 @@ pub mod process;
 pub mod proxy;
 pub mod rabbit;
 pub mod reports;
+pub mod restless;
 
 use std::{
     net::TcpListener,
