@@ -99,13 +99,11 @@ impl Desk {
             line.push_str(&format!(", version {}", delivery.version));
         }
         line.push_str(&format!(", {}", counted(delivery.attempts, "attempt", "attempts")));
-        match &delivery.last_outcome {
-            Some(
-                Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. },
-            ) => {
-                line.push_str(&format!(", last: {reason}"));
-            }
-            _ => {}
+        if let Some(
+            Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. },
+        ) = &delivery.last_outcome
+        {
+            line.push_str(&format!(", last: {reason}"));
         }
         for refused in &delivery.refused {
             line.push_str(&format!("; image {} refused with {:04X}", refused.seq, refused.status));
