@@ -83,7 +83,7 @@ impl ReportObjects {
         let mut bytes = BytesMut::new();
         while reader.read(&mut bytes, 1 << 20).await.map_err(|error| chain(&error))? > 0 {}
         let read = read_report(&object.sop_class, &object.transfer_syntax, &bytes).map_err(|error| chain(&error))?;
-        Ok(Incoming::from_object(read, object.sender.clone(), object.received, bytes.to_vec()))
+        Ok(Incoming::from_object(read, object.sender.clone(), object.received, bytes.freeze()))
     }
 }
 
@@ -98,7 +98,7 @@ fn unread(object: &ReportObject) -> Incoming {
         pieces: Vec::new(),
         interpreter: Interpreter::default(),
         received: object.received,
-        raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes(),
+        raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
     }
 }

@@ -99,7 +99,7 @@ impl ReportReceiver {
         }
         let answer = match read(partner, view) {
             Ok(report) => {
-                let incoming = Incoming::from_oru(report, partner.id.clone(), now, bytes.to_vec());
+                let incoming = Incoming::from_oru(report, partner.id.clone(), now, bytes.clone());
                 let joined = match incoming {
                     Ok(incoming) => settle(&mut tx, config, &incoming, now).await?,
                     Err((incoming, reason)) => hold(&mut tx, &incoming, reason).await?,

@@ -31,6 +31,8 @@ pub struct Manners {
     pub reject: Option<Rejection>,
     /// Answer every instance so instead of keeping it.
     pub status: Option<StoreStatus>,
+    /// With this Error Comment.
+    pub comment: Option<&'static str>,
     /// Take this long over each instance.
     pub slow: Duration,
     /// Answer this instance so, and all others as above.
@@ -118,6 +120,13 @@ impl Center {
 
     pub fn arrivals(&self) -> Vec<Arrived> {
         self.kept.lock().expect("kept").arrivals.clone()
+    }
+
+    /// Waits until exactly so many have come, and sees that no more do.
+    pub async fn arrivals_of(&self, number: usize) {
+        let what = format!("{number} instances are there");
+        super::eventually(&what, Duration::from_secs(40), async || self.arrivals().len() >= number).await;
+        assert_eq!(self.arrivals().len(), number, "each exactly once");
     }
 
     pub fn associations(&self) -> usize {
@@ -212,7 +221,9 @@ impl StoreAssociation for Receiving {
         match status {
             None => Ok(StoreStatus::Success),
             Some(status) if stored => Ok(status),
-            Some(status) => Err(StoreRefusal { status, comment: "as the scenario wants it" }),
+            Some(status) => {
+                Err(StoreRefusal { status, comment: manners.comment.unwrap_or("as the scenario wants it") })
+            }
         }
     }
 
