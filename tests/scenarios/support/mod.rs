@@ -8,6 +8,7 @@ pub mod center;
 pub mod dcmtk;
 pub mod faults;
 pub mod hospital;
+pub mod ledger;
 pub mod network;
 pub mod orthanc;
 pub mod postgres;
