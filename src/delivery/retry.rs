@@ -83,14 +83,7 @@ fn stop(reason: String) -> Verdict {
 
 /// `0122, C000`: the distinct statuses of what was refused.
 fn codes(delivery: &DeliveryRow) -> String {
-    let code = |refused: &RefusedInstance| match refused.status {
-        RefusedInstance::UNREADABLE => "not readable here".to_owned(),
-        RefusedInstance::BROKEN_OFF => "it breaks off each time".to_owned(),
-        // PS3.7 C.5.6; also what is noted where no presentation context was accepted.
-        0x0122 => "0122: it accepts no such images".to_owned(),
-        status => format!("{status:04X}"),
-    };
-    let mut codes: Vec<String> = delivery.refused.iter().map(code).collect();
+    let mut codes: Vec<String> = delivery.refused.iter().map(RefusedInstance::why).collect();
     codes.sort();
     codes.dedup();
     codes.join(", ")

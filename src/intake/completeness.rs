@@ -116,9 +116,9 @@ pub(super) async fn become_whole(
     tx.tell(case.id, now, "intake", &what).await
 }
 
-/// `12.6 MB`: for people.
+/// `34 KB`, `12.6 MB`: for people.
 fn size(bytes: i64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "one decimal of a size for people")]
-    let mb = bytes as f64 / 1e6;
-    format!("{mb:.1} MB")
+    let bytes = bytes as f64;
+    if bytes < 1e6 { format!("{:.0} KB", (bytes / 1e3).ceil()) } else { format!("{:.1} MB", bytes / 1e6) }
 }

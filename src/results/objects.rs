@@ -142,9 +142,10 @@ impl ReportObjects {
         let charset = sender.and_then(|dicom| dicom.charset.clone()).unwrap_or_default();
         let (class, syntax) = (object.sop_class.clone(), object.transfer_syntax.clone());
         let (sender, received) = (object.sender.clone(), object.received);
+        let bytes = bytes.freeze();
         let reading = tokio::task::spawn_blocking(move || {
             let read = read_report_from(&class, &syntax, &bytes, &charset).map_err(|error| chain(&error))?;
-            Ok(Incoming::from_object(read, sender, received, bytes.to_vec()))
+            Ok(Incoming::from_object(read, sender, received, bytes))
         });
         let read = reading.await.unwrap_or_else(|_| Err("it could not be taken apart".to_owned()));
         read.map_err(Unread::Ever)
@@ -162,7 +163,7 @@ fn unread(object: &ReportObject) -> Incoming {
         pieces: Vec::new(),
         interpreter: Interpreter::default(),
         received: object.received,
-        raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes(),
+        raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
     }
 }

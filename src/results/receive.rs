@@ -120,7 +120,7 @@ impl ReportReceiver {
                 return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
             }
         };
-        let (incoming, several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.to_vec()) {
+        let (incoming, several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.clone()) {
             Ok(incoming) => (Arc::new(incoming), None),
             Err((incoming, reason)) => (Arc::from(incoming), Some(reason)),
         };

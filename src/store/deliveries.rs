@@ -67,6 +67,17 @@ impl RefusedInstance {
     pub const UNREADABLE: u16 = 0x0000;
     /// The association ended at it every time.
     pub const BROKEN_OFF: u16 = 0x0001;
+
+    /// In words for a person, with the status for whoever looks it up.
+    pub fn why(&self) -> String {
+        match self.status {
+            Self::UNREADABLE => "not readable here".to_owned(),
+            Self::BROKEN_OFF => "it breaks off each time".to_owned(),
+            // PS3.7 C.5.6; also what is noted where no presentation context was accepted.
+            0x0122 => "0122: it accepts no such images".to_owned(),
+            status => format!("{status:04X}"),
+        }
+    }
 }
 
 pub type DueDelivery = DeliveryRow;

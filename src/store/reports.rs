@@ -7,6 +7,7 @@ use super::{
     on_read, on_tx,
 };
 use crate::model::{CaseId, JournalPlace, Moment, PartnerId, ReportId, ReportStatus, StudyFacts, Uid};
+use bytes::Bytes;
 
 /// A report as it came.
 #[derive(Clone, Debug)]
@@ -24,7 +25,8 @@ pub struct NewReport {
     pub correlated_by: String,
     pub hold_reason: String,
     pub sha256: String,
-    pub content: Vec<u8>,
+    /// Tens of megabytes at worst, and so shared with who received it.
+    pub content: Bytes,
 }
 
 #[derive(Clone, Debug)]
@@ -110,7 +112,7 @@ impl Tx {
             .bind(&report.correlated_by)
             .bind(&report.hold_reason)
             .bind(&report.sha256)
-            .bind(&report.content)
+            .bind(&report.content[..])
             .execute(&mut **c)
             .await
             .map(drop))?;

@@ -32,7 +32,7 @@ async fn a_slide_goes_by_the_bulk_lane_and_does_not_delay_a_head_ct() {
     .await;
     let patient = SampleCase::numbered(7);
     let slide = grown(sample::slide(1, 1, "S26-1", &patient), 101_000_000);
-    network.chemnitz.behave(Manners { hold: Some(slide.sop_instance.clone()), ..Manners::default() });
+    network.chemnitz.behave(Manners { hold: vec![slide.sop_instance.clone()], ..Manners::default() });
     send_study(network.node().dicom, std::slice::from_ref(&slide)).await;
     let case = network.case(&patient.study(), "the slide's case", |case| case.instances == 1).await;
     eventually("the slide is on its way", SOON, async || {

@@ -2,7 +2,7 @@
 //! every instance is accepted meanwhile, and everything arrives by itself afterwards.
 
 use crate::support::{
-    center::Center,
+    center::{Center, Manners},
     eventually,
     faults::{CHEMNITZ_AND_LEIPZIG, attempts, is_delivered, send_head_ct, set, tonight},
     hospital::{Scanner, head_ct, send_study},
@@ -162,9 +162,16 @@ async fn a_queue_is_deleted_with_what_is_in_it() {
     let network = network(CHEMNITZ_AND_LEIPZIG, &url, None).await;
     // Both workers of the lane have their hands full; what follows waits on the queue.
     let held: Vec<_> = (1..=2).map(|number| head_ct(number, 1)).collect();
-    for (_, slices) in &held {
-        network.chemnitz.behave(crate::support::center::Manners { slow: Duration::from_secs(4), ..Default::default() });
+    let hold = held.iter().map(|(_, slices)| slices[0].sop_instance.clone()).collect();
+    network.chemnitz.behave(Manners { hold, ..Manners::default() });
+    for (patient, slices) in &held {
         send_study(network.node().dicom, slices).await;
+        let case = network.case(&patient.study(), "a case", |_| true).await;
+        eventually("it is under way", SOON, async || {
+            let rows = network.owed_to(&case, "chemnitz").await;
+            rows.iter().any(|row| row.state == DeliveryState::Attempting)
+        })
+        .await;
     }
     let (third, _) = send_head_ct(&network, 3, 2).await;
     let case = network.case(&third.study(), "a whole case", |case| case.whole.is_some()).await;
@@ -177,7 +184,7 @@ async fn a_queue_is_deleted_with_what_is_in_it() {
     let queue = "neisse.to.chemnitz.routine".into();
     let lost = channel.queue_delete(queue, QueueDeleteOptions::default()).await.expect("deleted");
     assert!(lost >= 1, "envelopes were in it");
-    network.chemnitz.behave(Default::default());
+    network.chemnitz.behave(Manners::default());
     network.case_in(&third.study(), CaseState::Delivered).await;
     network.at_rest().await;
 }

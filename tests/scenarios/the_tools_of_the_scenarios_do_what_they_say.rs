@@ -4,9 +4,12 @@ use crate::support::{
     blocking,
     dcmtk::{StoreScp, Target, echoscu},
     eventually,
+    network::{ALWAYS_CHEMNITZ, Footing, files},
     orthanc::Orthanc,
     postgres::{Postgres, shared_database},
+    process::{self, Process},
     proxy::{Line, Proxy},
+    service_folder,
 };
 use std::{
     process::{Command, Output},
@@ -91,4 +94,21 @@ async fn there_and_back(stream: &mut TcpStream, bytes: usize) -> Duration {
     sending.expect("sent");
     receiving.expect("received");
     since.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_router_as_a_process_is_measured_killed_and_started_again() {
+    let folder = service_folder("process-");
+    process::write(folder.path(), &files(Footing::Embedded, ALWAYS_CHEMNITZ, 1, 1, 1).await);
+    let mut router = Process::start(folder.path()).await;
+    let (first, peak) = (router.pid(), router.peak_memory_bytes());
+    assert!((1 << 20..1 << 30).contains(&peak), "{peak}");
+    router.kill9();
+    assert!(!router.is_running());
+    router.again().await;
+    assert!(router.is_running() && router.pid() != first);
+    assert!(router.get("/metrics").await.is_some_and(|(code, page)| code == 200 && page.contains("neisse_")));
+    assert!(router.terminate().await.success());
+    assert_eq!(router.log().matches("Ready: DICOM").count(), 2);
+    assert!(router.log().trim_end().ends_with("Stopped"));
 }

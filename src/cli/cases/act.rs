@@ -1,6 +1,6 @@
 //! `neisse cases hold`, `release`, `resend`: what a person decides, written into the case's story.
 
-use super::Desk;
+use super::{Desk, counted};
 use crate::{
     model::{CaseEvent, CaseId, CaseState, Decision, Disposition, Moment, PartnerId, Reading, ReadingMode},
     routing::{
@@ -29,9 +29,8 @@ impl Desk {
         tx.tell(id, now, ACTOR, &format!("held: {why}")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!(
-            "Case {id} is held. Images being sent at this moment may still arrive. To go on: neisse cases release {id}"
-        );
+        println!("Case {id} is held. Images being sent at this moment may still arrive.");
+        println!("To go on: neisse cases release {id}");
         Ok(())
     }
 
@@ -50,7 +49,8 @@ impl Desk {
             bail!("the rules still name no reader for case {id}; name one with --to, or mend routes.toml");
         };
         let Some(reader) = reading.reader().cloned() else { bail!("the rule \"{}\" names no reader", reading.rule) };
-        let what = format!("released to {reader} by \"{}\"", reading.rule);
+        let how = if to.is_some() { "by hand".to_owned() } else { format!("by \"{}\"", reading.rule) };
+        let what = format!("released to {reader} {how}");
         case.take(CaseEvent::Decided)?;
         case.attention.clear();
         tx.tell(id, now, ACTOR, &what).await?;
@@ -147,10 +147,11 @@ impl Desk {
             );
         }
         case.attention.clear();
-        tx.tell(id, now, ACTOR, &format!("{again} deliveries sent again")).await?;
+        let again = counted(again, "delivery", "deliveries");
+        tx.tell(id, now, ACTOR, &format!("{again} sent again")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!("{again} deliveries of case {id} are owed again.");
+        println!("{again} of case {id} owed again.");
         Ok(())
     }
 }

@@ -31,12 +31,14 @@ pub struct Manners {
     pub reject: Option<Rejection>,
     /// Answer every instance so instead of keeping it.
     pub status: Option<StoreStatus>,
+    /// With this Error Comment.
+    pub comment: Option<&'static str>,
     /// Take this long over each instance.
     pub slow: Duration,
     /// Answer this instance so, and all others as above.
     pub refuse: Option<(Uid, StoreStatus)>,
-    /// Do not answer this instance before it is said to behave otherwise.
-    pub hold: Option<Uid>,
+    /// Do not answer these instances before it is said to behave otherwise.
+    pub hold: Vec<Uid>,
 }
 
 /// One instance as it arrived.
@@ -120,6 +122,13 @@ impl Center {
         self.kept.lock().expect("kept").arrivals.clone()
     }
 
+    /// Waits until exactly so many have come, and sees that no more do.
+    pub async fn arrivals_of(&self, number: usize) {
+        let what = format!("{number} instances are there");
+        super::eventually(&what, Duration::from_secs(40), async || self.arrivals().len() >= number).await;
+        assert_eq!(self.arrivals().len(), number, "each exactly once");
+    }
+
     pub fn associations(&self) -> usize {
         self.kept.lock().expect("kept").associations
     }
@@ -199,7 +208,7 @@ impl StoreAssociation for Receiving {
         let manners = self.kept.lock().expect("kept").manners.clone();
         tokio::time::sleep(manners.slow).await;
         let (offer, bytes) = self.current.take().expect("begun");
-        while self.kept.lock().expect("kept").manners.hold.as_ref() == Some(&offer.sop_instance) {
+        while self.kept.lock().expect("kept").manners.hold.contains(&offer.sop_instance) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let own = manners.refuse.filter(|(instance, _)| *instance == offer.sop_instance);
@@ -212,7 +221,9 @@ impl StoreAssociation for Receiving {
         match status {
             None => Ok(StoreStatus::Success),
             Some(status) if stored => Ok(status),
-            Some(status) => Err(StoreRefusal { status, comment: "as the scenario wants it" }),
+            Some(status) => {
+                Err(StoreRefusal { status, comment: manners.comment.unwrap_or("as the scenario wants it") })
+            }
         }
     }
 

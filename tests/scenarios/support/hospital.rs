@@ -40,7 +40,12 @@ struct Ways {
 
 impl Hospital {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at(0).await
+    }
+
+    /// At a given port, to come up late.
+    pub async fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
         let ways = Ways { verdict: Verdict::Accept, slow: Duration::ZERO, other_control_id: false };
         let hospital = Self {
             port: listener.local_addr().expect("its address").port(),
@@ -140,8 +145,13 @@ pub struct Scanner(pub Association);
 
 impl Scanner {
     pub async fn connect(router: SocketAddr, first: &SampleInstance) -> Self {
+        Self::connect_as("RAB_CT1", router, first).await
+    }
+
+    /// A scanner of another hospital.
+    pub async fn connect_as(calling_ae: &str, router: SocketAddr, first: &SampleInstance) -> Self {
         let settings = ScuSettings {
-            calling_ae: "RAB_CT1".into(),
+            calling_ae: calling_ae.into(),
             connect: Duration::from_secs(10),
             response: Duration::from_secs(30),
         };
