@@ -212,14 +212,15 @@ impl Tx {
 pub type Late = (CaseId, PartnerId, DeliveryKind);
 
 impl Store {
-    /// What was to have arrived by now and has neither arrived nor been given up.
+    /// What was to have arrived by now and has neither arrived nor been given up; several times where it is several
+    /// deliveries.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn late(&self, now: Moment, limit: i64) -> Result<Vec<Late>, StoreError> {
         // The conditions are those of the partial index `deliveries_late`, word for word.
-        const SQL: &str = "SELECT DISTINCT case_id, partner, kind FROM deliveries \
-             WHERE state IN ('owed', 'queued', 'attempting') AND deadline_us <= $1 ORDER BY case_id LIMIT $2";
+        const SQL: &str = "SELECT case_id, partner, kind FROM deliveries \
+             WHERE state IN ('owed', 'queued', 'attempting') AND deadline_us <= $1 ORDER BY deadline_us LIMIT $2";
         let rows: Vec<(String, String, String)> =
             on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(limit).fetch_all(p).await)?;
         rows.into_iter()

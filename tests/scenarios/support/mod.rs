@@ -10,6 +10,7 @@ pub mod dcmtk;
 pub mod example;
 pub mod faults;
 pub mod hospital;
+pub mod ledger;
 pub mod hostile;
 pub mod network;
 pub mod orthanc;
