@@ -2,12 +2,13 @@
 //!
 //! `worker` takes envelopes, claims each delivery in the ledger (the attempt is written down before it is made), sends
 //! by `c_store` or `report`, and settles the outcome by `retry`, which says whose fault a failure is and what follows.
-//! `probe` asks paused partners with C-ECHO whether they are back.
+//! `probe` asks paused partners with C-ECHO whether they are back; `overdue` tells a person what has not left in time.
 //!
 //! What if power goes here? The attempt is on record, its lease runs out or the next start takes it back, and it is
 //! sent again: a DICOM receiver keeps one copy of a SOP instance, an HL7 receiver knows the control id.
 
 pub mod c_store;
+pub mod overdue;
 pub mod probe;
 pub mod report;
 pub mod retry;

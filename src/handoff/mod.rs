@@ -7,7 +7,7 @@
 
 use crate::{
     config::Live,
-    model::{Bell, Clock, Moment, chain},
+    model::{Bell, Clock, DeliveryId, Moment, chain},
     queue::{
         Carrier, PublishError,
         envelope::{Envelope, VERSION},
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks: what a person or another node owes is found this late.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Taken from one line (partner, lane, kind) at a time.
 const BATCH: i64 = 200;
 /// Publishes waiting for their confirmation at a time.
 const IN_FLIGHT: usize = 32;
@@ -40,8 +41,10 @@ pub struct Handoff {
 
 impl Handoff {
     pub async fn run(self, stop: CancellationToken) {
+        let mut lost = self.carrier.lost();
+        let mut doubtful = Vec::new();
         loop {
-            let wait = match self.hand_over().await {
+            let wait = match self.hand_over(&mut doubtful).await {
                 Ok(()) => self.until_next().await,
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "The ledger cannot be read; deliveries wait");
@@ -50,6 +53,7 @@ impl Handoff {
             };
             tokio::select! {
                 () = self.bell.rung() => {}
+                Ok(()) = lost.changed() => self.doubt_what_is_queued().await,
                 () = self.clock.sleep(wait) => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
@@ -59,20 +63,43 @@ impl Handoff {
 
     async fn until_next(&self) -> Duration {
         let now = self.clock.now();
-        match self.store.next_due().await {
+        match self.store.next_due(now).await {
             Ok(Some(at)) => at.since(now).clamp(Duration::from_millis(20), LOOK_EVERY),
             _ => LOOK_EVERY,
         }
     }
 
-    async fn hand_over(&self) -> Result<(), StoreError> {
+    /// A queue went away with its envelopes. Which they were nobody knows, so everything this node has queued is owed
+    /// again; an envelope too many does no harm, a case that waits for its lease does.
+    async fn doubt_what_is_queued(&self) {
+        let doubting = async {
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let owed = tx.doubt_queued(&self.config.now().node.name, self.clock.now()).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(owed)
+        };
+        match doubting.await {
+            Ok(owed) => tracing::warn!(deliveries = owed, "A queue was deleted: {owed} deliveries are queued again"),
+            // Their leases run out.
+            Err(error) => tracing::error!(error = %chain(&error), "A queue was deleted, and the ledger cannot be read"),
+        }
+    }
+
+    /// `doubtful`: rows that may be marked as queued though no envelope was published, because the database went away
+    /// before it confirmed. They are owed again as soon as it is back, not when their lease runs out.
+    async fn hand_over(&self, doubtful: &mut Vec<DeliveryId>) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
             let node = self.config.now().node.name.clone();
             let mut tx = self.store.begin(Durability::Process).await?;
+            for id in doubtful.iter() {
+                tx.not_published(*id, now).await?;
+            }
             let expired = tx.expire_leases(now).await?;
             let due = tx.take_due(now, now + QUEUED_FOR, &node, BATCH).await?;
+            doubtful.extend(due.iter().map(|delivery| delivery.id));
             tx.commit().await?;
+            doubtful.clear();
             if expired > 0 {
                 tracing::warn!(
                     deliveries = expired,
@@ -80,14 +107,15 @@ impl Handoff {
                 );
             }
             let more = due.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
-            self.publish_all(due).await?;
-            if !more {
+            let all_taken = self.publish_all(due, doubtful).await?;
+            // What the carrier did not take is offered again in a while; the rest of the ledger would fare no better now.
+            if !more || !all_taken {
                 return Ok(());
             }
         }
     }
 
-    async fn publish_all(&self, due: Vec<DueDelivery>) -> Result<(), StoreError> {
+    async fn publish_all(&self, due: Vec<DueDelivery>, doubtful: &mut Vec<DeliveryId>) -> Result<bool, StoreError> {
         let mut published = stream::iter(due)
             .map(|delivery| async move {
                 let result = self.carrier.publish(&envelope(&delivery)).await;
@@ -103,10 +131,16 @@ impl Handoff {
                 Err(error) => failed.push((delivery, error)),
             }
         }
-        self.give_back(failed).await
+        let all_taken = failed.is_empty();
+        doubtful.extend(failed.iter().map(|(delivery, _)| delivery.id));
+        self.give_back(failed).await?;
+        doubtful.clear();
+        Ok(all_taken)
     }
 
-    async fn give_back(&self, failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+    async fn give_back(&self, mut failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+        // In the order of their ids, as everything does that changes several deliveries at once.
+        failed.sort_by_key(|(delivery, _)| delivery.id);
         let Some((first, error)) = failed.first() else { return Ok(()) };
         tracing::warn!(deliveries = failed.len(), site = %first.partner, error = %chain(error), "{} deliveries could not be queued and wait: {error}", failed.len());
         let now = self.clock.now();

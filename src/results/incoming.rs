@@ -103,7 +103,7 @@ impl Incoming {
             },
             title,
             pieces: vec![piece],
-            interpreter: Interpreter { family: object.author.unwrap_or_default(), ..Interpreter::default() },
+            interpreter: Interpreter::of_person_name(&object.author.unwrap_or_default()),
             received,
             raw,
             lossy: object.lossy,

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub use reply::Reject;
 pub use request::RequestError;
 
-/// Of Neisse; made once from a UUID (PS3.5 B.2) and never changed.
+/// Of Neisse, as acceptor and as requestor (PS3.7 D.3.3.2); made once from a UUID (PS3.5 B.2) and never changed.
 pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.163066213761338951028514665058929367954";
 /// At most 16 characters (PS3.7 D.3.3.2.3).
 pub const IMPLEMENTATION_VERSION_NAME: &str = "NEISSE_01";

@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::dialogue::Dialogue;
 use super::incoming::{Ending, Incoming};
 use super::limits::{Knock, Place};
-use super::{AssociationEnd, AssociationRequest, Shared, StorageScp, StoreAssociation, seen};
+use super::{AssociationEnd, AssociationRequest, Shared, StorageScp, StoreAssociation, own_thread, seen};
 use crate::dicom::acceptor::request::AssociateRequest;
 use crate::dicom::acceptor::{self, HandshakeError, Reject, reply};
 use crate::dicom::pdv::{AbortReason, PdvReader};
@@ -27,7 +27,13 @@ pub async fn run<H: StorageScp>(shared: Arc<Shared<H>>, stream: TcpStream, peer:
         Ok(Admitted { request, who, association, place }) => {
             drop(half_open);
             let _open = seen::OpenAssociation::new();
-            serve(&shared, &request, association, connection, buffer, &who).await;
+            match connection.into_socket() {
+                Ok(socket) => own_thread::run(move || serve(shared, request, association, socket, buffer, who)).await,
+                Err(error) => {
+                    tracing::error!(%error, "association dropped: its socket cannot be taken over");
+                    association.end(AssociationEnd::ConnectionLost).await;
+                }
+            }
             drop(place);
         }
         Err(last_word) => tokio::select! {
@@ -118,18 +124,26 @@ async fn admit<H: StorageScp>(
     }
 }
 
+/// Runs on the association's own thread.
 async fn serve<H: StorageScp>(
-    shared: &Shared<H>,
-    request: &AssociateRequest,
+    shared: Arc<Shared<H>>,
+    request: AssociateRequest,
     association: H::Association,
-    mut connection: Connection,
+    socket: std::net::TcpStream,
     buffer: BytesMut,
-    who: &AssociationRequest,
+    who: AssociationRequest,
 ) {
+    let mut connection = match Connection::from_socket(socket) {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::error!(%error, "association dropped: its socket cannot be taken over");
+            return association.end(AssociationEnd::ConnectionLost).await;
+        }
+    };
     let contexts = acceptor::negotiate(&request.contexts);
     let max_pdu_bytes = shared.settings.max_pdu_bytes.max(LEAST_MAX_PDU_BYTES);
     let accepted = acceptor::accepted_ids(&contexts);
-    let accept = reply::accept(request, &contexts, max_pdu_bytes);
+    let accept = reply::accept(&request, &contexts, max_pdu_bytes);
     if connection.send(&accept, shared.settings.handshake).await.is_err() {
         seen::ended(AssociationEnd::ConnectionLost);
         return association.end(AssociationEnd::ConnectionLost).await;

@@ -11,6 +11,7 @@ mod connection;
 mod dialogue;
 mod incoming;
 mod limits;
+mod own_thread;
 mod seen;
 
 use super::acceptor::Reject;

@@ -16,7 +16,7 @@ use neisse::{
     model::Uid,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -35,6 +35,10 @@ pub struct Manners {
     pub comment: Option<&'static str>,
     /// Take this long over each instance.
     pub slow: Duration,
+    /// Answer this instance so, and all others as above.
+    pub refuse: Option<(Uid, StoreStatus)>,
+    /// Do not answer these instances before it is said to behave otherwise.
+    pub hold: Vec<Uid>,
 }
 
 /// One instance as it arrived.
@@ -118,6 +122,13 @@ impl Center {
         self.kept.lock().expect("kept").arrivals.clone()
     }
 
+    /// Waits until exactly so many have come, and sees that no more do.
+    pub async fn arrivals_of(&self, number: usize) {
+        let what = format!("{number} instances are there");
+        super::eventually(&what, Duration::from_secs(40), async || self.arrivals().len() >= number).await;
+        assert_eq!(self.arrivals().len(), number, "each exactly once");
+    }
+
     pub fn associations(&self) -> usize {
         self.kept.lock().expect("kept").associations
     }
@@ -128,11 +139,23 @@ impl Center {
         kept.arrivals.iter().map(|arrived| (arrived.offer.sop_instance.clone(), arrived.data_set.clone())).collect()
     }
 
+    /// Whether all of these have arrived.
+    pub fn holds(&self, instances: &[Uid]) -> bool {
+        let kept = self.kept.lock().expect("kept");
+        let held: HashSet<&Uid> = kept.arrivals.iter().map(|arrived| &arrived.offer.sop_instance).collect();
+        instances.iter().all(|instance| held.contains(instance))
+    }
+
     /// Sends an HL7 message to the router's MLLP port and returns its acknowledgement.
     pub async fn send_hl7(&self, router: SocketAddr, message: &[u8], control_id: &str) -> Acknowledgement {
+        Self::try_send_hl7(router, message, control_id).await.expect("an acknowledgement")
+    }
+
+    /// For a router that may be gone.
+    pub async fn try_send_hl7(router: SocketAddr, message: &[u8], control_id: &str) -> Option<Acknowledgement> {
         let settings = SenderSettings { connect: Duration::from_secs(10), response: Duration::from_secs(30) };
         let mut line = Hl7Sender::new(router.ip().to_string(), router.port(), settings);
-        line.send(message, control_id).await.expect("an acknowledgement")
+        line.send(message, control_id).await.ok()
     }
 }
 
@@ -197,12 +220,17 @@ impl StoreAssociation for Receiving {
         let manners = self.kept.lock().expect("kept").manners.clone();
         tokio::time::sleep(manners.slow).await;
         let (offer, bytes) = self.current.take().expect("begun");
-        let stored = manners.status.is_none_or(StoreStatus::is_stored);
+        while self.kept.lock().expect("kept").manners.hold.contains(&offer.sop_instance) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let own = manners.refuse.filter(|(instance, _)| *instance == offer.sop_instance);
+        let status = own.map(|(_, status)| status).or(manners.status);
+        let stored = status.is_none_or(StoreStatus::is_stored);
         if stored {
             let arrived = Arrived { offer, data_set: bytes.freeze(), at: Instant::now() };
             self.kept.lock().expect("kept").arrivals.push(arrived);
         }
-        match manners.status {
+        match status {
             None => Ok(StoreStatus::Success),
             Some(status) if stored => Ok(status),
             Some(status) => {

@@ -5,8 +5,12 @@
 
 pub mod carrier;
 pub mod center;
+pub mod data_set;
 pub mod dcmtk;
+pub mod example;
+pub mod faults;
 pub mod hospital;
+pub mod ledger;
 pub mod hostile;
 pub mod network;
 pub mod orthanc;
@@ -14,6 +18,8 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rabbit;
+pub mod reports;
+pub mod restless;
 
 use std::{
     net::TcpListener,
