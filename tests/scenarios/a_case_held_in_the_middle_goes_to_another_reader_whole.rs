@@ -25,7 +25,7 @@ async fn a_case_held_in_the_middle_goes_to_another_reader_whole() {
     }
     // Chemnitz stops answering at the third slice.
     let (_, slices) = head_ct(1, 5);
-    network.chemnitz.behave(Manners { hold: Some(slices[2].sop_instance.clone()), ..Manners::default() });
+    network.chemnitz.behave(Manners { hold: vec![slices[2].sop_instance.clone()], ..Manners::default() });
     let (patient, _) = send_head_ct(&network, 1, 5).await;
     eventually("two slices are in Chemnitz", SOON, async || network.chemnitz.arrivals().len() == 2).await;
     let case = network.case(&patient.study(), "routed and whole", |case| case.whole.is_some()).await;
