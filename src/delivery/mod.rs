@@ -12,4 +12,5 @@ pub mod overdue;
 pub mod probe;
 pub mod report;
 pub mod retry;
+pub mod settle;
 pub mod worker;

@@ -7,19 +7,20 @@
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
-    retry::{OWN_ATTEMPTS, Verdict, late, verdict},
+    retry::{OWN_ATTEMPTS, verdict},
+    settle::{log, reason, settle, settle_alone, unwanted},
 };
 use crate::{
     config::Live,
-    model::{Bell, CaseState, Clock, DeliveryKind, Fault, Lane, Moment, Outcome, PartnerId, chain},
+    model::{Bell, Clock, DeliveryKind, Fault, Lane, Outcome, PartnerId, chain},
     queue::{Carrier, envelope::Envelope},
     spool::Spool,
-    store::{CaseRow, Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError, Tx},
+    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Store, StoreError},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,8 +32,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(5);
 const KEEP_LINE: Duration = Duration::from_secs(3);
 /// How often a worker looks whether the database answers again.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
-/// An envelope is kept in hand that long at most: given back, it is counted, and too often makes it a dead one.
-const IN_HAND: Duration = Duration::from_secs(10 * 60);
 
 /// What every worker shares.
 #[derive(Clone)]
@@ -118,14 +117,9 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: Cance
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
-        match delivering.attempt(&carried.envelope, &mut lines).await {
-            Ok(()) => carried.done().await,
-            Err(error) => {
-                // Dropped, it is carried again; its row, if claimed, comes back with its lease.
-                tracing::error!(site = %partner, error = %chain(&error), "A delivery to {partner} cannot be recorded; it waits");
-                delivering.until_the_database_answers(&end).await;
-                drop(carried);
-            }
+        // Dropped, it is carried again; its row, if claimed, is taken back at the next start.
+        if delivering.attempt(&carried.envelope, &mut lines, &end).await.is_some() {
+            carried.done().await;
         }
     }
     lines.dicom.release().await;
@@ -152,38 +146,76 @@ impl Attempted {
 }
 
 impl Delivering {
-    /// Claims, makes and settles one attempt.
-    ///
-    /// # Errors
-    /// When the database cannot be read or written.
-    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines) -> Result<(), StoreError> {
+    /// Claims, makes and settles one attempt. While the database is away it waits with what it has: an outcome that is
+    /// known is not given up. `None`: told to end before the database was back, or the ledger's row cannot be read.
+    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines, end: &CancellationToken) -> Option<()> {
+        let mut doubtful = None;
+        let claimed = loop {
+            match self.claim(envelope, &mut doubtful).await {
+                Ok(claimed) => break claimed,
+                Err(error) => {
+                    database_away(&envelope.partner, &error, end).await?;
+                    if error.is_about_one() {
+                        return None;
+                    }
+                }
+            }
+        };
+        // Done already, withdrawn, or in other hands: the envelope has served.
+        let Some(mut delivery) = claimed else { return Some(()) };
+        let made = match delivery.kind {
+            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await,
+            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                report::send(self, &delivery, lines).await
+            }
+        };
+        let attempted = made.unwrap_or_else(|error| Attempted::ended(&delivery, not_read(&error)));
+        delivery.refused.clone_from(&attempted.refused);
+        let now = self.clock.now();
+        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
+        loop {
+            match settle(&self.store, &delivery, &attempted, &verdict, now).await {
+                Ok(settled) => {
+                    log(&delivery, &attempted.outcome, settled);
+                    break;
+                }
+                // Its case cannot be read or moved: no worker waits for that.
+                Err(error) if error.is_about_one() => {
+                    settle_alone(&self.store, &delivery, &attempted, &error, now).await;
+                    break;
+                }
+                Err(error) => database_away(&envelope.partner, &error, end).await?,
+            }
+        }
+        self.handoff.ring();
+        Some(())
+    }
+
+    /// `None`: it is not to be tried now. `doubtful`: the number of an attempt whose claim the database did not confirm.
+    async fn claim(&self, envelope: &Envelope, doubtful: &mut Option<i64>) -> Result<Option<Claimed>, StoreError> {
         let now = self.clock.now();
         let node = self.config.now().node.name.clone();
         let mut tx = self.store.begin(Durability::Process).await?;
-        if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
+        if let Some(attempt) = *doubtful {
+            tx.unclaim(envelope.delivery, attempt).await?;
+        }
+        let claimed = if tx.is_paused(&envelope.partner, envelope.kind.channel()).await? {
             // Queued before the partner was paused: owed again, due when it is back.
             tx.not_published(envelope.delivery, now).await?;
-            return tx.commit().await;
-        }
-        let claimed = tx.claim(envelope.delivery, now, now + LEASE, &node).await?;
-        tx.commit().await?;
-        // Done already, withdrawn, or in other hands: the envelope has served.
-        let Some(delivery) = claimed else { return Ok(()) };
-        if delivery.kind == DeliveryKind::Images && unwanted(&self.store.case(delivery.case).await?, &delivery) {
-            let reason = "the case is held or goes to another reader".to_owned();
-            let attempted = Attempted::ended(&delivery, Outcome::NotYet { reason, after: Duration::ZERO });
-            return self.settle(delivery, attempted).await;
-        }
-        let attempted = match delivery.kind {
-            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await?,
-            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                report::send(self, &delivery, lines).await?
-            }
+            None
+        } else {
+            tx.claim(envelope.delivery, now, now + LEASE, &node).await?
         };
-        self.settle(delivery, attempted).await
+        *doubtful = claimed.as_ref().map(|delivery| delivery.attempts).or(*doubtful);
+        tx.commit().await?;
+        Ok(claimed)
     }
 
     async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
+        if unwanted(&self.store.case(delivery.case).await?, delivery) {
+            let reason = "the case is held or goes to another reader".to_owned();
+            return Ok(Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO }));
+        }
         let config = self.config.now();
         let target = match c_store::target(config.partners.get(&delivery.partner)) {
             Ok(target) => target,
@@ -241,144 +273,22 @@ impl Delivering {
         tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
         tx.commit().await
     }
+}
 
-    /// Writes the outcome down with all that follows from it, in one transaction.
-    async fn settle(&self, mut delivery: Claimed, attempted: Attempted) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        delivery.refused.clone_from(&attempted.refused);
-        let mut verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
-        let mut tx = self.store.begin(Durability::Process).await?;
-        // The case before its deliveries, as everywhere: `cases hold` may be under way with the same two.
-        let mut case = tx.case(delivery.case).await?;
-        if delivery.kind == DeliveryKind::Images && verdict.settled != Settled::Delivered && unwanted(&case, &delivery)
-        {
-            (verdict.settled, verdict.attention) = (Settled::Withdrawn, None);
-            if case.state == CaseState::Held {
-                // Owed anew from here when a person releases the case.
-                case.routed_to = case.routed_to.min(attempted.done_to);
-            }
-        }
-        log(&delivery, &attempted.outcome, verdict.settled);
-        let ours = tx
-            .settle(&Settlement {
-                id: delivery.id,
-                attempt: delivery.attempts,
-                now,
-                done_to: attempted.done_to,
-                refused: attempted.refused,
-                outcome: attempted.outcome.clone(),
-                settled: verdict.settled,
-            })
-            .await?;
-        if ours {
-            let channel = delivery.kind.channel();
-            match verdict.pause_until {
-                Some(until) => tx.pause(&delivery.partner, channel, now, until, reason(&attempted.outcome)).await?,
-                None if matches!(attempted.outcome, Outcome::Delivered { .. }) => {
-                    tx.unpause(&delivery.partner, channel, now).await?;
-                }
-                None => {}
-            }
-            tell(&mut tx, case, &delivery, &attempted.outcome, verdict, now).await?;
-        }
-        tx.commit().await?;
-        self.handoff.ring();
-        Ok(())
-    }
-
-    /// Returns when the database answers, when it is time to give the envelope back all the same, or at `end`.
-    async fn until_the_database_answers(&self, end: &CancellationToken) {
-        let since = Instant::now();
-        while since.elapsed() < IN_HAND {
-            tokio::select! {
-                () = tokio::time::sleep(DATABASE_AWAY) => {}
-                () = end.cancelled() => return,
-            }
-            if self.store.ping().await.is_ok() {
-                return;
-            }
-        }
+/// Waits a moment; `None` when told to end.
+async fn database_away(partner: &PartnerId, error: &StoreError, end: &CancellationToken) -> Option<()> {
+    tracing::error!(site = %partner, error = %chain(error), "A delivery to {partner} cannot be recorded; it waits for the database");
+    tokio::select! {
+        () = tokio::time::sleep(DATABASE_AWAY) => Some(()),
+        () = end.cancelled() => None,
     }
 }
 
-/// A person has held the case, or given it to another reader, since the delivery was owed.
-fn unwanted(case: &CaseRow, delivery: &DeliveryRow) -> bool {
-    case.state == CaseState::Held || !case.receivers().contains(&delivery.partner)
-}
-
-/// Writes into the case and its story what an ended attempt means for it.
-async fn tell(
-    tx: &mut Tx,
-    mut case: CaseRow,
-    delivery: &Claimed,
-    outcome: &Outcome,
-    verdict: Verdict,
-    now: Moment,
-) -> Result<(), StoreError> {
-    let ended = !matches!(verdict.settled, Settled::Again { .. });
-    if !ended && verdict.attention.is_none() {
-        return Ok(());
-    }
-    // What ends is told each time it ends; what goes on, once.
-    if let Some(reason) = &verdict.attention
-        && (case.needs_a_person(reason) || ended)
-    {
-        tx.tell(case.id, now, "delivery", reason).await?;
-    }
-    if verdict.settled == Settled::Delivered {
-        if !case.attention.is_empty() && tx.images_not_delivered(case.id).await? == 0 {
-            // It was late, a person was told, and now all of it is there.
-            case.needs_nobody_for(&late(delivery.kind, &delivery.partner));
-        }
-        if delivery.kind != DeliveryKind::Images {
-            let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
-            tx.tell(case.id, now, "delivery", &what).await?;
-        }
-        if let Outcome::Delivered { warning: Some(warning) } = outcome {
-            let what = format!("{} stored with warning {warning}", delivery.partner);
-            tx.tell(case.id, now, "delivery", &what).await?;
-        }
-    }
-    if ended && case.state == CaseState::Routed {
-        tx.note_if_all_delivered(&mut case, now).await?;
-    }
-    tx.save_case(&case).await
-}
-
-fn reason(outcome: &Outcome) -> &str {
-    match outcome {
-        Outcome::Delivered { .. } => "",
-        Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. } => reason,
-    }
-}
-
-fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
-    let word = match outcome {
-        Outcome::Delivered { .. } => "delivered",
-        Outcome::TryAgain { .. } => "try_again",
-        Outcome::Refused { .. } => "refused",
-        Outcome::NotYet { .. } => "not_yet",
-    };
-    metrics::counter!("neisse_attempts_total", "partner" => delivery.partner.to_string(), "outcome" => word)
-        .increment(1);
-    let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
-    match (outcome, settled) {
-        (Outcome::Delivered { .. }, Settled::Delivered) => {
-            tracing::info!(case.id = %case, %site, attempt, kind = delivery.kind.as_str(), items = delivery.items, "Case {case}: {} delivered to {site}", delivery.kind);
-        }
-        (_, Settled::Again { at, .. }) => {
-            let fault = match outcome {
-                Outcome::TryAgain { fault: Fault::Ours, .. } => "ours",
-                Outcome::TryAgain { fault: Fault::Partner | Fault::Agreement, .. } => "partner",
-                _ => "case",
-            };
-            tracing::warn!(case.id = %case, %site, attempt, fault, next_attempt_at = %at, "Case {case}: {} not delivered to {site}: {}; next attempt {at}", delivery.kind, reason(outcome));
-        }
-        (_, Settled::Withdrawn) => {
-            tracing::info!(case.id = %case, %site, attempt, "Case {case}: {} not sent on to {site}: the case is held or goes to another reader", delivery.kind);
-        }
-        _ => {
-            tracing::error!(case.id = %case, %site, attempt, "Case {case}: {} for {site} stopped and waits for a person: {}", delivery.kind, reason(outcome));
-        }
+/// What was to be sent could not be read from the database. One that is away is nobody's attempt.
+fn not_read(error: &StoreError) -> Outcome {
+    let reason = format!("its content cannot be read: {}", chain(error));
+    match error {
+        StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },
+        _ => Outcome::TryAgain { reason, fault: Fault::Ours },
     }
 }

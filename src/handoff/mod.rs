@@ -7,7 +7,7 @@
 
 use crate::{
     config::Live,
-    model::{Bell, Clock, Moment, chain},
+    model::{Bell, Clock, DeliveryId, Moment, chain},
     queue::{
         Carrier, PublishError,
         envelope::{Envelope, VERSION},
@@ -42,8 +42,9 @@ pub struct Handoff {
 impl Handoff {
     pub async fn run(self, stop: CancellationToken) {
         let mut lost = self.carrier.lost();
+        let mut doubtful = Vec::new();
         loop {
-            let wait = match self.hand_over().await {
+            let wait = match self.hand_over(&mut doubtful).await {
                 Ok(()) => self.until_next().await,
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "The ledger cannot be read; deliveries wait");
@@ -84,14 +85,23 @@ impl Handoff {
         }
     }
 
-    async fn hand_over(&self) -> Result<(), StoreError> {
+    /// `doubtful`: rows that may be marked as queued though no envelope was published, because the database went away
+    /// before it confirmed. They are owed again as soon as it is back, not when their lease runs out.
+    async fn hand_over(&self, doubtful: &mut Vec<DeliveryId>) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
             let node = self.config.now().node.name.clone();
             let mut tx = self.store.begin(Durability::Process).await?;
+            // In the order of their ids, as everything does that changes several deliveries at once.
+            doubtful.sort_unstable();
+            for id in doubtful.iter() {
+                tx.not_published(*id, now).await?;
+            }
             let expired = tx.expire_leases(now).await?;
             let due = tx.take_due(now, now + QUEUED_FOR, &node, BATCH).await?;
+            doubtful.extend(due.iter().map(|delivery| delivery.id));
             tx.commit().await?;
+            doubtful.clear();
             if expired > 0 {
                 tracing::warn!(
                     deliveries = expired,
@@ -99,7 +109,7 @@ impl Handoff {
                 );
             }
             let more = due.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
-            let all_taken = self.publish_all(due).await?;
+            let all_taken = self.publish_all(due, doubtful).await?;
             // What the carrier did not take is offered again in a while; the rest of the ledger would fare no better now.
             if !more || !all_taken {
                 return Ok(());
@@ -107,7 +117,7 @@ impl Handoff {
         }
     }
 
-    async fn publish_all(&self, due: Vec<DueDelivery>) -> Result<bool, StoreError> {
+    async fn publish_all(&self, due: Vec<DueDelivery>, doubtful: &mut Vec<DeliveryId>) -> Result<bool, StoreError> {
         let mut published = stream::iter(due)
             .map(|delivery| async move {
                 let result = self.carrier.publish(&envelope(&delivery)).await;
@@ -124,7 +134,9 @@ impl Handoff {
             }
         }
         let all_taken = failed.is_empty();
+        doubtful.extend(failed.iter().map(|(delivery, _)| delivery.id));
         self.give_back(failed).await?;
+        doubtful.clear();
         Ok(all_taken)
     }
 

@@ -16,8 +16,8 @@ use crate::{
     store::{Durability, Store, StoreError},
 };
 use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -39,21 +39,25 @@ pub struct IndexQueue {
     backlog: Backlog,
 }
 
-/// Journals whose newest records are on disk but not in the channel.
+/// Journals whose newest records are on disk but not in the channel, each with the byte behind the newest.
 #[derive(Clone, Default)]
-pub struct Backlog(Arc<Mutex<HashSet<JournalId>>>);
+pub struct Backlog(Arc<Mutex<HashMap<JournalId, u64>>>);
 
 impl Backlog {
-    fn add(&self, journal: JournalId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(journal);
-    }
-
-    fn contains(&self, journal: JournalId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&journal)
+    fn journals(&self) -> MutexGuard<'_, HashMap<JournalId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> Vec<JournalId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.journals().keys().copied().collect()
+    }
+
+    /// The journal has been indexed to here. If that is all of it, what follows goes into the channel again.
+    fn caught_up(&self, journal: JournalId, indexed_to: u64) {
+        let mut journals = self.journals();
+        if journals.get(&journal).is_some_and(|newest| *newest <= indexed_to) {
+            journals.remove(&journal);
+        }
     }
 }
 
@@ -61,9 +65,11 @@ impl IndexQueue {
     /// Hands a durable instance to the index, or leaves it to the journal when the database is behind. Once a journal
     /// is left behind, the rest of it is too: its records must be indexed in order.
     pub fn push(&self, instance: ReceivedInstance) {
-        let journal = instance.place.journal;
-        if self.backlog.contains(journal) || self.sender.try_send(instance).is_err() {
-            self.backlog.add(journal);
+        let (journal, end) = (instance.place.journal, instance.place.end());
+        // Under the lock, so that nothing slips between the last look into the journal and its way back to the channel.
+        let mut behind = self.backlog.journals();
+        if behind.contains_key(&journal) || self.sender.try_send(instance).is_err() {
+            behind.insert(journal, end);
         }
     }
 
@@ -103,34 +109,39 @@ impl Indexer {
                     if received == 0 {
                         return;
                     }
-                    self.index(&mut batch, &stop).await;
+                    if !self.index(&batch, &stop).await {
+                        return;
+                    }
+                    batch.clear();
                     if !stop.is_cancelled() {
                         tokio::time::sleep(GATHER).await;
                     }
                 }
-                _ = look_back.tick() => self.catch_up(&stop).await,
+                _ = look_back.tick() => if !self.catch_up(&stop).await {
+                    return;
+                },
                 () = stop.cancelled(), if self.receiver.is_empty() => return,
             }
         }
     }
 
-    /// Writes the batch, trying again until the database takes it or the process stops (the journal has it all).
-    async fn index(&self, batch: &mut Vec<ReceivedInstance>, stop: &CancellationToken) {
+    /// Writes the batch, trying again until the database takes it. False: the process stops before that. Then nothing
+    /// more may be indexed: the journal's mark would pass over this batch, and the next start would not look for it.
+    async fn index(&self, batch: &[ReceivedInstance], stop: &CancellationToken) -> bool {
         let mut wait = Duration::from_millis(100);
         loop {
             match self.write(batch).await {
-                Ok(()) => break,
+                Ok(()) => return true,
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "The index cannot be written; instances stay in the journal. Next try in {wait:?}");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
-                        () = stop.cancelled() => break,
+                        () = stop.cancelled() => return false,
                     }
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
             }
         }
-        batch.clear();
     }
 
     async fn write(&self, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
@@ -167,22 +178,26 @@ impl Indexer {
         Ok(())
     }
 
-    /// Re-reads journals that overran the channel.
-    async fn catch_up(&mut self, stop: &CancellationToken) {
+    /// Re-reads journals that overran the channel. False: the process stops.
+    async fn catch_up(&mut self, stop: &CancellationToken) -> bool {
         for journal in self.backlog.all() {
             if stop.is_cancelled() {
-                return;
+                return true;
             }
             match recovery::read_behind(&self.store, &self.spool, &self.config, journal).await {
-                Ok(mut instances) => {
-                    for chunk in instances.chunks_mut(BATCH) {
-                        self.index(&mut chunk.to_vec(), stop).await;
+                Ok(behind) => {
+                    for chunk in behind.instances.chunks(BATCH) {
+                        if !self.index(chunk, stop).await {
+                            return false;
+                        }
                     }
+                    self.backlog.caught_up(journal, behind.to);
                 }
                 Err(error) => {
                     tracing::error!(%journal, error = %chain(&error), "Journal {journal} cannot be re-read yet");
                 }
             }
         }
+        true
     }
 }

@@ -40,6 +40,13 @@ pub async fn recover(store: &Store, spool: &Spool, config: &Live, index: &IndexQ
     Ok(recovered)
 }
 
+/// What of a journal is not indexed.
+pub struct Behind {
+    pub instances: Vec<ReceivedInstance>,
+    /// How far the journal is known once they are indexed: to the end of its last whole record.
+    pub to: u64,
+}
+
 /// The instances of one journal that are not indexed.
 ///
 /// # Errors
@@ -49,9 +56,11 @@ pub async fn read_behind(
     spool: &Spool,
     config: &Live,
     journal: JournalId,
-) -> Result<Vec<ReceivedInstance>, RecoveryError> {
+) -> Result<Behind, RecoveryError> {
     let from = store.indexed_journals().await?.get(&journal).copied().unwrap_or(0);
-    read_journal(spool, config, journal, from).await
+    let instances = read_journal(spool, config, journal, from).await?;
+    let to = instances.last().map_or(from, |last| last.place.end());
+    Ok(Behind { instances, to })
 }
 
 async fn read_journal(

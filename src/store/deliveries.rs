@@ -267,6 +267,17 @@ impl Tx {
         Ok(Some(claimed))
     }
 
+    /// Takes back a claim whose commit was not confirmed and whose attempt was not made, if it was committed at all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unclaim(&mut self, id: DeliveryId, attempt: i64) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE deliveries SET state = 'queued', attempts = attempts - 1 \
+             WHERE id = $1 AND attempts = $2 AND state = 'attempting'";
+        on_tx!(self, |c| sqlx::query(SQL).bind(id.to_string()).bind(attempt).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
     /// Notes how far an attempt has come and prolongs its lease. False: it is no longer ours, stop.
     ///
     /// # Errors

@@ -58,7 +58,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub enum Durability {
     /// A power cut: the commit waits for the disk.
     Synced,
-    /// A killed process. A power cut may take the last moments back; they are rebuilt from the journals or repeated.
+    /// A killed process. A power cut, which ends this process too, may take the last moments back; at the next start
+    /// they are rebuilt from the journals or repeated.
     Process,
 }
 
@@ -166,13 +167,9 @@ impl Store {
                 let pool = if durability == Durability::Synced { synced } else { process };
                 Ok(Tx(TxKind::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?, permit)))
             }
-            Db::Postgres(pool) => {
-                let mut tx = pool.begin().await?;
-                if durability == Durability::Process {
-                    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
-                }
-                Ok(Tx(TxKind::Postgres(tx)))
-            }
+            // Synced always: a server of its own may crash while this process goes on, and would take back what nobody
+            // repeats. SQLite's file can lose its last moments only together with us.
+            Db::Postgres(pool) => Ok(Tx(TxKind::Postgres(pool.begin().await?))),
         }
     }
 

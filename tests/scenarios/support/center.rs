@@ -16,7 +16,7 @@ use neisse::{
     model::Uid,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -139,11 +139,23 @@ impl Center {
         kept.arrivals.iter().map(|arrived| (arrived.offer.sop_instance.clone(), arrived.data_set.clone())).collect()
     }
 
+    /// Whether all of these have arrived.
+    pub fn holds(&self, instances: &[Uid]) -> bool {
+        let kept = self.kept.lock().expect("kept");
+        let held: HashSet<&Uid> = kept.arrivals.iter().map(|arrived| &arrived.offer.sop_instance).collect();
+        instances.iter().all(|instance| held.contains(instance))
+    }
+
     /// Sends an HL7 message to the router's MLLP port and returns its acknowledgement.
     pub async fn send_hl7(&self, router: SocketAddr, message: &[u8], control_id: &str) -> Acknowledgement {
+        Self::try_send_hl7(router, message, control_id).await.expect("an acknowledgement")
+    }
+
+    /// For a router that may be gone.
+    pub async fn try_send_hl7(router: SocketAddr, message: &[u8], control_id: &str) -> Option<Acknowledgement> {
         let settings = SenderSettings { connect: Duration::from_secs(10), response: Duration::from_secs(30) };
         let mut line = Hl7Sender::new(router.ip().to_string(), router.port(), settings);
-        line.send(message, control_id).await.expect("an acknowledgement")
+        line.send(message, control_id).await.ok()
     }
 }
 

@@ -150,6 +150,15 @@ impl Scanner {
 
     /// A scanner of another hospital.
     pub async fn connect_as(calling_ae: &str, router: SocketAddr, first: &SampleInstance) -> Self {
+        Self::try_connect_as(calling_ae, router, first).await.expect("an association")
+    }
+
+    /// For a router that may be gone.
+    pub async fn try_connect(router: SocketAddr, first: &SampleInstance) -> Option<Self> {
+        Self::try_connect_as("RAB_CT1", router, first).await
+    }
+
+    async fn try_connect_as(calling_ae: &str, router: SocketAddr, first: &SampleInstance) -> Option<Self> {
         let settings = ScuSettings {
             calling_ae: calling_ae.into(),
             connect: Duration::from_secs(10),
@@ -157,18 +166,23 @@ impl Scanner {
         };
         let target = Target { host: "127.0.0.1".into(), port: router.port(), called_ae: "NEISSE".into() };
         let proposal = Proposal { sop_class: first.sop_class.clone(), transfer_syntax: first.transfer_syntax.clone() };
-        Self(Association::open(&settings, &target, &[proposal]).await.expect("an association"))
+        Association::open(&settings, &target, &[proposal]).await.ok().map(Self)
     }
 
     /// Sends one instance; its DIMSE status.
     pub async fn send(&mut self, instance: &SampleInstance) -> u16 {
+        self.try_send(instance).await.expect("a response")
+    }
+
+    /// `None`: no answer came. Whether the router has it is unknown.
+    pub async fn try_send(&mut self, instance: &SampleInstance) -> Option<u16> {
         let what = InstanceToStore {
             sop_class: instance.sop_class.clone(),
             sop_instance: instance.sop_instance.clone(),
             transfer_syntax: instance.transfer_syntax.clone(),
             length: instance.data_set.len() as u64,
         };
-        self.0.store(&what, &mut Slice(&instance.data_set)).await.expect("a response").status
+        self.0.store(&what, &mut Slice(&instance.data_set)).await.ok().map(|response| response.status)
     }
 
     pub async fn release(self) {

@@ -10,8 +10,8 @@ pub mod dcmtk;
 pub mod example;
 pub mod faults;
 pub mod hospital;
-pub mod ledger;
 pub mod hostile;
+pub mod ledger;
 pub mod network;
 pub mod orthanc;
 pub mod postgres;
@@ -19,6 +19,7 @@ pub mod process;
 pub mod proxy;
 pub mod rabbit;
 pub mod reports;
+pub mod restless;
 
 use std::{
     net::TcpListener,

@@ -159,7 +159,7 @@ pub fn checked(folder: &Path, files: &BTreeMap<String, String>) -> Config {
 }
 
 /// `scheme://user:password@rest` without its credentials, and these.
-fn apart(url: &str) -> (String, Option<String>) {
+pub fn apart(url: &str) -> (String, Option<String>) {
     let (scheme, rest) = url.split_once("://").expect("a URL");
     match rest.split_once('@') {
         Some((credentials, rest)) if credentials.contains(':') => {
