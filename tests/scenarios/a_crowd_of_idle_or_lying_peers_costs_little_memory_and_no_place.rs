@@ -133,7 +133,9 @@ async fn a_report_of_64_mb_and_messages_without_end_are_taken_in_bounded_memory(
     let code = honest_report(&house, 57, &extra).await;
     let grown = house.router.peak_memory_bytes() - before;
     honest.finish().await;
-    eprintln!("endless {} MiB, 64 MB {} MiB, {code:?}", small / MIB, grown / MIB);
-    assert!(small < 64 * MIB, "{} KiB", small / 1024);
-    assert!(grown < 100 * MIB, "{} KiB", grown / 1024);
+    assert!(small < 64 * MIB, "messages without end took {} KiB", small / 1024);
+    assert_eq!(code, AckCode::AA);
+    // As received, decoded, made into what the origin wants, and on its way there: a fixed number of copies of one
+    // message, of which the SQLite writer lets one be taken at a time.
+    assert!(grown < 7 * 64 * MIB, "a report of 64 MB took {} KiB", grown / 1024);
 }

@@ -152,5 +152,15 @@ pub fn accepted_ids(contexts: &[Context]) -> ContextIds {
     contexts.iter().filter(|context| context.answer.is_ok()).map(|context| context.id).collect()
 }
 
+/// For fuzzing: whatever the bytes, they are a request that is answered within bounds, or an error.
+pub fn fuzz_request(body: &[u8]) {
+    let Ok(request) = request::parse(body) else { return };
+    let contexts = negotiate(&request.contexts);
+    assert_eq!(contexts.len(), request.contexts.len(), "every proposed context has its answer");
+    let accept = reply::accept(&request, &contexts, 16_384);
+    let [_, _, a, b, c, d, body @ ..] = &accept[..] else { panic!("an A-ASSOCIATE-AC has a header") };
+    assert_eq!(u32::from_be_bytes([*a, *b, *c, *d]) as usize, body.len(), "the A-ASSOCIATE-AC says its length");
+}
+
 #[cfg(test)]
 mod tests;
