@@ -1,18 +1,20 @@
 //! The workers of a partner: each takes an envelope, claims the delivery, makes one attempt, settles it.
 //!
 //! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
-//! partner takes associations at a time, `bulk` has one; a worker makes one attempt at a time and keeps its association
-//! open between batches. A claimed delivery belongs to its attempt until the lease runs out; progress prolongs it.
+//! partner takes associations at a time, `bulk` has one, and all share the partner's [`Slots`]; a worker makes one
+//! attempt at a time and keeps its association open between batches. A claimed delivery belongs to its attempt until
+//! the lease runs out; progress prolongs it.
 
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
     retry::{OWN_ATTEMPTS, verdict},
     settle::{log, reason, settle, settle_alone, unwanted},
+    slots::{Slot, Slots},
 };
 use crate::{
     config::Live,
-    model::{Bell, Clock, DeliveryKind, Fault, Lane, Outcome, PartnerId, chain},
+    model::{Bell, Channel, Clock, DeliveryKind, Fault, Lane, Outcome, PartnerId, chain},
     queue::{Carrier, envelope::Envelope},
     spool::Spool,
     store::{Claimed, DeliveryRow, Durability, RefusedInstance, Store, StoreError},
@@ -94,35 +96,50 @@ async fn staff(
             continue;
         }
         let end = stop.child_token();
+        let slots = Slots::new(crew.1);
         for lane in Lane::ALL {
             let workers = if lane == Lane::Bulk { 1 } else { crew.1 };
             for _ in 0..workers {
-                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, end.clone()));
+                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, Arc::clone(&slots), end.clone()));
             }
         }
         crews.insert(crew, end);
     }
 }
 
-async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: CancellationToken) {
+async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc<Slots>, end: CancellationToken) {
     let mut consumer = delivering.carrier.consume(&partner, lane, 1).await;
     let mut lines = Lines::default();
     loop {
+        let idle = lines.dicom.is_open();
         let carried = tokio::select! {
             carried = consumer.next() => carried,
-            () = tokio::time::sleep(KEEP_LINE), if lines.dicom.is_open() => {
-                lines.dicom.release().await;
+            () = tokio::time::sleep(KEEP_LINE), if idle => {
+                lines.let_go().await;
+                continue;
+            }
+            () = slots.wanted(), if idle => {
+                lines.let_go().await;
                 continue;
             }
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
+        if carried.envelope.kind.channel() == Channel::Dicom && lines.slot.is_none() {
+            lines.slot = tokio::select! {
+                slot = slots.take() => slot,
+                () = end.cancelled() => break,
+            };
+        }
         // Dropped, it is carried again; its row, if claimed, is taken back at the next start.
         if delivering.attempt(&carried.envelope, &mut lines, &end).await.is_some() {
             carried.done().await;
         }
+        if !lines.dicom.is_open() || slots.is_wanted() {
+            lines.let_go().await;
+        }
     }
-    lines.dicom.release().await;
+    lines.let_go().await;
 }
 
 /// The connections a worker keeps to its partner.
@@ -130,6 +147,16 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: Cance
 pub struct Lines {
     pub dicom: Line,
     pub hl7: Option<Hl7Line>,
+    /// Held while `dicom` is open.
+    slot: Option<Slot>,
+}
+
+impl Lines {
+    /// Releases the association, then its slot.
+    async fn let_go(&mut self) {
+        self.dicom.release().await;
+        self.slot = None;
+    }
 }
 
 /// What one attempt at anything came to.
