@@ -179,6 +179,22 @@ const LIST: &str = list_cases!("1 = 1");
 const LIST_WAITING: &str = list_cases!("(attention <> '' OR state = 'held')");
 
 impl Raw {
+    /// For lists: a case whose texts cannot be read is shown without them, and says so. It is what is looked for.
+    fn read_for_list(mut self) -> Result<CaseRow, StoreError> {
+        let facts = from_json::<StudyFacts>(&self.facts, "study header").is_ok();
+        let decided = |text: &String| from_json::<Decision>(text, "decision").is_ok();
+        let decision = self.decision.as_ref().is_none_or(decided);
+        if !facts {
+            self.facts = "{}".into();
+        }
+        self.decision = self.decision.filter(|_| decision);
+        let mut case = self.read()?;
+        if !(facts && decision) {
+            case.needs_a_person("its row in the database cannot be read");
+        }
+        Ok(case)
+    }
+
     fn read(self) -> Result<CaseRow, StoreError> {
         let unreadable = |what| StoreError::Unreadable { what };
         Ok(CaseRow {
@@ -494,7 +510,7 @@ impl Store {
             .into_iter()
             .map(|line| {
                 Ok(CaseSummary {
-                    case: line.case.read()?,
+                    case: line.case.read_for_list()?,
                     open: line.open,
                     stopped: line.stopped,
                     reports: line.reports,

@@ -292,7 +292,7 @@ fn report(case: Option<neisse::model::CaseId>, version: i64, status: ReportStatu
         correlated_by: "accession number".into(),
         hold_reason: String::new(),
         sha256: "aa".into(),
-        content: bytes::Bytes::from_static(b"MSH|"),
+        content: b"MSH|".to_vec().into(),
     }
 }
 
