@@ -10,7 +10,7 @@ use crate::{
     hl7::listener::{self, ListenerSettings},
     intake::{
         c_store::Intake, completeness::Completeness, index::Indexer, matching::Bells, open_studies::OpenStudies,
-        recovery,
+        recovery, retention::Retention,
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
@@ -36,6 +36,7 @@ pub struct Running {
     pub store: Store,
     pub carrier: Carrier,
     pub clock: Clock,
+    spool: Spool,
     config: Live,
     replacer: Replacer,
     listeners: Phase,
@@ -64,6 +65,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         store,
         carrier,
         clock,
+        spool: spool.clone(),
         config: live,
         replacer,
         listeners: Phase::default(),
@@ -155,6 +157,9 @@ impl Running {
         let stop = || stages.stop.clone();
         stages.spawn(indexer.run(stop()));
         stages.spawn(recover(store.clone(), spool.clone(), config.clone(), index.clone()));
+        let retention =
+            Retention { store: store.clone(), spool: spool.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(retention.run(stop()));
         let completeness = Completeness {
             store: store.clone(),
             config: config.clone(),
@@ -241,6 +246,7 @@ impl Running {
         for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{what} has changed in the configuration: that takes a restart");
         }
+        self.spool.set_reserve(new.dicom.reserve_bytes);
         self.carrier.declare(new.partners.keys().cloned().collect());
         tracing::info!(rules.version = %new.rules_version, "Configuration read again, rules version {}", new.rules_version);
         self.replacer.replace(Config { node: old.node.clone(), database: old.database.clone(), ..new });

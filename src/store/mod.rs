@@ -14,6 +14,7 @@ mod events;
 mod instances;
 mod pauses;
 mod reports;
+mod retention;
 
 pub use cases::{CaseRow, CaseSummary, ListFilter};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
@@ -23,6 +24,8 @@ pub use pauses::Pause;
 pub use reports::{
     AnsweredMessage, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
 };
+
+pub use retention::{JournalUse, PurgeBefore};
 
 use crate::config::DatabaseUrl;
 use sqlx::{

@@ -94,6 +94,15 @@ impl Desk {
         let now = now();
         let mut tx = self.store.begin(Durability::Synced).await?;
         let mut case = tx.case(id).await?;
+        let purged = tx.images_purged(id).await?;
+        if purged > 0 {
+            bail!(
+                "{purged} of the {} images of case {id} have been taken off this node's disk ([retention] in neisse.toml); \
+                 have {} send the study again, then repeat this command",
+                case.instances,
+                case.origin
+            );
+        }
         let again = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
         if again == 0 {
             bail!(
