@@ -255,6 +255,11 @@ impl Delivering {
                 ..Attempted::ended(delivery, Outcome::Delivered { warning: None })
             });
         }
+        if instances.iter().any(|instance| !instance.on_disk) {
+            let reason =
+                "its images have been taken off this node's disk ([retention]); have them sent to it again".into();
+            return Ok(Attempted::ended(delivery, Outcome::Refused { reason, fault: Fault::Ours }));
+        }
         let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
         let last_try = match &delivery.last_outcome {

@@ -324,7 +324,8 @@ impl Tx {
     /// When the database fails.
     pub async fn save_case(&mut self, case: &CaseRow) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE cases SET state = $2, priority = $3, instances = $4, bytes = $5, routed_to = $6, \
-             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11 WHERE id = $1";
+             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11, \
+             purged_us = CASE WHEN instances < $4 THEN NULL ELSE purged_us END WHERE id = $1";
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.id.to_string())
