@@ -89,7 +89,7 @@ async fn a_length_is_never_believed_before_its_bytes_are_there() {
     let house = house().await;
     let honest = Honest::start(house.router.dicom, &house.center, 54);
     honest.goes_on().await;
-    let before = house.router.peak_memory_bytes();
+    let (before, reserved) = (house.router.peak_memory_bytes(), house.router.peak_reserved_bytes());
     let mut peers = Vec::new();
     // 120 peers, 480 GiB claimed: in a PDU of its own size, in a value, in a sequence, in pixels.
     for number in 0..120 {
@@ -110,6 +110,8 @@ async fn a_length_is_never_believed_before_its_bytes_are_there() {
     honest.finish().await;
     let grown = house.router.peak_memory_bytes() - before;
     assert!(grown < 96 * MIB, "claims took {} KiB", grown / 1024);
+    let reserved = house.router.peak_reserved_bytes() - reserved;
+    assert!(reserved < 2048 * MIB, "{} MiB were reserved for claims", reserved / MIB);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,7 +174,7 @@ async fn data_sets_that_lie_are_refused(router: SocketAddr) {
         ("a data set cut inside a value", CT_EXPLICIT, header[..header.len() - 3].to_vec()),
         ("two patients in one", CT_EXPLICIT, [&header[..], &element(0x0010, 0x0020, "LO", b"OTHER")].concat()),
         ("no data set at all", CT_EXPLICIT, Vec::new()),
-        ("random bytes", CT_EXPLICIT, (0..5000_u32).map(|n| (n * n >> 3) as u8).collect()),
+        ("random bytes", CT_EXPLICIT, (0..5000_u32).map(|n| ((n * n) >> 3) as u8).collect()),
         ("a deflate bomb", CT_DEFLATED, bomb()),
         ("what is not deflated", CT_DEFLATED, vec![0xFF; 4096]),
     ];

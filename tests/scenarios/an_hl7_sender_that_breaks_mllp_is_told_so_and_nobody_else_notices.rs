@@ -133,7 +133,7 @@ fn read(frame: &[u8]) -> Acknowledgement {
 async fn noise_is_cut_off(router: SocketAddr) {
     let mut peer = Peer::connect(router).await;
     peer.send(&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300)).await;
-    let (heard, ended) = peer.to_the_end(Duration::from_secs(3)).await;
+    let (heard, ended) = peer.hear_out(Duration::from_secs(3)).await;
     assert!(heard.is_empty() && ended, "{heard:?}");
 }
 

@@ -275,7 +275,7 @@ async fn senders_do_wrong(house: &House, samples: &[Sample]) {
         let mut peer = Peer::connect(house.router.hl7).await;
         peer.send(broken.as_bytes()).await;
         tokio::io::AsyncWriteExt::shutdown(&mut peer.0).await.expect("our side closed");
-        peer.to_the_end(SOON).await;
+        peer.hear_out(SOON).await;
     }
 }
 

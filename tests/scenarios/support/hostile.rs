@@ -101,7 +101,7 @@ impl Peer {
     }
 
     /// Everything that still comes, up to the end of the connection; true if it ended in time.
-    pub async fn to_the_end(&mut self, within: Duration) -> (Vec<u8>, bool) {
+    pub async fn hear_out(&mut self, within: Duration) -> (Vec<u8>, bool) {
         let mut all = Vec::new();
         let read = async {
             let mut piece = vec![0; 4096];
