@@ -109,11 +109,11 @@ async fn fill(network: &Network, footing: Footing) -> Raw {
     };
     raw.run(&fill(
         "cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, patient_id, \
-         patient_issuer, accession, accession_issuer, instances, bytes, routed_to, first_us, last_us, whole_us, decision, \
-         reader, attention)",
+         patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
+         routed_to, first_us, last_us, whole_us, decision, reader, attention)",
         &format!(
             "{id}, 'rabenstein', '1.2.3.' || i, 'reported', 'radiology', 'routine', 'A', 'B', '{{}}', 'P' || i, 'R', \
-             'A' || i, 'R', 1, 1, 1, i, i, i, '{decision}', 'chemnitz', ''"
+             'A' || i, 'R', 'O' || i, 'F' || i, 1, 1, 1, i, i, i, '{decision}', 'chemnitz', ''"
         ),
     ))
     .await;

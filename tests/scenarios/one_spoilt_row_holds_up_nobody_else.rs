@@ -20,9 +20,9 @@ async fn one_spoilt_row_holds_up_nobody_else() {
         let raw = Raw::of(&network, footing).await;
         raw.run(&format!(
             "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, \
-             patient_id, patient_issuer, accession, accession_issuer, instances, bytes, routed_to, first_us, last_us, \
-             whole_us, decision, reader, attention) VALUES ('{SPOILT}', 'rabenstein', '1.2.3', 'new', 'radiology', \
-             'routine', 'A', 'B', '{{nonsense', '', '', '', '', 1, 1, 0, 1, 1, NULL, NULL, NULL, '')"
+             patient_id, patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention) VALUES ('{SPOILT}', 'rabenstein', '1.2.3', 'new', 'radiology', \
+             'routine', 'A', 'B', '{{nonsense', '', '', '', '', '', '', 1, 1, 0, 1, 1, NULL, NULL, NULL, '')"
         ))
         .await;
         // An object whose journal is gone.
