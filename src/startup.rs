@@ -4,13 +4,18 @@
 
 use crate::{
     config::{Config, Live, Replacer},
-    delivery::{probe, worker},
+    delivery::{overdue, probe, worker},
     dicom::scp::{self, ScpSettings},
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
     intake::{
-        c_store::Intake, completeness::Completeness, index::Indexer, matching::Bells, open_studies::OpenStudies,
-        recovery, retention::Retention,
+        c_store::Intake,
+        completeness::Completeness,
+        index::{IndexQueue, Indexer},
+        matching::Bells,
+        open_studies::OpenStudies,
+        recovery,
+        retention::Retention,
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
@@ -24,6 +29,7 @@ use crate::{
 use anyhow::Context;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// MLLP peers keep their connection open for days; a silent one is let go after this.
 const HL7_IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -108,10 +114,15 @@ async fn bind(config: &Config) -> anyhow::Result<(TcpListener, TcpListener, TcpL
     ))
 }
 
-async fn recover(store: Store, spool: Spool, config: Live, index: crate::intake::index::IndexQueue) {
+/// Until everything durable is indexed, or the node stops: then the next start does it.
+async fn recover(store: Store, spool: Spool, config: Live, index: IndexQueue, stop: CancellationToken) {
     let mut wait = Duration::from_millis(200);
     loop {
-        match recovery::recover(&store, &spool, &config, &index).await {
+        let found = tokio::select! {
+            found = recovery::recover(&store, &spool, &config, &index) => found,
+            () = stop.cancelled() => return,
+        };
+        match found {
             Ok(0) => return,
             Ok(found) => {
                 tracing::info!(
@@ -122,7 +133,10 @@ async fn recover(store: Store, spool: Spool, config: Live, index: crate::intake:
             }
             Err(error) => {
                 tracing::error!(error = %chain(&error), "Journals cannot be read back yet");
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => return,
+                }
                 wait = (wait * 2).min(Duration::from_secs(30));
             }
         }
@@ -156,7 +170,7 @@ impl Running {
         let stages = &self.stages;
         let stop = || stages.stop.clone();
         stages.spawn(indexer.run(stop()));
-        stages.spawn(recover(store.clone(), spool.clone(), config.clone(), index.clone()));
+        stages.spawn(recover(store.clone(), spool.clone(), config.clone(), index.clone(), stop()));
         let retention =
             Retention { store: store.clone(), spool: spool.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(retention.run(stop()));
@@ -193,6 +207,7 @@ impl Running {
             handoff: handoff.clone(),
         };
         stages.spawn(probe::run(delivering.clone(), stop()));
+        stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let objects = ReportObjects { receiver: reports.clone(), spool: spool.clone(), bell: bells.results.clone() };
@@ -239,6 +254,7 @@ impl Running {
         let fixed = [
             ("[node]", old.node.name != new.node.name || old.node.data_dir != new.node.data_dir),
             ("[database] url", old.database != new.database),
+            ("[queue]", old.queue != new.queue),
             ("[dicom] listen", old.dicom.listen != new.dicom.listen),
             ("[hl7] listen", old.hl7.listen != new.hl7.listen),
             ("[http] listen", old.http.listen != new.http.listen),
@@ -249,7 +265,8 @@ impl Running {
         self.spool.set_reserve(new.dicom.reserve_bytes);
         self.carrier.declare(new.partners.keys().cloned().collect());
         tracing::info!(rules.version = %new.rules_version, "Configuration read again, rules version {}", new.rules_version);
-        self.replacer.replace(Config { node: old.node.clone(), database: old.database.clone(), ..new });
+        let (node, database, queue) = (old.node.clone(), old.database.clone(), old.queue.clone());
+        self.replacer.replace(Config { node, database, queue, ..new });
     }
 
     /// Stops: no new associations, those open are finished; then every stage finishes what it is doing.

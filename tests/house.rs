@@ -128,6 +128,7 @@ fn sources() -> Vec<Source> {
     let found: Vec<_> = files(&root)
         .into_iter()
         .filter(|path| path != &root.join("lib.rs"))
+        .filter(|path| !is_tests(path.strip_prefix(&root).unwrap_or(path)))
         .map(|path| {
             let inside = path.strip_prefix(&root).expect("inside src");
             let first = inside.components().next().expect("a name");
@@ -138,6 +139,11 @@ fn sources() -> Vec<Source> {
         .collect();
     assert!(found.len() > 20, "only {} files found below {}", found.len(), root.display());
     found
+}
+
+/// Tests in a file or folder of their own may build on what they like, as those at the end of a file.
+fn is_tests(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs") || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -21,6 +21,8 @@ CREATE TABLE cases (
     patient_issuer   TEXT    NOT NULL,
     accession        TEXT    NOT NULL,
     accession_issuer TEXT    NOT NULL,
+    placer_order     TEXT    NOT NULL,
+    filler_order     TEXT    NOT NULL,
     -- Instances joined, conflicting duplicates included; the next one gets `instances + 1` as its number.
     instances        BIGINT NOT NULL,
     bytes            BIGINT NOT NULL,
@@ -38,10 +40,14 @@ CREATE TABLE cases (
 -- Two hospitals may use equal UIDs: a study is known by its origin and its UID.
 CREATE UNIQUE INDEX cases_by_study ON cases (origin, study_uid);
 CREATE INDEX cases_by_study_uid ON cases (study_uid);
-CREATE INDEX cases_by_accession ON cases (accession, accession_issuer);
+CREATE INDEX cases_by_accession ON cases (accession);
+CREATE INDEX cases_by_placer_order ON cases (placer_order);
+CREATE INDEX cases_by_filler_order ON cases (filler_order);
 CREATE INDEX cases_to_route ON cases (id) WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') AND routed_to < instances;
-CREATE INDEX cases_to_complete ON cases (last_us) WHERE whole_us IS NULL;
+CREATE INDEX cases_to_complete ON cases (last_us, id) WHERE whole_us IS NULL;
 CREATE INDEX cases_by_last ON cases (last_us);
+CREATE INDEX cases_by_state ON cases (state);
+CREATE INDEX cases_waiting ON cases (last_us) WHERE attention <> '' OR state = 'held';
 
 CREATE TABLE instances (
     case_id         TEXT    NOT NULL REFERENCES cases (id),
@@ -112,7 +118,8 @@ CREATE TABLE report_objects (
 );
 CREATE INDEX report_objects_waiting ON report_objects (received_us) WHERE done = 0;
 
--- Every HL7 message answered, so that a repeated one gets the same answer (MSH-3, MSH-4, MSH-10).
+-- Every HL7 message accepted, so that a repeated one gets the same answer: MSH-3, MSH-4, MSH-10 and equal bytes. Some
+-- senders give every message the same control id, or count anew: other bytes are another message, and both are known.
 CREATE TABLE messages (
     partner     TEXT    NOT NULL,
     application TEXT    NOT NULL,
@@ -121,7 +128,7 @@ CREATE TABLE messages (
     sha256      TEXT    NOT NULL,
     received_us BIGINT NOT NULL,
     answer      BYTEA NOT NULL,
-    PRIMARY KEY (partner, application, facility, control_id)
+    PRIMARY KEY (partner, application, facility, control_id, sha256)
 );
 
 -- The ledger: what is owed to whom. The queue holds no state that this row does not.
@@ -155,7 +162,11 @@ CREATE TABLE deliveries (
     CHECK ((finished_us IS NULL) = (state IN ('owed', 'queued', 'attempting'))),
     CHECK ((lease_us IS NOT NULL) = (state IN ('queued', 'attempting')))
 );
-CREATE INDEX deliveries_due ON deliveries (next_us) WHERE state = 'owed';
+-- A line is what one partner is owed of one kind by one lane.
+CREATE INDEX deliveries_due ON deliveries (partner, lane, kind, next_us, id) WHERE state = 'owed';
+CREATE INDEX deliveries_open ON deliveries (partner, state, lane, kind) WHERE state IN ('owed', 'queued', 'attempting', 'stopped');
+CREATE INDEX deliveries_late ON deliveries (deadline_us) WHERE state IN ('owed', 'queued', 'attempting') AND deadline_us IS NOT NULL;
+CREATE INDEX deliveries_spent ON deliveries (give_up_us) WHERE state = 'owed';
 CREATE INDEX deliveries_leased ON deliveries (lease_us) WHERE state IN ('queued', 'attempting');
 CREATE INDEX deliveries_by_case ON deliveries (case_id, partner, kind);
 

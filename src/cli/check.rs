@@ -25,7 +25,7 @@ and would not start;\n2 it would start, but there are gaps or rules that can nev
 #[command(after_help = AFTER)]
 pub struct CheckArgs {
     /// The configuration folder.
-    #[arg(long, default_value = "config", value_name = "FOLDER")]
+    #[arg(long, default_value = "config", env = "NEISSE_CONFIG", value_name = "FOLDER")]
     pub config: PathBuf,
     /// Walk this calendar year instead of the year that begins today.
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(2000..=2075))]

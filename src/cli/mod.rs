@@ -39,6 +39,7 @@ enum Command {
 
 /// Runs the command and says on standard error what went wrong.
 pub fn run(arguments: Arguments) -> ExitCode {
+    end_quietly_when_nobody_reads();
     let result = match arguments.command {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -57,4 +58,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
 pub(crate) fn use_ring() {
     // An error only says that it has been installed before.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// `neisse cases list | head` closes our output early: that is no fault worth a panic's message.
+fn end_quietly_when_nobody_reads() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
 }

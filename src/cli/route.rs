@@ -55,7 +55,7 @@ pub struct RouteArgs {
     #[arg(long, value_parser = discipline)]
     pub discipline: Option<Discipline>,
     /// The configuration folder.
-    #[arg(long, default_value = "config", value_name = "FOLDER")]
+    #[arg(long, default_value = "config", env = "NEISSE_CONFIG", value_name = "FOLDER")]
     pub config: PathBuf,
 }
 
@@ -184,7 +184,7 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
         |ends| format!("until {}; a case decided before stays decided", wall(civil(ends, zone), zone)),
     );
     lines.push(("rule holds", window));
-    lines.push(("if unclaimed", unclaimed(zone, now, reading)));
+    lines.push(("if unclaimed", unclaimed(reading)));
     let due = reading.report_within.map_or_else(
         || "no time limit".to_owned(),
         |within| format!("within {}, by {}", span(within), clock(zone, now + within)),
@@ -193,19 +193,16 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
     lines
 }
 
-/// The next reader each `claim_within`, and in the end a person.
-fn unclaimed(zone: Tz, now: Moment, reading: &Reading) -> String {
-    let Some(within) = reading.claim_within else {
-        return "it stays on the worklist: the rule has no claim_within".to_owned();
-    };
-    let mut text = String::new();
-    let mut at = now;
-    for next in reading.readers.iter().skip(1) {
-        at = at + within;
-        let _ = write!(text, "{} it moves to {next}; ", clock(zone, at));
+/// Claims come with the reading worklists. Until then the stand-ins are for the person who looks after the case, and the
+/// explanation must not promise more.
+fn unclaimed(reading: &Reading) -> String {
+    match reading.claim_within {
+        None => "it stays: the rule has no claim_within".to_owned(),
+        Some(within) => format!(
+            "nothing moves by itself yet: claim_within = {} takes effect once readers can claim cases",
+            span(within)
+        ),
     }
-    let _ = write!(text, "{} a person is told", clock(zone, at + within));
-    format!("after {}: {text}", span(within))
 }
 
 fn clock(zone: Tz, at: Moment) -> String {

@@ -60,7 +60,7 @@ pub enum DatabaseUrl {
     Postgres(String),
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum QueueUrl {
     /// In this process; refilled from the ledger at start.
     Memory,
@@ -68,7 +68,7 @@ pub enum QueueUrl {
     Amqp(Amqp),
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Amqp {
     /// `amqp://…` or `amqps://…`, with credentials folded in from `credentials_file` (`user:password`) if given.
     pub url: String,

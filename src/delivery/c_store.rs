@@ -59,7 +59,7 @@ impl Line {
         &mut self,
         settings: &ScuSettings,
         target: &DicomTarget,
-        proposals: Vec<Proposal>,
+        proposals: &[Proposal],
     ) -> Result<&mut Association, OpenError> {
         let fits = self.open.as_ref().is_some_and(|open| {
             open.association.is_open() && open.target == *target && proposals.iter().all(|p| open.proposals.contains(p))
@@ -67,8 +67,8 @@ impl Line {
         if !fits {
             self.release().await;
             let address = Target { host: target.host.clone(), port: target.port, called_ae: target.ae_title.clone() };
-            let association = Association::open(settings, &address, &proposals).await?;
-            self.open = Some(Open { association, target: target.clone(), proposals });
+            let association = Association::open(settings, &address, proposals).await?;
+            self.open = Some(Open { association, target: target.clone(), proposals: proposals.to_vec() });
         }
         self.open.as_mut().map(|open| &mut open.association).ok_or(OpenError::Aborted)
     }
@@ -99,13 +99,15 @@ pub fn target(partner: Option<&Partner>) -> Result<DicomTarget, Outcome> {
         .ok_or(Outcome::Refused { reason: "no [dicom] deliver is configured for it".into(), fault: Fault::Ours })
 }
 
-/// Sends `instances` in order; `progress` is told the number of each that has been confirmed or marked.
+/// Sends `instances` in order; `progress` is told the number of each that has been confirmed. With `last_try`, the
+/// reason the last attempt ended with, an instance that cannot be got over is marked, so that the rest arrives.
 pub async fn send(
     line: &mut Line,
     settings: &ScuSettings,
     target: &DicomTarget,
     spool: &Spool,
     instances: &[DeliverableInstance],
+    last_try: Option<&str>,
     mut progress: impl FnMut(i64) + Send,
 ) -> Sent {
     let mut sent = Sent {
@@ -113,29 +115,38 @@ pub async fn send(
         refused: Vec::new(),
         outcome: Outcome::Delivered { warning: None },
     };
-    let association = match line.ready(settings, target, proposals(instances)).await {
-        Ok(association) => association,
-        Err(error) => {
-            sent.outcome = not_opened(&error);
-            return sent;
-        }
-    };
+    let proposals = proposals(instances);
     let mut warning = None;
-    for instance in instances {
+    for (number, instance) in instances.iter().enumerate() {
+        // The association at hand, but for the first instance and after one that ended it.
+        let association = match line.ready(settings, target, &proposals).await {
+            Ok(association) => association,
+            Err(error) => {
+                sent.outcome = not_opened(&error);
+                return sent;
+            }
+        };
         match one(association, spool, instance).await {
             Step::Stored => {}
             Step::StoredWithWarning(status) => warning = Some(format!("{status:04X}")),
             Step::Refused(status) => sent.refused.push(RefusedInstance { seq: instance.seq, status }),
-            Step::End { outcome, keep } => {
-                sent.outcome = outcome;
+            Step::End { outcome, keep, status } => {
                 if !keep {
                     line.abort().await;
                 }
-                return sent;
+                if !last_try.is_some_and(|last| stuck(&outcome, number == 0 && !keep, last)) {
+                    sent.outcome = outcome;
+                    return sent;
+                }
+                sent.refused.push(RefusedInstance { seq: instance.seq, status });
             }
         }
         sent.done_to = instance.seq;
-        progress(instance.seq);
+        // Only the end of the attempt writes down what was refused. Noted beyond it before, a refused instance would
+        // be forgotten if the process died in between; so what follows it is rather sent twice.
+        if sent.refused.is_empty() {
+            progress(instance.seq);
+        }
     }
     sent.outcome = Outcome::Delivered { warning };
     sent
@@ -145,11 +156,23 @@ enum Step {
     Stored,
     StoredWithWarning(u16),
     Refused(u16),
-    /// The attempt ends here. `keep`: the association is still good.
+    /// The attempt ends here. `keep`: the association is still good. `status`: what is noted if it is given up.
     End {
         outcome: Outcome,
         keep: bool,
+        status: u16,
     },
+}
+
+/// Whether the trouble is this instance. A partner that answers an echo and then breaks off at the same instance in
+/// the same way again and again is not away: without this, one instance would hold up its case until the time is up,
+/// and with it whatever waits while the partner is paused.
+fn stuck(outcome: &Outcome, broken_off_at_once: bool, last: &str) -> bool {
+    match outcome {
+        Outcome::TryAgain { fault: Fault::Partner, reason } => broken_off_at_once && reason == last,
+        Outcome::TryAgain { .. } => true,
+        _ => false,
+    }
 }
 
 async fn one(association: &mut Association, spool: &Spool, instance: &DeliverableInstance) -> Step {
@@ -160,7 +183,8 @@ async fn one(association: &mut Association, spool: &Spool, instance: &Deliverabl
         Ok(reader) => JournalSource(reader),
         Err(error) => {
             let reason = format!("journal not readable: {}", chain(&error));
-            return Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Ours }, keep: true };
+            let outcome = Outcome::TryAgain { reason, fault: Fault::Ours };
+            return Step::End { outcome, keep: true, status: RefusedInstance::UNREADABLE };
         }
     };
     let what = InstanceToStore {
@@ -171,7 +195,7 @@ async fn one(association: &mut Association, spool: &Spool, instance: &Deliverabl
     };
     match association.store(&what, &mut source).await {
         Ok(response) => step_of(read_answer(response.status)),
-        Err(error) => Step::End { outcome: broken_off(&error), keep: false },
+        Err(error) => broken_off(&error),
     }
 }
 
@@ -183,28 +207,35 @@ fn step_of(answer: StoreAnswer) -> Step {
         StoreAnswer::InstanceRefused(status) => Step::Refused(status),
         StoreAnswer::PartnerHasNoRoom(status) => {
             let reason = format!("out of resources ({status:04X})");
-            Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Partner }, keep: true }
+            Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Partner }, keep: true, status }
         }
         StoreAnswer::TryAgain(status) => {
             let reason = format!("answered {status:04X}");
-            Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Case }, keep: true }
+            Step::End { outcome: Outcome::TryAgain { reason, fault: Fault::Case }, keep: true, status }
         }
         StoreAnswer::CaseRefused(status) => {
             let reason = format!("answered {status:04X}");
-            Step::End { outcome: Outcome::Refused { reason, fault: Fault::Case }, keep: true }
+            Step::End { outcome: Outcome::Refused { reason, fault: Fault::Case }, keep: true, status }
         }
     }
 }
 
-/// Every failure to open is the partner's, but a permanent rejection is nothing that waiting mends; it is still tried
-/// until the time is up, because the other side's administrator can mend it, and a person is told at the deadline.
+/// A permanent rejection is still tried until the time is up, because the other side's administrator can mend it.
 fn not_opened(error: &OpenError) -> Outcome {
-    Outcome::TryAgain { reason: chain(error), fault: Fault::Partner }
+    let fault = match error {
+        OpenError::Rejected { permanent: true, .. } => Fault::Agreement,
+        OpenError::Unfit(_) => Fault::Ours,
+        _ => Fault::Partner,
+    };
+    Outcome::TryAgain { reason: chain(error), fault }
 }
 
-fn broken_off(error: &ScuError) -> Outcome {
-    let fault = if matches!(error, ScuError::Source(_)) { Fault::Ours } else { Fault::Partner };
-    Outcome::TryAgain { reason: chain(error), fault }
+fn broken_off(error: &ScuError) -> Step {
+    let (fault, status) = match error {
+        ScuError::Source(_) => (Fault::Ours, RefusedInstance::UNREADABLE),
+        _ => (Fault::Partner, RefusedInstance::BROKEN_OFF),
+    };
+    Step::End { outcome: Outcome::TryAgain { reason: chain(error), fault }, keep: false, status }
 }
 
 /// Sends one object that is not in the journal.
@@ -216,14 +247,14 @@ pub async fn send_one(
     what: &InstanceToStore,
     source: &mut impl DataSource,
 ) -> Outcome {
-    let association = match line.ready(settings, target, vec![proposal]).await {
+    let association = match line.ready(settings, target, &[proposal]).await {
         Ok(association) => association,
         Err(error) => return not_opened(&error),
     };
     let step = if association.accepts(&what.sop_class, &what.transfer_syntax) {
         match association.store(what, source).await {
             Ok(response) => step_of(read_answer(response.status)),
-            Err(error) => Step::End { outcome: broken_off(&error), keep: false },
+            Err(error) => broken_off(&error),
         }
     } else {
         Step::Refused(NO_CONTEXT)
@@ -232,7 +263,7 @@ pub async fn send_one(
         Step::Stored => Outcome::Delivered { warning: None },
         Step::StoredWithWarning(status) => Outcome::Delivered { warning: Some(format!("{status:04X}")) },
         Step::Refused(status) => Outcome::Refused { reason: format!("answered {status:04X}"), fault: Fault::Instance },
-        Step::End { outcome, keep } => {
+        Step::End { outcome, keep, .. } => {
             if !keep {
                 line.abort().await;
             }

@@ -8,23 +8,35 @@ use crate::{
     config::{Config, DicomTarget, Hl7Target, Partner},
     delivery::worker::Delivering,
     dicom::scu::{Association, Proposal, Target},
-    model::{Channel, chain},
+    model::{Channel, PartnerId, chain},
     store::{Durability, Pause, StoreError},
 };
-use futures_util::{StreamExt, stream};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// Who is asked, and by what.
+type Asked = (PartnerId, Channel);
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Probes at a time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 
 pub async fn run(delivering: Delivering, stop: CancellationToken) {
+    let mut probes = JoinSet::new();
+    let mut under_way = HashSet::new();
     loop {
-        if let Err(error) = probe_all(&delivering).await {
+        if let Err(error) = start_due(&delivering, &mut probes, &mut under_way).await {
             tracing::error!(error = %chain(&error), "Paused partners cannot be looked up");
         }
         tokio::select! {
+            Some(ended) = probes.join_next() => match ended {
+                Ok(asked) => {
+                    under_way.remove(&asked);
+                }
+                // Who was asked is not known then: asked again, at worst, while a probe is under way.
+                Err(_) => under_way.clear(),
+            },
             () = next_probe(&delivering) => {}
             () = stop.cancelled() => return,
         }
@@ -46,12 +58,26 @@ async fn next_probe(delivering: &Delivering) {
     }
 }
 
-async fn probe_all(delivering: &Delivering) -> Result<(), StoreError> {
+/// Each probe by itself: one partner that does not answer does not hold up the news that another is back.
+async fn start_due(
+    delivering: &Delivering,
+    probes: &mut JoinSet<Asked>,
+    under_way: &mut HashSet<Asked>,
+) -> Result<(), StoreError> {
     let now = delivering.clock.now();
-    let due = delivering.store.pauses().await?.into_iter().filter(|pause| pause.until <= now);
-    let mut probes = stream::iter(due).map(|pause| probe(delivering, pause)).buffer_unordered(AT_ONCE);
-    while let Some(result) = probes.next().await {
-        result?;
+    for pause in delivering.store.pauses().await?.into_iter().filter(|pause| pause.until <= now) {
+        let asked = (pause.partner.clone(), pause.channel);
+        if under_way.len() >= AT_ONCE || !under_way.insert(asked.clone()) {
+            continue;
+        }
+        let delivering = delivering.clone();
+        probes.spawn(async move {
+            if let Err(error) = probe(&delivering, pause).await {
+                tracing::error!(error = %chain(&error), "What a probe found cannot be recorded");
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            asked
+        });
     }
     Ok(())
 }

@@ -76,6 +76,9 @@ fn read_acknowledgement(code: AckCode) -> Outcome {
 }
 
 fn not_acknowledged(error: &SendError) -> Outcome {
+    if matches!(error, SendError::CannotBeFramed(_)) {
+        return Outcome::Refused { reason: chain(error), fault: Fault::Ours };
+    }
     Outcome::TryAgain { reason: chain(error), fault: Fault::Partner }
 }
 

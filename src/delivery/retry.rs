@@ -3,13 +3,13 @@
 
 use crate::{
     config::DeliveryTimes,
-    model::{Fault, Moment, Outcome},
-    store::{DeliveryRow, Settled},
+    model::{DeliveryKind, Fault, Moment, Outcome, PartnerId},
+    store::{DeliveryRow, RefusedInstance, Settled},
 };
 use std::time::Duration;
 
 /// Failures of our own or of one case end in front of a person after this many attempts, well before the time is up.
-const OWN_ATTEMPTS: i64 = 8;
+pub const OWN_ATTEMPTS: i64 = 8;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -28,7 +28,7 @@ pub fn verdict(delivery: &DeliveryRow, outcome: &Outcome, times: &DeliveryTimes,
         Outcome::Delivered { .. } => {
             let count = delivery.refused.len();
             let codes = codes(delivery);
-            stop(format!("{} refused {count} of {} instances ({codes})", delivery.partner, delivery.items))
+            stop(format!("{} did not store {count} of {} instances ({codes})", delivery.partner, delivery.items))
         }
         Outcome::NotYet { after, .. } => done(Settled::Again { at: now + *after, count: false }),
         Outcome::Refused { reason, .. } => stop(format!("{} refused {}: {reason}", delivery.partner, delivery.kind)),
@@ -37,22 +37,34 @@ pub fn verdict(delivery: &DeliveryRow, outcome: &Outcome, times: &DeliveryTimes,
 }
 
 fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &DeliveryTimes, now: Moment) -> Verdict {
-    let spent = now >= delivery.give_up || (fault != Fault::Partner && delivery.attempts >= OWN_ATTEMPTS);
+    let partner_is_away = matches!(fault, Fault::Partner | Fault::Agreement);
+    let spent = now >= delivery.give_up || (!partner_is_away && delivery.attempts >= OWN_ATTEMPTS);
     if spent {
-        let attempts = delivery.attempts;
-        return stop(format!(
-            "{} not delivered to {} after {attempts} attempts: {reason}",
-            delivery.kind, delivery.partner
-        ));
+        return stop(not_delivered(delivery, reason));
     }
     let wait = backoff(delivery.attempts, times);
-    let late = delivery.deadline.is_some_and(|deadline| now >= deadline);
+    let attention =
+        (fault == Fault::Agreement).then(|| format!("{} takes nothing from us: {reason}", delivery.partner));
     Verdict {
         settled: Settled::Again { at: now + wait, count: true },
-        pause_until: (fault == Fault::Partner).then_some(now + wait),
-        attention: late
-            .then(|| format!("{} still not delivered to {} at its deadline", delivery.kind, delivery.partner)),
+        pause_until: partner_is_away.then_some(now + wait),
+        attention,
     }
+}
+
+/// What a person reads when something has not arrived by the time the report was to be there.
+pub fn late(kind: DeliveryKind, partner: &PartnerId) -> String {
+    format!("{kind} still not delivered to {partner} at its deadline")
+}
+
+/// What a person reads when the time or the attempts are spent.
+pub fn not_delivered(delivery: &DeliveryRow, reason: &str) -> String {
+    let attempts = match delivery.attempts {
+        0 => "without an attempt".to_owned(),
+        1 => "after 1 attempt".to_owned(),
+        attempts => format!("after {attempts} attempts"),
+    };
+    format!("{} not delivered to {} {attempts}: {reason}", delivery.kind, delivery.partner)
 }
 
 /// Doubles from `retry_min` to `retry_max`. The first attempt is number 1.
@@ -69,9 +81,9 @@ fn stop(reason: String) -> Verdict {
     Verdict { settled: Settled::Stopped, pause_until: None, attention: Some(reason) }
 }
 
-/// `C000 twice, 0122`: the distinct statuses of what was refused.
+/// `0122, C000`: the distinct statuses of what was refused.
 fn codes(delivery: &DeliveryRow) -> String {
-    let mut codes: Vec<String> = delivery.refused.iter().map(|refused| format!("{:04X}", refused.status)).collect();
+    let mut codes: Vec<String> = delivery.refused.iter().map(RefusedInstance::why).collect();
     codes.sort();
     codes.dedup();
     codes.join(", ")
@@ -80,8 +92,7 @@ fn codes(delivery: &DeliveryRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CaseId, DeliveryId, DeliveryKind, DeliveryState, Lane, PartnerId};
-    use crate::store::RefusedInstance;
+    use crate::model::{CaseId, DeliveryId, DeliveryState, Lane};
 
     fn times() -> DeliveryTimes {
         DeliveryTimes {

@@ -259,9 +259,30 @@ pub fn checked_uids(sop_class: &str, sop_instance: &str) -> Result<(Uid, Uid), &
     Ok((class, instance))
 }
 
+/// For fuzzing: whatever the bytes, they are a command or an error, and what was understood can be written and read.
+pub fn fuzz_command(bytes: &[u8]) {
+    let Ok(command) = Command::parse(bytes) else { return };
+    assert!(Command::parse(&command.encode()).is_ok(), "a command that was read cannot be written");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_damaged_command_is_read_or_refused(at in any::<prop::sample::Index>(), to in any::<u8>(), more in any::<Vec<u8>>()) {
+            let (sop_class, sop_instance) = ("1.2.840.10008.5.1.4.1.1.2".into(), "1.2.3".into());
+            let mut bytes = Command::StoreRq { message_id: 7, sop_class, sop_instance, priority: 1 }.encode();
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            fuzz_command(&bytes);
+            bytes.extend(&more);
+            fuzz_command(&bytes);
+            fuzz_command(&more);
+        }
+    }
 
     #[test]
     fn commands_survive_the_wire() {

@@ -195,5 +195,21 @@ pub fn read_report_from(
     read::read(sop_class, transfer_syntax, data_set, fallback_charset)
 }
 
+/// For fuzzing: whatever the bytes, they are a report or an error. The first byte chooses SOP class and transfer syntax.
+pub fn fuzz_report(data: &[u8]) {
+    const CLASSES: [&str; 3] =
+        [uids::BASIC_TEXT_SR_STORAGE, uids::COMPREHENSIVE_SR_STORAGE, uids::ENCAPSULATED_PDF_STORAGE];
+    const SYNTAXES: [&str; 3] =
+        [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN];
+    let [choice, data @ ..] = data else { return };
+    let choice = usize::from(*choice);
+    let (class, syntax) = (Uid::new(CLASSES[choice % 3]), Uid::new(SYNTAXES[choice / 3 % 3]));
+    let (Ok(class), Ok(syntax)) = (class, syntax) else { return };
+    let Ok(report) = read_report_from(&class, &syntax, data, "ISO_IR 100") else { return };
+    if let ReportContent::Text(text) = report.content {
+        assert!(text.len() <= MAX_TEXT_BYTES, "more text than allowed");
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks: what a person or another node owes is found this late.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Taken from one line (partner, lane, kind) at a time.
 const BATCH: i64 = 200;
 /// Publishes waiting for their confirmation at a time.
 const IN_FLIGHT: usize = 32;
@@ -40,6 +41,7 @@ pub struct Handoff {
 
 impl Handoff {
     pub async fn run(self, stop: CancellationToken) {
+        let mut lost = self.carrier.lost();
         let mut doubtful = Vec::new();
         loop {
             let wait = match self.hand_over(&mut doubtful).await {
@@ -51,6 +53,7 @@ impl Handoff {
             };
             tokio::select! {
                 () = self.bell.rung() => {}
+                Ok(()) = lost.changed() => self.doubt_what_is_queued().await,
                 () = self.clock.sleep(wait) => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return,
@@ -60,9 +63,25 @@ impl Handoff {
 
     async fn until_next(&self) -> Duration {
         let now = self.clock.now();
-        match self.store.next_due().await {
+        match self.store.next_due(now).await {
             Ok(Some(at)) => at.since(now).clamp(Duration::from_millis(20), LOOK_EVERY),
             _ => LOOK_EVERY,
+        }
+    }
+
+    /// A queue went away with its envelopes. Which they were nobody knows, so everything this node has queued is owed
+    /// again; an envelope too many does no harm, a case that waits for its lease does.
+    async fn doubt_what_is_queued(&self) {
+        let doubting = async {
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let owed = tx.doubt_queued(&self.config.now().node.name, self.clock.now()).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(owed)
+        };
+        match doubting.await {
+            Ok(owed) => tracing::warn!(deliveries = owed, "A queue was deleted: {owed} deliveries are queued again"),
+            // Their leases run out.
+            Err(error) => tracing::error!(error = %chain(&error), "A queue was deleted, and the ledger cannot be read"),
         }
     }
 
@@ -73,6 +92,8 @@ impl Handoff {
             let now = self.clock.now();
             let node = self.config.now().node.name.clone();
             let mut tx = self.store.begin(Durability::Process).await?;
+            // In the order of their ids, as everything does that changes several deliveries at once.
+            doubtful.sort_unstable();
             for id in doubtful.iter() {
                 tx.not_published(*id, now).await?;
             }
@@ -88,14 +109,15 @@ impl Handoff {
                 );
             }
             let more = due.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
-            self.publish_all(due, doubtful).await?;
-            if !more {
+            let all_taken = self.publish_all(due, doubtful).await?;
+            // What the carrier did not take is offered again in a while; the rest of the ledger would fare no better now.
+            if !more || !all_taken {
                 return Ok(());
             }
         }
     }
 
-    async fn publish_all(&self, due: Vec<DueDelivery>, doubtful: &mut Vec<DeliveryId>) -> Result<(), StoreError> {
+    async fn publish_all(&self, due: Vec<DueDelivery>, doubtful: &mut Vec<DeliveryId>) -> Result<bool, StoreError> {
         let mut published = stream::iter(due)
             .map(|delivery| async move {
                 let result = self.carrier.publish(&envelope(&delivery)).await;
@@ -111,13 +133,16 @@ impl Handoff {
                 Err(error) => failed.push((delivery, error)),
             }
         }
+        let all_taken = failed.is_empty();
         doubtful.extend(failed.iter().map(|(delivery, _)| delivery.id));
         self.give_back(failed).await?;
         doubtful.clear();
-        Ok(())
+        Ok(all_taken)
     }
 
-    async fn give_back(&self, failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+    async fn give_back(&self, mut failed: Vec<(DueDelivery, PublishError)>) -> Result<(), StoreError> {
+        // In the order of their ids, as everything does that changes several deliveries at once.
+        failed.sort_by_key(|(delivery, _)| delivery.id);
         let Some((first, error)) = failed.first() else { return Ok(()) };
         tracing::warn!(deliveries = failed.len(), site = %first.partner, error = %chain(error), "{} deliveries could not be queued and wait: {error}", failed.len());
         let now = self.clock.now();

@@ -10,12 +10,12 @@
 use super::ack::{ErrorCode, Rejected, refuse_bytes};
 use super::mllp::{FRAME_BYTES, MllpCodec, MllpError};
 use super::receive::{Budget, ReceiveBuffer};
+use super::seats::{Seat, Seats};
 use crate::model::Moment;
 use bytes::{Bytes, BytesMut};
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 pub struct ListenerSettings {
     /// Largest message accepted.
     pub max_message_bytes: usize,
-    /// Connections at once; more are closed at once.
+    /// Connections at once; for one more, one that is silent is closed.
     pub max_connections: usize,
     /// A message must be complete this long after its first byte, and an answer be taken this long after it is ready.
     pub message_within: Duration,
@@ -53,7 +53,7 @@ pub async fn serve(
     handler: impl Hl7Handler,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)));
+    let seats = Seats::new(settings.max_connections);
     let budget = Budget::new(settings.max_message_bytes.saturating_add(FRAME_BYTES));
     let connections = TaskTracker::new();
     loop {
@@ -71,15 +71,14 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            warn!(%peer, "HL7 connection closed: {} are open already", settings.max_connections);
+        let Some(seat) = seats.take() else {
+            warn!(%peer, "HL7 connection closed: {} are in the middle of a message", settings.max_connections);
             continue;
         };
-        let connection = Connection::new(stream, peer, settings.clone(), budget.clone());
+        let connection = Connection::new(stream, peer, settings.clone(), budget.clone(), seat);
         let (handler, stop) = (handler.clone(), stop.clone());
         connections.spawn(async move {
             connection.run(handler, stop).await;
-            drop(place);
         });
     }
     connections.close();
@@ -95,6 +94,8 @@ enum Ended {
     Stopping,
     #[error("no message within the idle time")]
     Idle,
+    #[error("silent, and one more connection came than there are places")]
+    Crowded,
     #[error("a message was not complete in time")]
     TooSlow,
     #[error("no memory was free for a large message in time")]
@@ -131,14 +132,15 @@ struct Connection {
     settings: ListenerSettings,
     codec: MllpCodec,
     buffer: ReceiveBuffer,
+    seat: Seat,
     /// When the present message must be complete.
     complete_by: Option<Instant>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr, settings: ListenerSettings, budget: Budget) -> Self {
+    fn new(stream: TcpStream, peer: SocketAddr, settings: ListenerSettings, budget: Budget, seat: Seat) -> Self {
         let codec = MllpCodec::new(settings.max_message_bytes);
-        Self { stream, peer, settings, codec, buffer: ReceiveBuffer::new(budget), complete_by: None }
+        Self { stream, peer, settings, codec, buffer: ReceiveBuffer::new(budget), seat, complete_by: None }
     }
 
     async fn run(mut self, handler: impl Hl7Handler, stop: CancellationToken) {
@@ -154,6 +156,7 @@ impl Connection {
                         break ended;
                     }
                     self.buffer.settle();
+                    self.seat.is_silent();
                 }
                 Err(ended) => break ended,
             }
@@ -170,7 +173,10 @@ impl Connection {
             }
             if let Some(message) = self.codec.decode(&mut self.buffer.bytes)? {
                 self.complete_by = None;
-                return Ok(message);
+                return if self.seat.speaks() { Ok(message) } else { Err(Ended::Crowded) };
+            }
+            if self.codec.is_inside() && self.complete_by.is_none() && !self.seat.speaks() {
+                return Err(Ended::Crowded);
             }
             self.make_room(stop).await?;
             let until = if self.codec.is_inside() {
@@ -181,6 +187,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Ended::Stopping),
+                () = self.seat.asked_to_leave() => return Err(Ended::Crowded),
                 read = timeout_at(until, self.stream.read_buf(&mut self.buffer.bytes)) => read,
             };
             match read {
@@ -227,7 +234,7 @@ impl Connection {
     async fn end(mut self, ended: Ended) {
         let noise = self.codec.noise_bytes();
         match &ended {
-            Ended::ByPeer | Ended::Stopping | Ended::Idle => {
+            Ended::ByPeer | Ended::Stopping | Ended::Idle | Ended::Crowded => {
                 debug!(peer = %self.peer, noise, "HL7 connection ended: {ended}")
             }
             Ended::Framing(error) => warn!(peer = %self.peer, noise, "HL7 connection ended: {ended}: {error}"),

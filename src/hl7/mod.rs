@@ -9,6 +9,7 @@ pub mod message;
 pub mod mllp;
 pub mod oru;
 mod receive;
+mod seats;
 pub mod sender;
 
 use crate::model::Moment;

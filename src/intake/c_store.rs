@@ -197,10 +197,15 @@ impl Receiving {
 /// The data set must be what the command said it is, and belong to a study (PS3.4 B.2.3: A9xx data set does not match
 /// SOP class, Cxxx cannot understand).
 fn checked(header: Header, offer: &InstanceOffer) -> Result<(Uid, Uid, Header), StoreRefusal> {
-    if header.sop_class().is_some_and(|class| class != offer.sop_class) {
+    let differs = |element: u16, found: Option<Uid>, announced: &Uid| match found {
+        Some(uid) => uid != *announced,
+        // There, but no UID, or longer than any: whoever gets it next could take it for another object, or for a path.
+        None => header.raw(0x0008, element).is_some() || header.too_long().contains(&(0x0008, element)),
+    };
+    if differs(0x0016, header.sop_class(), &offer.sop_class) {
         return Err(refuse(StoreStatus::DataSetDoesNotMatchSopClass, "SOP Class UID differs from the command's"));
     }
-    if header.sop_instance().is_some_and(|instance| instance != offer.sop_instance) {
+    if differs(0x0018, header.sop_instance(), &offer.sop_instance) {
         return Err(refuse(StoreStatus::CannotUnderstand, "SOP Instance UID differs from the command's"));
     }
     let study =

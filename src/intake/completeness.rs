@@ -6,7 +6,7 @@
 use super::open_studies::OpenStudies;
 use crate::{
     config::Live,
-    model::{Bell, CaseId, CaseState, Clock, Moment, chain},
+    model::{Aside, Bell, CaseId, CaseState, Clock, Moment, chain},
     store::{CaseRow, Durability, Store, StoreError, Tx},
 };
 use std::time::Duration;
@@ -27,8 +27,9 @@ pub struct Completeness {
 
 impl Completeness {
     pub async fn run(self, stop: CancellationToken) {
+        let mut aside = Aside::default();
         loop {
-            if let Err(error) = self.look().await {
+            if let Err(error) = self.look(&mut aside).await {
                 tracing::error!(error = %chain(&error), "Completeness of studies cannot be checked");
             }
             let quiet = self.config.now().dicom.quiet;
@@ -44,37 +45,54 @@ impl Completeness {
 
     async fn next_look(&self, quiet: Duration) -> Moment {
         let now = self.clock.now();
-        match self.store.oldest_incomplete().await {
+        match self.store.oldest_incomplete(now - quiet).await {
             // Never a busy loop: a case that is due but still open rings when its association ends.
             Ok(Some(last)) => (last + quiet).max(now + Duration::from_millis(200)),
             _ => now + LOOK_EVERY,
         }
     }
 
-    /// One look at everything that may be whole.
+    /// One look at everything that may be whole. A case that cannot be completed does not keep the others from it.
     ///
     /// # Errors
     /// When the database fails.
-    async fn look(&self) -> Result<(), StoreError> {
+    async fn look(&self, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
         let quiet = self.config.now().dicom.quiet;
-        let now = self.clock.now();
-        for id in self.store.cases_to_complete(now - quiet, BATCH).await? {
-            let case = self.store.case(id).await?;
-            if !self.open.is_open(&case.origin, &case.study) {
-                let evidence = format!("association released, nothing came for {} s", quiet.as_secs());
-                self.complete(id, &evidence, now).await?;
+        let quiet_since = self.clock.now() - quiet;
+        let mut after = None;
+        loop {
+            let waiting = self.store.cases_to_complete(quiet_since, after, BATCH).await?;
+            for case in &waiting {
+                if self.open.is_open(&case.origin, &case.study) || aside.waits(&case.id) {
+                    continue;
+                }
+                match self.complete(case.id, quiet_since).await {
+                    Err(error) if error.is_about_one() => {
+                        aside.failed(case.id);
+                        tracing::error!(case.id = %case.id, error = %chain(&error), "Case {} cannot be completed now; the others go on", case.id);
+                    }
+                    done => done?,
+                }
+            }
+            match waiting.last() {
+                Some(last) if waiting.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX) => {
+                    after = Some((last.last, last.id));
+                }
+                _ => return Ok(()),
             }
         }
-        Ok(())
     }
 
-    async fn complete(&self, id: CaseId, evidence: &str, now: Moment) -> Result<(), StoreError> {
+    async fn complete(&self, id: CaseId, quiet_since: Moment) -> Result<(), StoreError> {
+        let now = self.clock.now();
         let mut tx = self.store.begin(Durability::Process).await?;
         let mut case = tx.case(id).await?;
-        if case.whole.is_some() {
+        // Something may have come, or an association have begun to bring it, since the look.
+        if case.whole.is_some() || case.last > quiet_since || self.open.is_open(&case.origin, &case.study) {
             return Ok(());
         }
-        become_whole(&mut tx, &mut case, evidence, now).await?;
+        let evidence = format!("association released, nothing came for {} s", self.config.now().dicom.quiet.as_secs());
+        become_whole(&mut tx, &mut case, &evidence, now).await?;
         if case.state != CaseState::New && case.state != CaseState::Held {
             tx.note_if_all_delivered(&mut case, now).await?;
         }
@@ -98,9 +116,9 @@ pub(super) async fn become_whole(
     tx.tell(case.id, now, "intake", &what).await
 }
 
-/// `12.6 MB`: for people.
+/// `34 KB`, `12.6 MB`: for people.
 fn size(bytes: i64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "one decimal of a size for people")]
-    let mb = bytes as f64 / 1e6;
-    format!("{mb:.1} MB")
+    let bytes = bytes as f64;
+    if bytes < 1e6 { format!("{:.0} KB", (bytes / 1e3).ceil()) } else { format!("{:.1} MB", bytes / 1e6) }
 }

@@ -127,11 +127,15 @@ async fn without_known<'a>(
 }
 
 /// A sender that says how many instances there are (Number of Study Related Instances, (0020,1208)) need not be waited
-/// for once they are there.
+/// for once they are there; an instance that came twice with different content is one of them.
 async fn note_evidence(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
     let announced = case.facts.expected_instances.map(i64::from).filter(|announced| *announced > 0);
     match announced {
-        Some(announced) if case.whole.is_none() && case.instances >= announced => {
+        Some(announced)
+            if case.whole.is_none()
+                && case.instances >= announced
+                && tx.distinct_instances(case.id).await? >= announced =>
+        {
             completeness::become_whole(tx, case, &format!("all {announced} its sender announced"), now).await
         }
         _ => Ok(()),

@@ -169,6 +169,9 @@ impl fmt::Display for DeliveryState {
 pub enum Fault {
     /// The partner cannot be reached or has no room: pause the partner and probe it.
     Partner,
+    /// The partner turns us away for what one of us has configured (an AE title): pause and probe it as above, but tell
+    /// a person at once, for waiting alone does not mend it.
+    Agreement,
     /// The partner will not have this case: stop the case.
     Case,
     /// The partner cannot take this one instance: mark it, send the rest.

@@ -2,6 +2,7 @@
 //!
 //! Values only. No I/O, no SQL, no wire format, and nothing here imports another room.
 
+pub mod aside;
 pub mod bell;
 pub mod case;
 pub mod chain;
@@ -13,6 +14,7 @@ pub mod partner;
 pub mod report;
 pub mod study;
 
+pub use aside::Aside;
 pub use bell::Bell;
 pub use case::{CaseEvent, CaseState, IllegalMove};
 pub use chain::chain;

@@ -28,6 +28,8 @@ struct Shared {
     dead: Mutex<VecDeque<DeadLetter>>,
     closed: watch::Sender<bool>,
     state: watch::Sender<CarrierState>,
+    /// Never changes: nobody else can take a line away.
+    lost: watch::Sender<u64>,
 }
 
 /// One lane of one partner.
@@ -57,6 +59,7 @@ impl MemoryCarrier {
             dead: Mutex::default(),
             closed: watch::Sender::new(false),
             state: watch::Sender::new(CarrierState::Up),
+            lost: watch::Sender::new(0),
         }));
         carrier.declare(partners);
         metrics::gauge!("neisse_queue_up").set(1.0);
@@ -103,6 +106,10 @@ impl MemoryCarrier {
 
     pub(super) fn state(&self) -> watch::Receiver<CarrierState> {
         self.0.state.subscribe()
+    }
+
+    pub(super) fn lost(&self) -> watch::Receiver<u64> {
+        self.0.lost.subscribe()
     }
 
     pub(super) fn take_dead(&self) -> Option<DeadLetter> {

@@ -139,6 +139,14 @@ impl Carrier {
         }
     }
 
+    /// Changes when a queue went away with what was in it: what was queued may have to be published again.
+    pub fn lost(&self) -> watch::Receiver<u64> {
+        match self {
+            Carrier::Memory(carrier) => carrier.lost(),
+            Carrier::Amqp(carrier) => carrier.lost(),
+        }
+    }
+
     /// Takes one envelope off the dead ones, to look at it or publish it again. None when there is none, or the
     /// broker cannot be asked.
     pub async fn take_dead(&self) -> Option<DeadLetter> {

@@ -6,6 +6,7 @@ use crate::{
     hl7::oru::{Coded, Content, Interpreter, OruReport},
     model::{IssuedId, Moment, PartnerId, ReportStatus},
 };
+use bytes::Bytes;
 
 /// Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub struct Incoming {
     pub interpreter: Interpreter,
     pub received: Moment,
     /// As received.
-    pub raw: Vec<u8>,
+    pub raw: Bytes,
     /// Some letters could not be read in the character set the sender named.
     pub lossy: bool,
 }
@@ -39,7 +40,7 @@ impl Incoming {
         report: OruReport,
         sender: PartnerId,
         received: Moment,
-        raw: Vec<u8>,
+        raw: Bytes,
     ) -> Result<Self, (Box<Self>, &'static str)> {
         let mut incoming = Self {
             sender,
@@ -74,7 +75,7 @@ impl Incoming {
         }
     }
 
-    pub fn from_object(object: ReadReport, sender: PartnerId, received: Moment, raw: Vec<u8>) -> Self {
+    pub fn from_object(object: ReadReport, sender: PartnerId, received: Moment, raw: Bytes) -> Self {
         let mut accessions = vec![object.accession];
         let (mut placer, mut filler) = (IssuedId::default(), IssuedId::default());
         for request in object.requests {
@@ -102,7 +103,7 @@ impl Incoming {
             },
             title,
             pieces: vec![piece],
-            interpreter: Interpreter { family: object.author.unwrap_or_default(), ..Interpreter::default() },
+            interpreter: Interpreter::of_person_name(&object.author.unwrap_or_default()),
             received,
             raw,
             lossy: object.lossy,

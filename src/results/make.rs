@@ -214,7 +214,7 @@ fn document(incoming: &Incoming, making: &Making<'_>) -> ReportDocument {
 
 /// The made object belongs to the original study; its UIDs are the same however often it is made.
 fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: &str) -> DocumentAbout<'a> {
-    let author = incoming.interpreter.display();
+    let author = incoming.interpreter.person_name();
     DocumentAbout {
         study: making.case.study.clone(),
         series: Uid::derived(&["report series", &making.case.id.to_string(), form]),

@@ -7,23 +7,25 @@
 use super::{
     incoming::Incoming,
     receive::{ReportReceiver, log},
-    settle::{hold, settle},
+    settle::{hold, prepare, settle},
 };
 use crate::{
-    dicom::documents::read_report,
+    dicom::documents::read_report_from,
     hl7::oru::{Coded, Interpreter},
-    model::{Bell, ReportStatus, chain},
+    model::{Aside, Bell, Digest, PartnerId, ReportStatus, Uid, chain},
     spool::Spool,
     store::{Durability, ReportObject, StoreError},
 };
 use bytes::BytesMut;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const BATCH: i64 = 32;
 /// A report object larger than this is held for a person, bytes.
 const MAX_BYTES: u64 = 64 << 20;
+/// Then an object that our own journal will not give is held for a person: some two minutes.
+const READ_TIMES: u32 = 6;
 
 pub struct ReportObjects {
     pub receiver: ReportReceiver,
@@ -31,10 +33,22 @@ pub struct ReportObjects {
     pub bell: Bell,
 }
 
+/// One object: who sent it, what it is called, what it says.
+type Key = (PartnerId, Uid, Digest);
+
+/// Why an object could not be read.
+enum Unread {
+    /// Our own trouble with the journal, which may pass.
+    Now(String),
+    /// It will not be better later.
+    Ever(String),
+}
+
 impl ReportObjects {
     pub async fn run(self, stop: CancellationToken) {
+        let mut aside = Aside::default();
         loop {
-            if let Err(error) = self.take_all().await {
+            if let Err(error) = self.take_all(&mut aside).await {
                 tracing::error!(error = %chain(&error), "Report objects wait");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -45,45 +59,96 @@ impl ReportObjects {
         }
     }
 
-    async fn take_all(&self) -> Result<(), StoreError> {
+    /// Takes every object that waits. One that cannot be taken now is put aside and tried again; the rest goes on.
+    async fn take_all(&self, aside: &mut Aside<Key>) -> Result<(), StoreError> {
+        let mut left = 0;
         loop {
-            let waiting = self.receiver.store.waiting_report_objects(BATCH).await?;
+            let waiting = self.receiver.store.waiting_report_objects(left, BATCH).await?;
             if waiting.is_empty() {
                 return Ok(());
             }
             for object in waiting {
-                self.take(&object).await?;
+                let key = (object.sender.clone(), object.sop_instance.clone(), object.place.sha256);
+                if aside.waits(&key) || !self.take(&object, &key, aside).await? {
+                    left += 1;
+                }
             }
         }
     }
 
-    async fn take(&self, object: &ReportObject) -> Result<(), StoreError> {
-        let now = self.receiver.clock.now();
-        let config = self.receiver.config.now();
-        let read = self.read(object).await;
+    /// False: it waits on.
+    async fn take(&self, object: &ReportObject, key: &Key, aside: &mut Aside<Key>) -> Result<bool, StoreError> {
+        let taken = match self.read(object).await {
+            Ok(incoming) => self.settle(object, &Arc::new(incoming)).await,
+            Err(Unread::Ever(reason)) => self.hold(object, &reason).await,
+            Err(Unread::Now(reason)) => {
+                let times = aside.failed(key.clone());
+                tracing::error!(site = %object.sender, times, "A report object of {} cannot be read from its journal: {reason}", object.sender);
+                if times < READ_TIMES {
+                    return Ok(false);
+                }
+                self.hold(object, &reason).await
+            }
+        };
+        match taken {
+            Ok(()) => {
+                aside.done(key);
+                Ok(true)
+            }
+            Err(error) if error.is_about_one() => {
+                let times = aside.failed(key.clone());
+                tracing::error!(site = %object.sender, times, error = %chain(&error), "A report object of {} cannot be joined now; the others go on", object.sender);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn settle(&self, object: &ReportObject, incoming: &Arc<Incoming>) -> Result<(), StoreError> {
+        let receiver = &self.receiver;
+        let config = receiver.config.now();
+        let prepared = prepare(&receiver.store, &config, incoming).await?;
+        let mut tx = receiver.store.begin(Durability::Synced).await?;
+        if !tx.report_object_done(object).await? {
+            return Ok(());
+        }
+        let joined = settle(&mut tx, &config, incoming, prepared, receiver.clock.now()).await?;
+        tx.commit().await?;
+        log(&object.sender, &joined);
+        receiver.handoff.ring();
+        Ok(())
+    }
+
+    async fn hold(&self, object: &ReportObject, reason: &str) -> Result<(), StoreError> {
         let mut tx = self.receiver.store.begin(Durability::Synced).await?;
         if !tx.report_object_done(object).await? {
             return Ok(());
         }
-        let joined = match read {
-            Ok(incoming) => settle(&mut tx, &config, &incoming, now).await?,
-            Err(reason) => hold(&mut tx, &unread(object), &reason).await?,
-        };
+        let joined = hold(&mut tx, &unread(object), reason).await?;
         tx.commit().await?;
         log(&object.sender, &joined);
-        self.receiver.handoff.ring();
         Ok(())
     }
 
-    async fn read(&self, object: &ReportObject) -> Result<Incoming, String> {
+    async fn read(&self, object: &ReportObject) -> Result<Incoming, Unread> {
         if object.place.length > MAX_BYTES {
-            return Err(format!("it is larger than {} MB", MAX_BYTES >> 20));
+            return Err(Unread::Ever(format!("it is larger than {} MB", MAX_BYTES >> 20)));
         }
-        let mut reader = self.spool.reader(&object.place).map_err(|error| chain(&error))?;
+        let mut reader = self.spool.reader(&object.place).map_err(|error| Unread::Now(chain(&error)))?;
         let mut bytes = BytesMut::new();
-        while reader.read(&mut bytes, 1 << 20).await.map_err(|error| chain(&error))? > 0 {}
-        let read = read_report(&object.sop_class, &object.transfer_syntax, &bytes).map_err(|error| chain(&error))?;
-        Ok(Incoming::from_object(read, object.sender.clone(), object.received, bytes.to_vec()))
+        while reader.read(&mut bytes, 1 << 20).await.map_err(|error| Unread::Now(chain(&error)))? > 0 {}
+        let config = self.receiver.config.now();
+        let sender = config.partners.get(&object.sender).and_then(|partner| partner.dicom.as_ref());
+        let charset = sender.and_then(|dicom| dicom.charset.clone()).unwrap_or_default();
+        let (class, syntax) = (object.sop_class.clone(), object.transfer_syntax.clone());
+        let (sender, received) = (object.sender.clone(), object.received);
+        let bytes = bytes.freeze();
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = read_report_from(&class, &syntax, &bytes, &charset).map_err(|error| chain(&error))?;
+            Ok(Incoming::from_object(read, sender, received, bytes))
+        });
+        let read = reading.await.unwrap_or_else(|_| Err("it could not be taken apart".to_owned()));
+        read.map_err(Unread::Ever)
     }
 }
 
@@ -98,7 +163,7 @@ fn unread(object: &ReportObject) -> Incoming {
         pieces: Vec::new(),
         interpreter: Interpreter::default(),
         received: object.received,
-        raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes(),
+        raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
     }
 }

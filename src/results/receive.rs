@@ -6,7 +6,7 @@
 
 use super::{
     incoming::Incoming,
-    settle::{Joined, hold, settle, sha256},
+    settle::{Joined, hold, prepare, settle, sha256},
 };
 use crate::{
     config::{Config, Hl7Sender, Live, Partner},
@@ -22,9 +22,12 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{net::SocketAddr, sync::Arc};
+use tokio::runtime::Handle;
 
 /// What is stored as `[hl7] charset` when a partner has none.
 const DEFAULT_CHARSET: &str = "8859/1";
+/// Reading a message of this size takes long enough for an association to notice.
+const LARGE_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 pub struct ReportReceiver {
@@ -35,15 +38,34 @@ pub struct ReportReceiver {
 }
 
 impl Hl7Handler for ReportReceiver {
+    /// Large messages are read on a thread for long work: the others share theirs with every association.
     async fn receive(&self, peer: SocketAddr, message: Bytes) -> Vec<u8> {
+        if message.len() <= LARGE_BYTES {
+            return self.answer(peer, &message).await;
+        }
+        let (this, bytes) = (self.clone(), message.clone());
+        let answered = tokio::task::spawn_blocking(move || Handle::current().block_on(this.answer(peer, &bytes)));
+        match answered.await {
+            Ok(answer) => answer,
+            Err(_) => refuse_bytes(&message, &not_stored(), self.clock.now()),
+        }
+    }
+}
+
+fn not_stored() -> Rejected {
+    Rejected::new("MSH", 1, 0, ErrorCode::Internal, "cannot be stored now, send again later")
+}
+
+impl ReportReceiver {
+    async fn answer(&self, peer: SocketAddr, message: &Bytes) -> Vec<u8> {
         let config = self.config.now();
         let now = self.clock.now();
-        let view = match Message::parse(&message) {
+        let view = match Message::parse(message) {
             Ok(view) => view,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "Refused what is no HL7 message");
                 let problem = Rejected::new("MSH", 1, 0, ErrorCode::SegmentSequence, "no readable MSH segment");
-                return refuse_bytes(&message, &problem, now);
+                return refuse_bytes(message, &problem, now);
             }
         };
         let Some(partner) = recognise(&config, &view.header(), peer) else {
@@ -51,15 +73,14 @@ impl Hl7Handler for ReportReceiver {
             let problem = Rejected::new("MSH", 1, 4, ErrorCode::Internal, "sender not known: MSH-4, MSH-3 or address");
             return acknowledge(&view, Verdict::Reject, Some(&problem), now);
         };
-        match self.take(&config, partner, &view, &message).await {
+        match self.take(&config, partner, &view, message).await {
             Ok(answer) => {
                 self.handoff.ring();
                 answer
             }
             Err(error) => {
                 tracing::error!(site = %partner.id, error = %chain(&error), "A message of {} could not be stored; its sender is asked to send it again", partner.id);
-                let problem = Rejected::new("MSH", 1, 0, ErrorCode::Internal, "cannot be stored now, send again later");
-                acknowledge(&view, Verdict::Reject, Some(&problem), now)
+                acknowledge(&view, Verdict::Reject, Some(&not_stored()), now)
             }
         }
     }
@@ -78,7 +99,8 @@ fn recognise<'a>(config: &'a Config, header: &Segment<'_>, peer: SocketAddr) -> 
 }
 
 impl ReportReceiver {
-    /// Takes a message of a known partner: stored with all that follows from it, then answered.
+    /// Takes a message of a known partner: stored with all that follows from it, then answered. A refusal is not kept:
+    /// the same message is looked at again when its sender, or our configuration, has been mended.
     async fn take(
         &self,
         config: &Arc<Config>,
@@ -87,34 +109,55 @@ impl ReportReceiver {
         bytes: &Bytes,
     ) -> Result<Vec<u8>, StoreError> {
         let now = self.clock.now();
-        let header = view.header();
-        let raw = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).trim().chars().take(200).collect();
-        let key =
-            MessageKey { partner: partner.id.clone(), application: raw(3), facility: raw(4), control_id: raw(10) };
-        let digest = sha256(bytes);
-        let mut tx = self.store.begin(Durability::Synced).await?;
-        if let Some(before) = tx.claim_message(&key, &digest, now).await? {
-            tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);
-            return Ok(before.answer);
+        let key = message_key(partner, &view.header(), bytes);
+        if let Some(answer) = self.store.answer_given(&key).await? {
+            return Ok(again(partner, answer));
         }
-        let answer = match read(partner, view) {
-            Ok(report) => {
-                let incoming = Incoming::from_oru(report, partner.id.clone(), now, bytes.to_vec());
-                let joined = match incoming {
-                    Ok(incoming) => settle(&mut tx, config, &incoming, now).await?,
-                    Err((incoming, reason)) => hold(&mut tx, &incoming, reason).await?,
-                };
-                log(&partner.id, &joined);
-                acknowledge(view, Verdict::Accept, None, now)
-            }
+        let report = match read(partner, view) {
+            Ok(report) => report,
             Err(problem) => {
                 tracing::warn!(site = %partner.id, problem = %problem, "Refused a message of {}: {problem}", partner.id);
-                acknowledge(view, problem.verdict(), Some(&problem), now)
+                return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
             }
         };
+        let (incoming, several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.clone()) {
+            Ok(incoming) => (Arc::new(incoming), None),
+            Err((incoming, reason)) => (Arc::from(incoming), Some(reason)),
+        };
+        let prepared = match several {
+            None => prepare(&self.store, config, &incoming).await?,
+            Some(_) => None,
+        };
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        if let Some(answer) = tx.claim_message(&key, now).await? {
+            return Ok(again(partner, answer));
+        }
+        let joined = match several {
+            None => settle(&mut tx, config, &incoming, prepared, now).await?,
+            Some(reason) => hold(&mut tx, &incoming, reason).await?,
+        };
+        let answer = acknowledge(view, Verdict::Accept, None, now);
         tx.keep_answer(&key, &answer).await?;
         tx.commit().await?;
+        log(&partner.id, &joined);
         Ok(answer)
+    }
+}
+
+fn again(partner: &Partner, answer: Vec<u8>) -> Vec<u8> {
+    tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);
+    answer
+}
+
+fn message_key(partner: &Partner, header: &Segment<'_>, bytes: &Bytes) -> MessageKey {
+    let text = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).into_owned();
+    let part = |n| text(n).trim().chars().filter(|letter| !letter.is_control()).take(100).collect();
+    MessageKey {
+        partner: partner.id.clone(),
+        application: part(3),
+        facility: part(4),
+        control_id: part(10),
+        sha256: sha256(bytes),
     }
 }
 

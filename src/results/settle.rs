@@ -8,28 +8,68 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{CaseEvent, Lane, Moment, Priority, ReportId, ReportStatus},
-    store::{CaseRow, NewDelivery, NewReport, StoreError, Tx},
+    model::{CaseEvent, CaseId, Lane, Moment, Priority, ReportId, ReportStatus},
+    store::{CaseRow, Durability, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+
+/// Numbers of one report that are looked up.
+const MAX_NUMBERS: usize = 32;
 
 /// What became of it, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Joined {
-    To { case: crate::model::CaseId, version: i64, forms: usize },
+    To { case: CaseId, version: i64, forms: usize },
     Held { reason: String },
+}
+
+/// What is to be sent for a report, made before the transaction that owes it.
+pub struct Prepared {
+    id: ReportId,
+    case: CaseId,
+    version: i64,
+    replaces: Option<Moment>,
+    made: Made,
+}
+
+/// Looks whose report it is and makes what is to be sent, before anything is locked: a PDF takes longer than a
+/// transaction may, and SQLite has one writer. `None`: it will be held. What is found here is only a guess; `settle`
+/// looks again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn prepare(
+    store: &Store,
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+) -> Result<Option<Prepared>, StoreError> {
+    let mut tx = store.begin(Durability::Process).await?;
+    let candidates = candidates(&mut tx, &incoming.clues).await?;
+    let Ok((case, _)) = correlate(&incoming.clues, &incoming.sender, &candidates) else { return Ok(None) };
+    let (version, replaces) = tx.next_version(case.id).await?;
+    drop(tx);
+    let id = ReportId::generate();
+    let made = made(config, incoming, case, id, version, replaces).await;
+    Ok(Some(Prepared { id, case: case.id, version, replaces, made }))
 }
 
 /// Keeps the report with all that follows from it. The caller commits.
 ///
 /// # Errors
 /// When the database fails; nothing has been changed then.
-pub async fn settle(tx: &mut Tx, config: &Config, incoming: &Incoming, now: Moment) -> Result<Joined, StoreError> {
+pub async fn settle(
+    tx: &mut Tx,
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+    prepared: Option<Prepared>,
+    now: Moment,
+) -> Result<Joined, StoreError> {
     let candidates = candidates(tx, &incoming.clues).await?;
     match correlate(&incoming.clues, &incoming.sender, &candidates) {
         Ok((case, by)) => {
             let case = tx.case(case.id).await?;
-            join(tx, config, incoming, case, by, now).await
+            join(tx, config, incoming, prepared, case, by, now).await
         }
         Err(reason) => hold(tx, incoming, reason).await,
     }
@@ -46,17 +86,18 @@ pub async fn hold(tx: &mut Tx, incoming: &Incoming, reason: &str) -> Result<Join
     Ok(Joined::Held { reason: reason.to_owned() })
 }
 
+/// A number or UID that a great many cases have says nothing: cut off at some of them, it could even seem to fit one.
 async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreError> {
     let mut found: Vec<CaseRow> = Vec::new();
     for study in &clues.studies {
-        found.extend(tx.cases_with_study(study).await?);
+        add_few(&mut found, tx.cases_with_study(study).await?);
     }
     let numbers = clues.accessions.iter().chain([&clues.placer, &clues.filler]).map(|id| id.value.as_str());
     let mut seen: Vec<&str> = Vec::new();
-    for number in numbers.filter(|number| !number.is_empty()) {
+    for number in numbers.filter(|number| !number.is_empty()).take(MAX_NUMBERS) {
         if !seen.contains(&number) {
             seen.push(number);
-            found.extend(tx.cases_with_accession(number).await?);
+            add_few(&mut found, tx.cases_with_number(number).await?);
         }
     }
     found.sort_by_key(|case| case.id);
@@ -64,37 +105,35 @@ async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreErr
     Ok(found)
 }
 
+fn add_few(found: &mut Vec<CaseRow>, alike: Vec<CaseRow>) {
+    if alike.len() <= MAX_ALIKE {
+        found.extend(alike);
+    }
+}
+
 async fn join(
     tx: &mut Tx,
-    config: &Config,
-    incoming: &Incoming,
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+    prepared: Option<Prepared>,
     mut case: CaseRow,
     by: &str,
     now: Moment,
 ) -> Result<Joined, StoreError> {
-    let id = ReportId::generate();
     let (version, replaces) = tx.next_version(case.id).await?;
+    let fits = |ready: &Prepared| (ready.case, ready.version, ready.replaces) == (case.id, version, replaces);
+    let (id, made) = match prepared.filter(fits) {
+        Some(prepared) => (prepared.id, prepared.made),
+        // Another report of the same case came in between.
+        None => {
+            let id = ReportId::generate();
+            (id, made(config, incoming, &case, id, version, replaces).await)
+        }
+    };
     let kept = NewReport { case: Some(case.id), version, correlated_by: by.to_owned(), ..report(incoming, id) };
     tx.add_report(&kept).await?;
     let what = format!("{} report version {version} from {} ({by})", incoming.status, incoming.sender);
     tx.tell(case.id, now, "results", &what).await?;
-    let made = match config.partners.get(&case.origin) {
-        Some(origin) if case.origin != incoming.sender => {
-            let reader = config.partners.get(&incoming.sender);
-            let making = Making {
-                id,
-                version,
-                replaces,
-                case: &case,
-                origin,
-                reader_name: reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str()),
-                node: &config.node.name,
-            };
-            make(incoming, &making)
-        }
-        // Read where it was made: it is there already.
-        _ => Made::default(),
-    };
     let forms = made.forms.len();
     owe(tx, config, &case, id, version, &made, now).await?;
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
@@ -105,6 +144,40 @@ async fn join(
     tx.save_case(&case).await?;
     metrics::counter!("neisse_reports_received_total", "outcome" => "joined").increment(1);
     Ok(Joined::To { case: case.id, version, forms })
+}
+
+/// Every form the origin wants, made on a thread for long work. A report that goes nowhere though it should is said.
+async fn made(
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+    case: &CaseRow,
+    id: ReportId,
+    version: i64,
+    replaces: Option<Moment>,
+) -> Made {
+    if case.origin == incoming.sender {
+        // Read where it was made: it is there already.
+        return Made::default();
+    }
+    let (config, incoming, case) = (Arc::clone(config), Arc::clone(incoming), case.clone());
+    let making = tokio::task::spawn_blocking(move || {
+        let Some(origin) = config.partners.get(&case.origin) else {
+            return nowhere(format!("{} is not in the configuration any more", case.origin));
+        };
+        let reader = config.partners.get(&incoming.sender);
+        let reader_name = reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str());
+        let node = &config.node.name;
+        let made = make(&incoming, &Making { id, version, replaces, case: &case, origin, reader_name, node });
+        if made.forms.is_empty() && made.warnings.is_empty() {
+            return nowhere(format!("{} wants no form of it", case.origin));
+        }
+        made
+    });
+    making.await.unwrap_or_else(|_| nowhere("it could not be made into what the origin wants".into()))
+}
+
+fn nowhere(why: String) -> Made {
+    Made { warnings: vec![format!("the report is kept here and goes nowhere: {why}")], ..Made::default() }
 }
 
 async fn owe(

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::Live,
     model::{
-        Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, Disposition, Lane, Moment, PartnerId, Priority,
+        Aside, Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, Disposition, Lane, Moment, PartnerId, Priority,
         Reading, chain,
     },
     store::{CaseRow, Durability, NewDelivery, Store, StoreError, Tx},
@@ -40,12 +40,13 @@ pub struct RoutingStep {
 impl RoutingStep {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut rules = None;
+        let mut aside = Aside::default();
         loop {
             if rules.is_none() {
                 rules = self.compile();
             }
             if let Some(rules) = &rules
-                && let Err(error) = self.route_all(rules).await
+                && let Err(error) = self.route_all(rules, &mut aside).await
             {
                 tracing::error!(error = %chain(&error), "Cases cannot be routed now; they wait");
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -66,16 +67,34 @@ impl RoutingStep {
             .ok()
     }
 
-    async fn route_all(&self, rules: &Rules) -> Result<(), StoreError> {
+    /// Routes every case that waits. One that cannot be routed is put aside, a person is told, and the rest goes on.
+    async fn route_all(&self, rules: &Rules, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
-            let waiting = self.store.cases_to_route(BATCH).await?;
+            let waiting = self.store.cases_to_route_after(after, BATCH).await?;
             for id in &waiting {
-                self.route(*id, rules).await?;
+                if aside.waits(id) {
+                    continue;
+                }
+                match self.route(*id, rules).await {
+                    Ok(()) => aside.done(id),
+                    Err(error) if error.is_about_one() => self.put_aside(*id, &error, aside).await?,
+                    Err(error) => return Err(error),
+                }
             }
             if waiting.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
                 return Ok(());
             }
+            after = waiting.last().copied();
         }
+    }
+
+    async fn put_aside(&self, id: CaseId, error: &StoreError, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
+        let times = aside.failed(id);
+        tracing::error!(case.id = %id, times, error = %chain(error), "Case {id} cannot be routed and waits for a person; the others go on");
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.mark_for_a_person(id, "it cannot be routed: see the log").await?;
+        tx.commit().await
     }
 
     /// Routes one case: decides if nobody has, then owes what is not owed yet.
@@ -162,10 +181,12 @@ fn names(partners: &[PartnerId]) -> String {
 
 /// Owes every instance that is not owed yet to the reader and to whoever gets copies. What is read on site stays there.
 async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Moment) -> Result<(), StoreError> {
-    let Some(Disposition::Read(reading)) = case.decision.as_ref().map(|decision| decision.disposition.clone()) else {
-        return Ok(());
+    let report_within = match case.decision.as_ref().map(|decision| &decision.disposition) {
+        Some(Disposition::Read(reading)) => reading.report_within,
+        // Held by the rules, and reported all the same: there is nobody to send it to.
+        _ => None,
     };
-    let receivers = receivers(case, &reading);
+    let receivers = case.receivers();
     if !receivers.is_empty() && case.routed_to < case.instances {
         let lengths = tx.lengths(case.id, case.routed_to + 1, case.instances).await?;
         for run in runs(&lengths, case.priority) {
@@ -181,7 +202,7 @@ async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Momen
                     version: 0,
                     items: run.items,
                     bytes: run.bytes,
-                    deadline: reading.report_within.map(|within| case.first + within),
+                    deadline: report_within.map(|within| case.first + within),
                     give_up,
                     now,
                 })
@@ -191,16 +212,6 @@ async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Momen
     }
     case.routed_to = case.instances;
     Ok(())
-}
-
-fn receivers(case: &CaseRow, reading: &Reading) -> Vec<PartnerId> {
-    let mut receivers: Vec<PartnerId> = Vec::new();
-    for partner in case.reader.iter().chain(&reading.also_to) {
-        if *partner != case.origin && !receivers.contains(partner) {
-            receivers.push(partner.clone());
-        }
-    }
-    receivers
 }
 
 /// A run of consecutive instances for one lane.

@@ -55,8 +55,12 @@ impl Blocks {
     }
 }
 
-#[derive(Clone, Default)]
-pub(super) struct Hashing(Arc<Mutex<Queue>>);
+#[derive(Clone)]
+pub(super) struct Hashing {
+    queue: Arc<Mutex<Queue>>,
+    /// On the caller's own thread, which has nobody else to serve.
+    inline: bool,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -68,32 +72,34 @@ struct Queue {
 }
 
 impl Hashing {
-    pub(super) fn new() -> Self {
-        let hashing = Self::default();
-        hashing.queue().hasher = Some(Sha256::new());
-        hashing
+    pub(super) fn new(inline: bool) -> Self {
+        let queue = Queue { hasher: Some(Sha256::new()), ..Queue::default() };
+        Self { queue: Arc::new(Mutex::new(queue)), inline }
     }
 
     pub(super) fn push(&self, block: Arc<Block>) {
-        let mut queue = self.queue();
-        queue.blocks.push_back(block);
-        self.work(&mut queue);
+        self.queue().blocks.push_back(block);
+        self.work();
     }
 
     /// After the last block. The receiver fails if the thread panicked.
     pub(super) fn finish(self) -> oneshot::Receiver<Digest> {
         let (send, receive) = oneshot::channel();
-        let mut queue = self.queue();
-        queue.wanted = Some(send);
-        self.work(&mut queue);
+        self.queue().wanted = Some(send);
+        self.work();
         receive
     }
 
-    fn work(&self, queue: &mut Queue) {
-        if !std::mem::replace(&mut queue.working, true) {
-            let hashing = self.clone();
-            tokio::task::spawn_blocking(move || hashing.drain());
+    fn work(&self) {
+        let begun = std::mem::replace(&mut self.queue().working, true);
+        if begun {
+            return;
         }
+        if self.inline {
+            return self.drain();
+        }
+        let hashing = self.clone();
+        tokio::task::spawn_blocking(move || hashing.drain());
     }
 
     fn drain(&self) {
@@ -117,6 +123,6 @@ impl Hashing {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,11 @@ use crate::model::{Digest, JournalPlace};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::Semaphore,
+    task::JoinHandle,
+};
 
 /// Blocks of one association in memory.
 const MAX_BLOCKS: usize = 4;
@@ -36,10 +40,14 @@ pub struct JournalWriter {
 enum Hand {
     Free(Box<Appender>),
     /// A blocking thread; gives it back with what came of the work.
-    Working(JoinHandle<(Box<Appender>, Result<Done, SpoolError>)>),
+    Working(JoinHandle<Worked>),
+    /// The work is done and nobody has asked yet what came of it.
+    Done(Worked),
     /// The thread panicked. Its journal was closed when it unwound.
     Lost,
 }
+
+type Worked = (Box<Appender>, Result<Done, SpoolError>);
 
 #[derive(Default)]
 struct Done {
@@ -103,7 +111,7 @@ impl JournalWriter {
         let in_place = first && block.bytes.len() <= HASH_IN_PLACE_BYTES;
         let block = Arc::new(block);
         let hashed = (!in_place).then(|| {
-            let hashing = hashing.unwrap_or_else(Hashing::new);
+            let hashing = hashing.unwrap_or_else(|| Hashing::new(has_own_thread()));
             hashing.push(block.clone());
             hashing.finish()
         });
@@ -142,6 +150,9 @@ impl JournalWriter {
     pub async fn close(mut self) {
         self.discard().await;
         if let Hand::Free(appender) = std::mem::replace(&mut self.hand, Hand::Lost) {
+            if has_own_thread() {
+                return drop(appender);
+            }
             let _ = tokio::task::spawn_blocking(move || drop(appender)).await;
         }
     }
@@ -152,7 +163,7 @@ impl JournalWriter {
         let next = self.empty_block().await?;
         let block = Arc::new(std::mem::replace(&mut instance.block, next));
         let first = instance.hashing.is_none();
-        instance.hashing.get_or_insert_with(Hashing::new).push(block.clone());
+        instance.hashing.get_or_insert_with(|| Hashing::new(has_own_thread())).push(block.clone());
         self.launch(move |appender| appender.append(&block.bytes, first).map(|()| Done::default()));
         Ok(())
     }
@@ -166,9 +177,16 @@ impl JournalWriter {
 
     /// Waits for the work under way. An error is about the instance it was for.
     async fn settle(&mut self) -> Result<Done, SpoolError> {
-        let Hand::Working(work) = &mut self.hand else { return Ok(Done::default()) };
-        // By reference, so that a dropped future leaves the handle where the next call finds it.
-        match work.await {
+        let worked = match &mut self.hand {
+            // By reference, so that a dropped future leaves the handle where the next call finds it.
+            Hand::Working(work) => work.await,
+            Hand::Done(_) => match std::mem::replace(&mut self.hand, Hand::Lost) {
+                Hand::Done(worked) => Ok(worked),
+                _ => return Err(SpoolError::WorkerLost),
+            },
+            Hand::Free(_) | Hand::Lost => return Ok(Done::default()),
+        };
+        match worked {
             Ok((appender, result)) => {
                 self.hand = Hand::Free(appender);
                 result
@@ -187,13 +205,24 @@ impl JournalWriter {
     {
         let mut appender = match std::mem::replace(&mut self.hand, Hand::Lost) {
             Hand::Free(appender) => appender,
-            Hand::Working(_) | Hand::Lost => Box::new(Appender::new(self.shared.clone())),
+            Hand::Working(_) | Hand::Done(_) | Hand::Lost => Box::new(Appender::new(self.shared.clone())),
         };
+        if has_own_thread() {
+            let result = work(&mut appender);
+            self.hand = Hand::Done((appender, result));
+            return;
+        }
         self.hand = Hand::Working(tokio::task::spawn_blocking(move || {
             let result = work(&mut appender);
             (appender, result)
         }));
     }
+}
+
+/// A runtime of one thread serves one association, which waits for its disk anyway: the work is done right here. Others
+/// must not be made to wait, so it goes to a blocking thread.
+fn has_own_thread() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
 }
 
 impl Drop for JournalWriter {

@@ -2,9 +2,12 @@
 
 use super::{Sql, Store, StoreError, Tx, on_read, on_tx};
 use crate::model::{
-    CaseEvent, CaseId, CaseState, Decision, Discipline, Moment, PartnerId, Priority, StudyFacts, Uid, case,
+    CaseEvent, CaseId, CaseState, Decision, Discipline, Disposition, Moment, PartnerId, Priority, StudyFacts, Uid, case,
 };
 use serde::{Serialize, de::DeserializeOwned};
+
+/// All that waits for a person on one case. More is in its story.
+const MAX_ATTENTION_BYTES: usize = 4000;
 
 /// A case as it is stored.
 #[derive(Clone, Debug)]
@@ -43,16 +46,54 @@ impl CaseRow {
         Ok(())
     }
 
-    /// Adds a reason for a person to look, once.
-    pub fn needs_a_person(&mut self, reason: &str) {
-        if self.attention.split("; ").any(|known| known == reason) {
-            return;
+    /// Adds a reason for a person to look, once. True if it is new.
+    pub fn needs_a_person(&mut self, reason: &str) -> bool {
+        let reason = &super::plain(reason);
+        // A reason may hold the separator itself.
+        if format!("; {}; ", self.attention).contains(&format!("; {reason}; ")) {
+            return false;
+        }
+        // Somebody is told already, and the story has every reason.
+        if self.attention.len() + reason.len() > MAX_ATTENTION_BYTES && !self.attention.is_empty() {
+            return true;
         }
         if !self.attention.is_empty() {
             self.attention.push_str("; ");
         }
         self.attention.push_str(reason);
+        true
     }
+
+    /// A reason has gone away by itself.
+    pub fn needs_nobody_for(&mut self, reason: &str) {
+        let padded = format!("; {}; ", self.attention);
+        let rest = padded.replacen(&format!("; {reason}; "), "; ", 1);
+        self.attention = rest.trim_start_matches("; ").trim_end_matches("; ").to_owned();
+    }
+
+    /// Who gets the images: the reader it is offered to now, and who gets copies. What is read on site stays there.
+    pub fn receivers(&self) -> Vec<PartnerId> {
+        let also_to = match self.decision.as_ref().map(|decision| &decision.disposition) {
+            Some(Disposition::Read(reading)) => reading.also_to.as_slice(),
+            _ => &[],
+        };
+        let mut receivers: Vec<PartnerId> = Vec::new();
+        for partner in self.reader.iter().chain(also_to) {
+            if *partner != self.origin && !receivers.contains(partner) {
+                receivers.push(partner.clone());
+            }
+        }
+        receivers
+    }
+}
+
+/// What waits to become whole.
+#[derive(Clone, Debug)]
+pub struct IncompleteCase {
+    pub id: CaseId,
+    pub origin: PartnerId,
+    pub study: Uid,
+    pub last: Moment,
 }
 
 /// One line of `neisse cases list`.
@@ -108,12 +149,52 @@ macro_rules! select_cases {
 /// PostgreSQL locks the row; SQLite has the only writer already.
 const BY_ID_LOCKED: Sql =
     Sql { sqlite: select_cases!("WHERE id = $1"), postgres: select_cases!("WHERE id = $1 FOR UPDATE") };
+/// One more than [`MAX_ALIKE`].
+const BY_STUDY: &str = select_cases!("WHERE study_uid = $1 ORDER BY id LIMIT 65");
+const BY_NUMBER: &str =
+    select_cases!("WHERE accession = $1 OR placer_order = $1 OR filler_order = $1 ORDER BY id LIMIT 65");
+/// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
+pub const MAX_ALIKE: usize = 64;
+
 const BY_STUDY_LOCKED: Sql = Sql {
     sqlite: select_cases!("WHERE origin = $1 AND study_uid = $2"),
     postgres: select_cases!("WHERE origin = $1 AND study_uid = $2 FOR UPDATE"),
 };
 
+macro_rules! list_cases {
+    ($where:literal) => {
+        concat!(
+            "SELECT id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, instances, bytes, \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention, \
+             (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state IN ('owed', 'queued', 'attempting')) AS open, \
+             (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state = 'stopped') AS stopped, \
+             (SELECT COUNT(*) FROM reports r WHERE r.case_id = cases.id) AS reports \
+             FROM cases WHERE ",
+            $where,
+            " AND ($1 = '' OR state = $1) AND ($2 = '' OR origin = $2 OR reader = $2) ORDER BY last_us DESC LIMIT $3"
+        )
+    };
+}
+const LIST: &str = list_cases!("1 = 1");
+const LIST_WAITING: &str = list_cases!("(attention <> '' OR state = 'held')");
+
 impl Raw {
+    /// For lists: a case whose texts cannot be read is shown without them, and says so. It is what is looked for.
+    fn read_for_list(mut self) -> Result<CaseRow, StoreError> {
+        let facts = from_json::<StudyFacts>(&self.facts, "study header").is_ok();
+        let decided = |text: &String| from_json::<Decision>(text, "decision").is_ok();
+        let decision = self.decision.as_ref().is_none_or(decided);
+        if !facts {
+            self.facts = "{}".into();
+        }
+        self.decision = self.decision.filter(|_| decision);
+        let mut case = self.read()?;
+        if !(facts && decision) {
+            case.needs_a_person("its row in the database cannot be read");
+        }
+        Ok(case)
+    }
+
     fn read(self) -> Result<CaseRow, StoreError> {
         let unreadable = |what| StoreError::Unreadable { what };
         Ok(CaseRow {
@@ -137,6 +218,12 @@ impl Raw {
             attention: self.attention,
         })
     }
+}
+
+/// What an identifier is looked up by: its beginning, without control characters. A sender may write 4 KB into a field
+/// of 16 letters, and PostgreSQL refuses a row whose index entry passes 2.7 KB. Whoever looks up compares the whole.
+fn key(identifier: &str) -> String {
+    super::plain(identifier).chars().take(128).collect()
 }
 
 pub(super) fn partner(name: &str) -> Result<PartnerId, StoreError> {
@@ -194,9 +281,9 @@ impl Tx {
     /// When the database fails.
     pub async fn add_case(&mut self, case: &CaseRow) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, \
-             facts, patient_id, patient_issuer, accession, accession_issuer, instances, bytes, routed_to, first_us, \
-             last_us, whole_us, decision, reader, attention) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+             facts, patient_id, patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
         let facts = to_json(&case.facts, "study header")?;
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
@@ -210,10 +297,12 @@ impl Tx {
             .bind(&case.calling_ae)
             .bind(&case.called_ae)
             .bind(facts)
-            .bind(&case.facts.patient_id.value)
-            .bind(&case.facts.patient_id.issuer)
-            .bind(&case.facts.accession.value)
-            .bind(&case.facts.accession.issuer)
+            .bind(key(&case.facts.patient_id.value))
+            .bind(key(&case.facts.patient_id.issuer))
+            .bind(key(&case.facts.accession.value))
+            .bind(key(&case.facts.accession.issuer))
+            .bind(key(&case.facts.placer_order_number))
+            .bind(key(&case.facts.filler_order_number))
             .bind(case.instances)
             .bind(case.bytes)
             .bind(case.routed_to)
@@ -276,23 +365,39 @@ impl Tx {
         Ok(true)
     }
 
-    /// Cases a partner reads or gets copies of, by Study Instance UID.
+    /// Writes on a case that a person should look, without reading the rest of it: it may be the rest that cannot be read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn mark_for_a_person(&mut self, id: CaseId, reason: &str) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE cases SET attention = CASE WHEN attention = '' THEN $2 ELSE attention || '; ' || $2 END \
+             WHERE id = $1 AND attention NOT LIKE '%' || $2 || '%'";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(id.to_string())
+            .bind(super::plain(reason))
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+
+    /// Cases of every origin with this Study Instance UID.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn cases_with_study(&mut self, study: &Uid) -> Result<Vec<CaseRow>, StoreError> {
-        const SQL: &str = select_cases!("WHERE study_uid = $1 ORDER BY id LIMIT 16");
+        const SQL: &str = BY_STUDY;
         let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(study.as_str()).fetch_all(&mut **c).await)?;
         raws.into_iter().map(Raw::read).collect()
     }
 
-    /// Cases with this accession number, whoever issued it: the caller compares issuers.
+    /// Cases with this accession or order number, whoever issued it: the caller compares issuers.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases_with_accession(&mut self, number: &str) -> Result<Vec<CaseRow>, StoreError> {
-        const SQL: &str = select_cases!("WHERE accession = $1 ORDER BY id DESC LIMIT 64");
-        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(number).fetch_all(&mut **c).await)?;
+    pub async fn cases_with_number(&mut self, number: &str) -> Result<Vec<CaseRow>, StoreError> {
+        const SQL: &str = BY_NUMBER;
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(key(number)).fetch_all(&mut **c).await)?;
         raws.into_iter().map(Raw::read).collect()
     }
 }
@@ -324,31 +429,62 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn cases_to_route(&self, limit: i64) -> Result<Vec<CaseId>, StoreError> {
+        self.cases_to_route_after(None, limit).await
+    }
+
+    /// The same, those whose ids follow `after`: what cannot be routed now does not keep the rest from it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_to_route_after(&self, after: Option<CaseId>, limit: i64) -> Result<Vec<CaseId>, StoreError> {
         // The conditions are those of the partial index `cases_to_route`, word for word.
         const SQL: &str = "SELECT id FROM cases WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') \
-             AND routed_to < instances ORDER BY id LIMIT $1";
-        let ids: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
-        case_ids(ids)
+             AND routed_to < instances AND id > $1 ORDER BY id LIMIT $2";
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let ids: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(p).await)?;
+        ids.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
     }
 
-    /// Cases that are not whole and got nothing since `quiet_since`, and those whose sender said how many there are.
+    /// Cases that are not whole and got nothing since `quiet_since`, longest quiet first, those behind `after`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases_to_complete(&self, quiet_since: Moment, limit: i64) -> Result<Vec<CaseId>, StoreError> {
-        const SQL: &str = "SELECT id FROM cases WHERE whole_us IS NULL AND last_us <= $1 ORDER BY last_us LIMIT $2";
-        let ids: Vec<(String,)> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(quiet_since.0).bind(limit).fetch_all(p).await)?;
-        case_ids(ids)
+    pub async fn cases_to_complete(
+        &self,
+        quiet_since: Moment,
+        after: Option<(Moment, CaseId)>,
+        limit: i64,
+    ) -> Result<Vec<IncompleteCase>, StoreError> {
+        const SQL: &str = "SELECT id, origin, study_uid, last_us FROM cases WHERE whole_us IS NULL AND last_us <= $1 \
+             AND (last_us, id) > ($2, $3) ORDER BY last_us, id LIMIT $4";
+        let (last, id) = after.map_or((i64::MIN, String::new()), |(last, id)| (last.0, id.to_string()));
+        let rows: Vec<(String, String, String, i64)> = on_read!(self, |p| sqlx::query_as(SQL)
+            .bind(quiet_since.0)
+            .bind(last)
+            .bind(&id)
+            .bind(limit)
+            .fetch_all(p)
+            .await)?;
+        let unreadable = |what| StoreError::Unreadable { what };
+        rows.into_iter()
+            .map(|(id, origin, study, last)| {
+                Ok(IncompleteCase {
+                    id: id.parse().map_err(|_| unreadable("case id"))?,
+                    origin: partner(&origin)?,
+                    study: Uid::new(&study).map_err(|_| unreadable("study UID"))?,
+                    last: Moment(last),
+                })
+            })
+            .collect()
     }
 
-    /// When the oldest case that is not whole got its last instance.
+    /// When the first of the cases that are not whole, and not quiet since `quiet_since`, got its last instance.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn oldest_incomplete(&self) -> Result<Option<Moment>, StoreError> {
-        const SQL: &str = "SELECT MIN(last_us) FROM cases WHERE whole_us IS NULL";
-        let (oldest,): (Option<i64>,) = on_read!(self, |p| sqlx::query_as(SQL).fetch_one(p).await)?;
+    pub async fn oldest_incomplete(&self, quiet_since: Moment) -> Result<Option<Moment>, StoreError> {
+        const SQL: &str = "SELECT MIN(last_us) FROM cases WHERE whole_us IS NULL AND last_us > $1";
+        let (oldest,): (Option<i64>,) = on_read!(self, |p| sqlx::query_as(SQL).bind(quiet_since.0).fetch_one(p).await)?;
         Ok(oldest.map(Moment))
     }
 
@@ -357,13 +493,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn list_cases(&self, filter: &ListFilter) -> Result<Vec<CaseSummary>, StoreError> {
-        const SQL: &str = "SELECT id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, \
-             instances, bytes, routed_to, first_us, last_us, whole_us, decision, reader, attention, \
-             (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state IN ('owed', 'queued', 'attempting')) AS open, \
-             (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state = 'stopped') AS stopped, \
-             (SELECT COUNT(*) FROM reports r WHERE r.case_id = cases.id) AS reports \
-             FROM cases WHERE ($1 = '' OR state = $1) AND ($2 = '' OR origin = $2 OR reader = $2) \
-             AND ($3 = 0 OR attention <> '' OR state = 'held') ORDER BY last_us DESC LIMIT $4";
+        // For those who wait, with the conditions of the partial index `cases_waiting`, word for word.
+        let sql = if filter.attention { LIST_WAITING } else { LIST };
         #[derive(sqlx::FromRow)]
         struct Line {
             #[sqlx(flatten)]
@@ -374,18 +505,13 @@ impl Store {
         }
         let state = filter.state.map_or("", CaseState::as_str);
         let partner = filter.partner.as_ref().map_or("", PartnerId::as_str);
-        let lines: Vec<Line> = on_read!(self, |p| sqlx::query_as(SQL)
-            .bind(state)
-            .bind(partner)
-            .bind(i64::from(filter.attention))
-            .bind(filter.limit)
-            .fetch_all(p)
-            .await)?;
+        let lines: Vec<Line> =
+            on_read!(self, |p| sqlx::query_as(sql).bind(state).bind(partner).bind(filter.limit).fetch_all(p).await)?;
         lines
             .into_iter()
             .map(|line| {
                 Ok(CaseSummary {
-                    case: line.case.read()?,
+                    case: line.case.read_for_list()?,
                     open: line.open,
                     stopped: line.stopped,
                     reports: line.reports,
@@ -406,8 +532,4 @@ impl Store {
         let counted = rows.into_iter().filter_map(|(state, count)| Some((CaseState::parse(&state)?, count))).collect();
         Ok((counted, waiting))
     }
-}
-
-fn case_ids(rows: Vec<(String,)>) -> Result<Vec<CaseId>, StoreError> {
-    rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
 }

@@ -55,11 +55,29 @@ pub struct DeliveryRow {
     pub last_outcome: Option<Outcome>,
 }
 
-/// An instance the partner would not have, with its DIMSE status.
+/// An instance the partner would not have, with its DIMSE status, or one of the two values here that no refusal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedInstance {
     pub seq: i64,
     pub status: u16,
+}
+
+impl RefusedInstance {
+    /// It could not be read here.
+    pub const UNREADABLE: u16 = 0x0000;
+    /// The association ended at it every time.
+    pub const BROKEN_OFF: u16 = 0x0001;
+
+    /// In words for a person, with the status for whoever looks it up.
+    pub fn why(&self) -> String {
+        match self.status {
+            Self::UNREADABLE => "not readable here".to_owned(),
+            Self::BROKEN_OFF => "it breaks off each time".to_owned(),
+            // PS3.7 C.5.6; also what is noted where no presentation context was accepted.
+            0x0122 => "0122: it accepts no such images".to_owned(),
+            status => format!("{status:04X}"),
+        }
+    }
 }
 
 pub type DueDelivery = DeliveryRow;
@@ -82,6 +100,8 @@ pub enum Settled {
     Delivered,
     /// Ends in front of a person.
     Stopped,
+    /// Not owed any more: the case was held, or went to another reader, while the attempt was being made.
+    Withdrawn,
     /// Owed again at this time. `count` false: the attempt is not held against it.
     Again {
         at: Moment,
@@ -90,8 +110,8 @@ pub enum Settled {
 }
 
 #[derive(sqlx::FromRow)]
-struct Raw {
-    id: String,
+pub(super) struct Raw {
+    pub(super) id: String,
     case_id: String,
     partner: String,
     lane: String,
@@ -115,7 +135,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn read(self) -> Result<DeliveryRow, StoreError> {
+    pub(super) fn read(self) -> Result<DeliveryRow, StoreError> {
         let unreadable = |what| StoreError::Unreadable { what };
         Ok(DeliveryRow {
             id: self.id.parse().map_err(|_| unreadable("delivery id"))?,
@@ -147,25 +167,29 @@ impl Raw {
     }
 }
 
-/// One report at a time for a case, partner and form: a version waits until the one before has ended. And nothing is
-/// taken for a paused partner.
-const TAKE_DUE: Sql = Sql {
-    sqlite: "UPDATE deliveries SET state = 'queued', lease_us = $2, owner = $3 WHERE id IN (\
-               SELECT d.id FROM deliveries d WHERE d.state = 'owed' AND d.next_us <= $1 \
-               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner \
-                 AND p.channel = CASE d.kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END) \
-               AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE d.kind <> 'images' AND e.case_id = d.case_id \
-                 AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
-                 AND e.state IN ('owed', 'queued', 'attempting')) \
-               ORDER BY d.next_us LIMIT $4) RETURNING *",
-    postgres: "UPDATE deliveries SET state = 'queued', lease_us = $2, owner = $3 WHERE id IN (\
-               SELECT d.id FROM deliveries d WHERE d.state = 'owed' AND d.next_us <= $1 \
-               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner \
-                 AND p.channel = CASE d.kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END) \
-               AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE d.kind <> 'images' AND e.case_id = d.case_id \
-                 AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
-                 AND e.state IN ('owed', 'queued', 'attempting')) \
-               ORDER BY d.next_us LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING *",
+/// PostgreSQL locks the rows in the order of their ids, as everything does that changes several deliveries at once.
+const WITHDRAW: Sql = Sql {
+    sqlite: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 \
+             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING done_to",
+    postgres: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE id IN (\
+               SELECT id FROM deliveries WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') \
+               ORDER BY id FOR UPDATE) RETURNING done_to",
+};
+const WITHDRAW_TO: Sql = Sql {
+    sqlite: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE case_id = $1 \
+             AND partner = $3 AND kind = 'images' AND state IN ('owed', 'queued', 'stopped')",
+    postgres: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE id IN (\
+               SELECT id FROM deliveries WHERE case_id = $1 AND partner = $3 AND kind = 'images' \
+               AND state IN ('owed', 'queued', 'stopped') ORDER BY id FOR UPDATE)",
+};
+const RESEND: Sql = Sql {
+    sqlite: "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
+             give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+             WHERE case_id = $1 AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered'))",
+    postgres: "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
+               give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+               WHERE id IN (SELECT id FROM deliveries WHERE case_id = $1 \
+               AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered')) ORDER BY id FOR UPDATE)",
 };
 
 impl Tx {
@@ -199,31 +223,6 @@ impl Tx {
             .await
             .map(drop))?;
         Ok(id)
-    }
-
-    /// Takes what is due, in the order it became due, and marks it as queued *before* it is published.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn take_due(
-        &mut self,
-        now: Moment,
-        lease: Moment,
-        owner: &str,
-        limit: i64,
-    ) -> Result<Vec<DueDelivery>, StoreError> {
-        let sql = self.pick(TAKE_DUE);
-        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
-            .bind(now.0)
-            .bind(lease.0)
-            .bind(owner)
-            .bind(limit)
-            .fetch_all(&mut **c)
-            .await)?;
-        let mut due: Vec<DueDelivery> = raws.into_iter().map(Raw::read).collect::<Result<_, _>>()?;
-        // RETURNING has no order.
-        due.sort_by_key(|delivery| (delivery.next, delivery.id));
-        Ok(due)
     }
 
     /// The queue did not take it: owed again at `next`, no attempt counted.
@@ -303,7 +302,8 @@ impl Tx {
         Ok(changed == 1)
     }
 
-    /// Writes down how an attempt ended. False: the attempt was no longer ours, and only its outcome was noted.
+    /// Writes down how an attempt ended. False: the attempt was no longer ours, and only its outcome was noted. The
+    /// caller holds the case.
     ///
     /// # Errors
     /// When the database fails.
@@ -314,6 +314,7 @@ impl Tx {
              WHERE id = $1 AND attempts = $2 AND state = 'attempting'";
         let id = end.id.to_string();
         let outcome = to_json(&end.outcome, "outcome")?;
+        let refused = to_json(&end.refused, "list of refused instances")?;
         on_tx!(self, |c| sqlx::query(LOG)
             .bind(&id)
             .bind(end.attempt)
@@ -325,6 +326,7 @@ impl Tx {
         let (state, next, finished, uncounted) = match end.settled {
             Settled::Delivered => (DeliveryState::Delivered, end.now, Some(end.now.0), 0),
             Settled::Stopped => (DeliveryState::Stopped, end.now, Some(end.now.0), 0),
+            Settled::Withdrawn => (DeliveryState::Withdrawn, end.now, Some(end.now.0), 0),
             Settled::Again { at, count } => (DeliveryState::Owed, at, None, i64::from(!count)),
         };
         let changed = on_tx!(self, |c| sqlx::query(SQL)
@@ -332,7 +334,7 @@ impl Tx {
             .bind(end.attempt)
             .bind(state.as_str())
             .bind(end.done_to)
-            .bind(to_json(&end.refused, "list of refused instances")?)
+            .bind(refused)
             .bind(next.0)
             .bind(finished)
             .bind(&outcome)
@@ -369,11 +371,31 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn withdraw_images(&mut self, case: CaseId, now: Moment) -> Result<Option<i64>, StoreError> {
-        const SQL: &str = "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 \
-             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING done_to";
+        let sql = self.pick(WITHDRAW);
         let rows: Vec<(i64,)> =
-            on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).bind(now.0).fetch_all(&mut **c).await)?;
+            on_tx!(self, |c| sqlx::query_as(sql).bind(case.to_string()).bind(now.0).fetch_all(&mut **c).await)?;
         Ok(rows.into_iter().map(|(done,)| done + 1).min())
+    }
+
+    /// A partner does not get this case any more: what has not left for it is not owed, and what it would not have
+    /// needs nobody's attention. Images only: a report is never taken back.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn withdraw_images_to(
+        &mut self,
+        case: CaseId,
+        partner: &PartnerId,
+        now: Moment,
+    ) -> Result<u64, StoreError> {
+        let sql = self.pick(WITHDRAW_TO);
+        Ok(on_tx!(self, |c| sqlx::query(sql)
+            .bind(case.to_string())
+            .bind(now.0)
+            .bind(partner.as_str())
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?)
     }
 
     /// Owes again what ended in front of a person, and with `everything` also what had arrived. Returns how many.
@@ -387,10 +409,8 @@ impl Tx {
         now: Moment,
         give_up: Moment,
     ) -> Result<u64, StoreError> {
-        const SQL: &str = "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
-             give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
-             WHERE case_id = $1 AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered'))";
-        Ok(on_tx!(self, |c| sqlx::query(SQL)
+        let sql = self.pick(RESEND);
+        Ok(on_tx!(self, |c| sqlx::query(sql)
             .bind(case.to_string())
             .bind(now.0)
             .bind(give_up.0)

@@ -22,11 +22,25 @@ impl Tx {
             .bind(id)
             .bind(at.0)
             .bind(actor)
-            .bind(what)
+            .bind(super::plain(what))
             .execute(&mut **c)
             .await
             .map(drop))?;
         Ok(())
+    }
+}
+
+impl Tx {
+    /// Whether a line is in the case's story already.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn was_told(&mut self, case: CaseId, what: &str) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM events WHERE case_id = $1 AND what = $2";
+        let id = case.to_string();
+        let (count,): (i64,) =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).bind(super::plain(what)).fetch_one(&mut **c).await)?;
+        Ok(count > 0)
     }
 }
 

@@ -108,6 +108,16 @@ impl Tx {
         Ok(())
     }
 
+    /// How many different instances a case has: conflicting duplicates are no more than their first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn distinct_instances(&mut self, case: CaseId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM instances WHERE case_id = $1 AND conflict = 0";
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_one(&mut **c).await)?;
+        Ok(count)
+    }
+
     /// Records how far a journal has been read into the index.
     ///
     /// # Errors

@@ -5,25 +5,29 @@
 //! told to be safe must be [`Durability::Synced`]; what can be rebuilt from the journals or repeated without harm
 //! need only survive a crash of the process.
 //!
+//! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the case
+//! (several by origin and study), then its deliveries, then a partner's pause.
+//!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
 mod deliveries;
 mod due;
+mod error;
 mod events;
 mod instances;
 mod pauses;
 mod reports;
 mod retention;
 
-pub use cases::{CaseRow, CaseSummary, ListFilter};
+pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
+pub use due::Late;
+pub use error::StoreError;
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use pauses::Pause;
-pub use reports::{
-    AnsweredMessage, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
-};
+pub use reports::{HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow};
 
 pub use retention::{JournalUse, PurgeBefore};
 
@@ -34,7 +38,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -42,20 +51,10 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a statement waits for its turn or a connection before it fails.
 const WAIT: Duration = Duration::from_secs(30);
-
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("database")]
-    Database(#[from] sqlx::Error),
-    #[error("database schema")]
-    Migration(#[from] sqlx::migrate::MigrateError),
-    #[error("a stored {what} is not readable: the database is newer than this program, or damaged")]
-    Unreadable { what: &'static str },
-    #[error("{what} {id} does not exist")]
-    NotFound { what: &'static str, id: String },
-    #[error(transparent)]
-    IllegalMove(#[from] crate::model::IllegalMove),
-}
+/// Letters of one line of a story, and of all that waits for a person on one case.
+const MAX_TEXT: usize = 1000;
+/// How long it waits for its answer.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// What a transaction's commit must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,23 +103,41 @@ struct Sql {
 /// Runs the same expression, typed for the open transaction's database.
 macro_rules! on_tx {
     ($tx:expr, |$c:ident| $e:expr) => {
-        match &mut $tx.0 {
-            $crate::store::TxKind::Sqlite($c, _) => $e,
-            $crate::store::TxKind::Postgres($c) => $e,
-        }
+        $crate::store::in_time(async {
+            match &mut $tx.0 {
+                $crate::store::TxKind::Sqlite($c, _) => $e,
+                $crate::store::TxKind::Postgres($c) => $e,
+            }
+        })
+        .await
     };
 }
 
 /// Runs the same expression on a pool fit for reading.
 macro_rules! on_read {
     ($store:expr, |$p:ident| $e:expr) => {
-        match &$store.db {
-            $crate::store::Db::Sqlite { read: $p, .. } => $e,
-            $crate::store::Db::Postgres($p) => $e,
-        }
+        $crate::store::in_time(async {
+            match &$store.db {
+                $crate::store::Db::Sqlite { read: $p, .. } => $e,
+                $crate::store::Db::Postgres($p) => $e,
+            }
+        })
+        .await
     };
 }
 use {on_read, on_tx};
+
+/// A server that is gone without a word (power, a cut line) leaves its connections open; without this a stage would
+/// wait for it for ever, however soon another one took its place.
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time");
+    tokio::time::timeout(ANSWER, asked).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+/// A line of text for people: no control characters (PostgreSQL takes no NUL), and an end to it.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_TEXT).collect()
+}
 
 impl Store {
     /// Opens the database and brings its schema up to date. `data_dir` is where SQLite's one file lives.
@@ -140,6 +157,13 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached within 30 s.
     pub async fn begin(&self, durability: Durability) -> Result<Tx, StoreError> {
+        let since = Instant::now();
+        let tx = in_time(self.open_tx(durability)).await?;
+        metrics::histogram!("neisse_store_wait_seconds").record(since.elapsed().as_secs_f64());
+        Ok(tx)
+    }
+
+    async fn open_tx(&self, durability: Durability) -> Result<Tx, sqlx::Error> {
         match &self.db {
             Db::Sqlite { synced, process, turn, .. } => {
                 let permit = Arc::clone(turn).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
@@ -177,10 +201,15 @@ impl Tx {
     /// # Errors
     /// When the database did not confirm. Whether the change was made is then unknown.
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self.0 {
-            TxKind::Sqlite(tx, _turn) => tx.commit().await?,
-            TxKind::Postgres(tx) => tx.commit().await?,
-        }
+        let since = Instant::now();
+        in_time(async {
+            match self.0 {
+                TxKind::Sqlite(tx, _turn) => tx.commit().await,
+                TxKind::Postgres(tx) => tx.commit().await,
+            }
+        })
+        .await?;
+        metrics::histogram!("neisse_store_commit_seconds").record(since.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -214,7 +243,10 @@ async fn open_sqlite(file: &Path) -> Result<Db, StoreError> {
 }
 
 async fn open_postgres(url: &str) -> Result<Db, StoreError> {
-    let options = PgConnectOptions::from_str(url)?.application_name("neisse");
+    // Whatever the server's default is: the store's statements rely on seeing what others have committed meanwhile.
+    let options = PgConnectOptions::from_str(url)?
+        .application_name("neisse")
+        .options([("default_transaction_isolation", "read committed")]);
     let pool = PgPoolOptions::new().max_connections(12).acquire_timeout(WAIT).connect_with(options).await?;
     POSTGRES.run(&pool).await?;
     Ok(Db::Postgres(pool))

@@ -1,6 +1,6 @@
 //! Partners that cannot take anything now, by DICOM or by HL7.
 
-use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
+use super::{Sql, Store, StoreError, Tx, cases::partner, on_read, on_tx};
 use crate::model::{Channel, Moment, PartnerId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,18 @@ pub struct Pause {
     pub reason: String,
 }
 
+/// PostgreSQL locks the rows in the order of their ids, as everything does that changes several deliveries at once.
+const DUE: Sql = Sql {
+    sqlite: "UPDATE deliveries SET next_us = $3 WHERE partner = $1 AND state = 'owed' AND next_us > $3 \
+             AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2",
+    postgres: "UPDATE deliveries SET next_us = $3 WHERE id IN (SELECT id FROM deliveries WHERE partner = $1 \
+               AND state = 'owed' AND next_us > $3 AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2 \
+               ORDER BY id FOR UPDATE) AND state = 'owed'",
+};
+
 impl Tx {
-    /// Pauses a partner, or pushes its pause on: one more failure.
+    /// Pauses a partner, or pushes its pause on: one more failure. Attempts that were under way together when it went
+    /// away are one failure, not one each.
     ///
     /// # Errors
     /// When the database fails.
@@ -30,13 +40,14 @@ impl Tx {
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO pauses (partner, channel, since_us, until_us, failures, reason) \
              VALUES ($1, $2, $3, $4, 1, $5) ON CONFLICT (partner, channel) DO UPDATE SET until_us = excluded.until_us, \
-             failures = pauses.failures + 1, reason = excluded.reason";
+             failures = pauses.failures + CASE WHEN pauses.until_us <= excluded.since_us THEN 1 ELSE 0 END, \
+             reason = excluded.reason";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(partner.as_str())
             .bind(channel.as_str())
             .bind(now.0)
             .bind(until.0)
-            .bind(reason)
+            .bind(super::plain(reason))
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -49,8 +60,7 @@ impl Tx {
     /// When the database fails.
     pub async fn unpause(&mut self, partner: &PartnerId, channel: Channel, now: Moment) -> Result<bool, StoreError> {
         const SQL: &str = "DELETE FROM pauses WHERE partner = $1 AND channel = $2";
-        const DUE: &str = "UPDATE deliveries SET next_us = $3 WHERE partner = $1 AND state = 'owed' AND next_us > $3 \
-             AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2";
+        let due = self.pick(DUE);
         let (name, way) = (partner.as_str(), channel.as_str());
         let removed = on_tx!(self, |c| sqlx::query(SQL)
             .bind(name)
@@ -59,7 +69,7 @@ impl Tx {
             .await
             .map(|done| done.rows_affected()))?;
         if removed > 0 {
-            on_tx!(self, |c| sqlx::query(DUE).bind(name).bind(way).bind(now.0).execute(&mut **c).await.map(drop))?;
+            on_tx!(self, |c| sqlx::query(due).bind(name).bind(way).bind(now.0).execute(&mut **c).await.map(drop))?;
         }
         Ok(removed > 0)
     }

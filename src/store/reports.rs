@@ -7,6 +7,7 @@ use super::{
     on_read, on_tx,
 };
 use crate::model::{CaseId, JournalPlace, Moment, PartnerId, ReportId, ReportStatus, StudyFacts, Uid};
+use bytes::Bytes;
 
 /// A report as it came.
 #[derive(Clone, Debug)]
@@ -24,7 +25,8 @@ pub struct NewReport {
     pub correlated_by: String,
     pub hold_reason: String,
     pub sha256: String,
-    pub content: Vec<u8>,
+    /// Tens of megabytes at worst, and so shared with who received it.
+    pub content: Bytes,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +48,6 @@ pub struct HeldReport {
     pub status: ReportStatus,
     pub received: Moment,
     pub hold_reason: String,
-    pub content: Vec<u8>,
 }
 
 /// What is to be sent for a report: an HL7 message (`control_id` set) or a data set (the UIDs set).
@@ -70,19 +71,15 @@ pub struct ReportContent {
     pub content: Vec<u8>,
 }
 
-/// MSH-3, MSH-4 and MSH-10 under the partner that sent it: two hospitals do use the same control ids.
+/// MSH-3, MSH-4, MSH-10 and the digest of the whole under the partner that sent it: two hospitals do use the same
+/// control ids, and one hospital the same for two messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageKey {
     pub partner: PartnerId,
     pub application: String,
     pub facility: String,
     pub control_id: String,
-}
-
-#[derive(Clone, Debug)]
-pub struct AnsweredMessage {
     pub sha256: String,
-    pub answer: Vec<u8>,
 }
 
 /// An SR or PDF object in a journal that a reader sent.
@@ -115,7 +112,7 @@ impl Tx {
             .bind(&report.correlated_by)
             .bind(&report.hold_reason)
             .bind(&report.sha256)
-            .bind(&report.content)
+            .bind(&report.content[..])
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -152,30 +149,21 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes a message for the first time: `None`. The same message again: the answer it got. Other bytes under a known
-    /// control id are another message (senders do start counting anew), and take its place. A second connection with
-    /// the same message waits here until the first has committed.
+    /// Takes a message for the first time: `None`. The same message again, to the byte: the answer it got. A second
+    /// connection with the same message waits here until the first has committed.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn claim_message(
-        &mut self,
-        key: &MessageKey,
-        sha256: &str,
-        received: Moment,
-    ) -> Result<Option<AnsweredMessage>, StoreError> {
+    pub async fn claim_message(&mut self, key: &MessageKey, received: Moment) -> Result<Option<Vec<u8>>, StoreError> {
         const CLAIM: &str = "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partner, application, facility, control_id) DO UPDATE SET \
-             sha256 = excluded.sha256, received_us = excluded.received_us, answer = excluded.answer \
-             WHERE messages.sha256 <> excluded.sha256";
-        const ANSWER: &str = "SELECT sha256, answer FROM messages \
-             WHERE partner = $1 AND application = $2 AND facility = $3 AND control_id = $4";
+             VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (partner, application, facility, control_id, sha256) DO NOTHING";
         let claimed = on_tx!(self, |c| sqlx::query(CLAIM)
             .bind(key.partner.as_str())
             .bind(&key.application)
             .bind(&key.facility)
             .bind(&key.control_id)
-            .bind(sha256)
+            .bind(&key.sha256)
             .bind(received.0)
             .bind(Vec::<u8>::new())
             .execute(&mut **c)
@@ -184,14 +172,15 @@ impl Tx {
         if claimed == 1 {
             return Ok(None);
         }
-        let row: Option<(String, Vec<u8>)> = on_tx!(self, |c| sqlx::query_as(ANSWER)
+        let row: Option<(Vec<u8>,)> = on_tx!(self, |c| sqlx::query_as(ANSWER)
             .bind(key.partner.as_str())
             .bind(&key.application)
             .bind(&key.facility)
             .bind(&key.control_id)
+            .bind(&key.sha256)
             .fetch_optional(&mut **c)
             .await)?;
-        Ok(row.map(|(sha256, answer)| AnsweredMessage { sha256, answer }))
+        Ok(row.map(|(answer,)| answer))
     }
 
     /// Keeps the answer to a claimed message.
@@ -199,13 +188,14 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn keep_answer(&mut self, key: &MessageKey, answer: &[u8]) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE messages SET answer = $5 \
-             WHERE partner = $1 AND application = $2 AND facility = $3 AND control_id = $4";
+        const SQL: &str = "UPDATE messages SET answer = $6 WHERE partner = $1 AND application = $2 AND facility = $3 \
+             AND control_id = $4 AND sha256 = $5";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(key.partner.as_str())
             .bind(&key.application)
             .bind(&key.facility)
             .bind(&key.control_id)
+            .bind(&key.sha256)
             .bind(answer)
             .execute(&mut **c)
             .await
@@ -260,6 +250,9 @@ impl Tx {
     }
 }
 
+const ANSWER: &str = "SELECT answer FROM messages WHERE partner = $1 AND application = $2 AND facility = $3 \
+     AND control_id = $4 AND sha256 = $5";
+
 #[derive(sqlx::FromRow)]
 struct RawObject {
     sender: String,
@@ -293,14 +286,30 @@ impl RawObject {
 }
 
 impl Store {
-    /// Report objects that wait to be correlated, oldest first.
+    /// The answer this message got when it came before.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn waiting_report_objects(&self, limit: i64) -> Result<Vec<ReportObject>, StoreError> {
+    pub async fn answer_given(&self, key: &MessageKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let row: Option<(Vec<u8>,)> = on_read!(self, |p| sqlx::query_as(ANSWER)
+            .bind(key.partner.as_str())
+            .bind(&key.application)
+            .bind(&key.facility)
+            .bind(&key.control_id)
+            .bind(&key.sha256)
+            .fetch_optional(p)
+            .await)?;
+        Ok(row.map(|(answer,)| answer))
+    }
+
+    /// Report objects that wait to be correlated, oldest first, without the first `skip`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting_report_objects(&self, skip: i64, limit: i64) -> Result<Vec<ReportObject>, StoreError> {
         const SQL: &str = "SELECT sender, sop_uid, sha256, sop_class, transfer_syntax, study_uid, facts, journal, record_at, \
-             data_at, length, received_us FROM report_objects WHERE done = 0 ORDER BY received_us LIMIT $1";
-        let raws: Vec<RawObject> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
+             data_at, length, received_us FROM report_objects WHERE done = 0 ORDER BY received_us, sop_uid LIMIT $1 OFFSET $2";
+        let raws: Vec<RawObject> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).bind(skip).fetch_all(p).await)?;
         raws.into_iter().map(RawObject::read).collect()
     }
 
@@ -330,17 +339,17 @@ impl Store {
             .collect()
     }
 
-    /// Reports that fit no case.
+    /// The oldest hundred reports that fit no case.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn held_reports(&self) -> Result<Vec<HeldReport>, StoreError> {
-        const SQL: &str = "SELECT id, sender, source, status, received_us, hold_reason, content FROM reports \
+        const SQL: &str = "SELECT id, sender, source, status, received_us, hold_reason FROM reports \
              WHERE case_id IS NULL ORDER BY received_us LIMIT 100";
-        type Row = (String, String, String, String, i64, String, Vec<u8>);
+        type Row = (String, String, String, String, i64, String);
         let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
         rows.into_iter()
-            .map(|(id, sender, source, status, received, hold_reason, content)| {
+            .map(|(id, sender, source, status, received, hold_reason)| {
                 let unreadable = |what| StoreError::Unreadable { what };
                 Ok(HeldReport {
                     id: id.parse().map_err(|_| unreadable("report id"))?,
@@ -349,10 +358,19 @@ impl Store {
                     status: ReportStatus::parse(&status).ok_or(unreadable("report status"))?,
                     received: Moment(received),
                     hold_reason,
-                    content,
                 })
             })
             .collect()
+    }
+
+    /// How many reports fit no case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_held_reports(&self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM reports WHERE case_id IS NULL";
+        let (count,): (i64,) = on_read!(self, |p| sqlx::query_as(SQL).fetch_one(p).await)?;
+        Ok(count)
     }
 
     /// What is to be sent for a report in one form.

@@ -8,10 +8,13 @@ use crate::{
 };
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 /// Seconds; for everything that ends in `_seconds`.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
+
+/// Prometheus gives a scrape ten seconds.
+const STORE_WITHIN: Duration = Duration::from_secs(4);
 
 /// The process's one recorder, installed at the first call.
 pub fn recorder() -> Option<&'static PrometheusHandle> {
@@ -25,10 +28,13 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
 }
 
 pub async fn render(watched: &Watched) -> String {
-    if let Err(error) = read_store(watched).await {
-        tracing::warn!(error = %chain(&error), "Metrics from the store are stale");
+    // Without its database a node is asked most of all.
+    match tokio::time::timeout(STORE_WITHIN, read_store(watched)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %chain(&error), "Metrics from the store are stale"),
+        Err(_) => tracing::warn!("Metrics from the store are stale: no answer within {STORE_WITHIN:?}"),
     }
-    read_node(watched);
+    read_node(watched).await;
     recorder()
         .map(|handle| {
             handle.run_upkeep();
@@ -44,7 +50,7 @@ async fn read_store(watched: &Watched) -> Result<(), StoreError> {
         gauge!("neisse_cases", "state" => state.as_str()).set(number(count));
     }
     gauge!("neisse_cases_waiting_for_a_person").set(number(waiting));
-    gauge!("neisse_reports_held").set(number(i64::try_from(watched.store.held_reports().await?.len()).unwrap_or(0)));
+    gauge!("neisse_reports_held").set(number(watched.store.count_held_reports().await?));
     let deliveries = watched.store.count_deliveries().await?;
     for partner in watched.config.now().partners.keys() {
         for state in [DeliveryState::Owed, DeliveryState::Queued, DeliveryState::Attempting, DeliveryState::Stopped] {
@@ -61,10 +67,11 @@ async fn read_store(watched: &Watched) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read_node(watched: &Watched) {
+async fn read_node(watched: &Watched) {
     let up = matches!(*watched.carrier.state().borrow(), CarrierState::Up);
     gauge!("neisse_queue_up").set(if up { 1.0 } else { 0.0 });
-    if let Ok(stats) = watched.spool.stats() {
+    let spool = watched.spool.clone();
+    if let Ok(Ok(stats)) = tokio::task::spawn_blocking(move || spool.stats()).await {
         gauge!("neisse_spool_bytes").set(number(i64::try_from(stats.bytes_on_disk).unwrap_or(i64::MAX)));
         gauge!("neisse_spool_free_bytes").set(number(i64::try_from(stats.free_bytes).unwrap_or(i64::MAX)));
         gauge!("neisse_spool_journals").set(number(i64::try_from(stats.journals).unwrap_or(i64::MAX)));

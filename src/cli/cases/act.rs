@@ -1,16 +1,17 @@
 //! `neisse cases hold`, `release`, `resend`: what a person decides, written into the case's story.
 
-use super::Desk;
+use super::{Desk, counted};
 use crate::{
     model::{CaseEvent, CaseId, CaseState, Decision, Disposition, Moment, PartnerId, Reading, ReadingMode},
     routing::{
         decide::{Rules, decide},
         step::facts_of,
     },
-    store::{CaseRow, Durability},
+    store::{CaseRow, Durability, Tx},
 };
 use anyhow::{Context, bail};
 use chrono::Utc;
+use std::collections::BTreeSet;
 
 /// Who acts, in the story.
 const ACTOR: &str = "operator";
@@ -28,9 +29,8 @@ impl Desk {
         tx.tell(id, now, ACTOR, &format!("held: {why}")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!(
-            "Case {id} is held. Images being sent at this moment may still arrive. To go on: neisse cases release {id}"
-        );
+        println!("Case {id} is held. Images being sent at this moment may still arrive.");
+        println!("To go on: neisse cases release {id}");
         Ok(())
     }
 
@@ -49,18 +49,60 @@ impl Desk {
             bail!("the rules still name no reader for case {id}; name one with --to, or mend routes.toml");
         };
         let Some(reader) = reading.reader().cloned() else { bail!("the rule \"{}\" names no reader", reading.rule) };
-        // Everything is owed to another reader; to the same one, only what it does not have.
-        if case.reader.as_ref() != Some(&reader) {
-            case.routed_to = 0;
-        }
+        let how = if to.is_some() { "by hand".to_owned() } else { format!("by \"{}\"", reading.rule) };
+        let what = format!("released to {reader} {how}");
         case.take(CaseEvent::Decided)?;
         case.attention.clear();
-        tx.tell(id, now, ACTOR, &format!("released to {reader} by \"{}\"", reading.rule)).await?;
-        case.reader = Some(reader.clone());
+        tx.tell(id, now, ACTOR, &what).await?;
+        let before = case.reader.replace(reader.clone());
         case.decision = Some(decision);
+        self.owe_anew(&mut tx, &mut case, before.as_ref(), now).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
         println!("Case {id} is released to {reader}.");
+        Ok(())
+    }
+
+    /// Everything is owed to another reader, and nothing any more to the one before; to the same one, only what it
+    /// does not have.
+    async fn owe_anew(
+        &self,
+        tx: &mut Tx,
+        case: &mut CaseRow,
+        before: Option<&PartnerId>,
+        now: Moment,
+    ) -> anyhow::Result<()> {
+        let receivers = case.receivers();
+        let ledger = tx.deliveries(case.id).await?;
+        let partners: BTreeSet<&PartnerId> = ledger.iter().map(|delivery| &delivery.partner).collect();
+        for partner in partners {
+            if !receivers.contains(partner) {
+                tx.withdraw_images_to(case.id, partner, now).await?;
+            }
+        }
+        if before == case.reader.as_ref() {
+            tx.resend(case.id, false, now, now + self.config.delivery.give_up).await?;
+        } else {
+            case.routed_to = 0;
+        }
+        // It may be whole, and everything have arrived already.
+        tx.note_if_all_delivered(case, now).await?;
+        Ok(())
+    }
+
+    /// A person has looked, and there is nothing more to do.
+    pub(super) async fn seen(&self, id: CaseId, why: &str) -> anyhow::Result<()> {
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        let mut case = tx.case(id).await?;
+        if case.attention.is_empty() {
+            bail!("case {id} waits for nobody");
+        }
+        tx.tell(id, now(), ACTOR, &format!("seen ({why}): {}", case.attention)).await?;
+        case.attention.clear();
+        tx.save_case(&case).await?;
+        tx.commit().await?;
+        let held = if case.state == CaseState::Held { "; it is still held" } else { "" };
+        println!("Case {id} no longer waits for a person{held}.");
         Ok(())
     }
 
@@ -94,6 +136,9 @@ impl Desk {
         let now = now();
         let mut tx = self.store.begin(Durability::Synced).await?;
         let mut case = tx.case(id).await?;
+        if case.state == CaseState::Held {
+            bail!("case {id} is held: nothing of it leaves until it is released (neisse cases release {id})");
+        }
         let purged = tx.images_purged(id).await?;
         if purged > 0 {
             bail!(
@@ -111,10 +156,11 @@ impl Desk {
             );
         }
         case.attention.clear();
-        tx.tell(id, now, ACTOR, &format!("{again} deliveries sent again")).await?;
+        let again = counted(again, "delivery", "deliveries");
+        tx.tell(id, now, ACTOR, &format!("{again} sent again")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!("{again} deliveries of case {id} are owed again.");
+        println!("{again} of case {id} owed again.");
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! `neisse cases list`.
 
-use super::Desk;
+use super::{Desk, counted};
 use crate::{
-    model::{CaseState, PartnerId},
+    model::{CaseState, Moment, PartnerId},
     store::{CaseSummary, ListFilter},
 };
 
@@ -14,6 +14,7 @@ impl Desk {
         partner: Option<PartnerId>,
         limit: i64,
     ) -> anyhow::Result<()> {
+        let filtered = state.is_some() || partner.is_some();
         let cases = self.store.list_cases(&ListFilter { state, partner, attention, limit }).await?;
         if cases.is_empty() {
             println!("No cases{}.", if attention { " wait for a person" } else { "" });
@@ -29,9 +30,12 @@ impl Desk {
                 println!("    ! {}", summary.case.attention);
             }
         }
-        self.held_reports().await?;
+        if !filtered {
+            self.held_reports().await?;
+        }
         for pause in self.store.pauses().await? {
-            println!("\n{} takes nothing by {} since {}: {}", pause.partner, pause.channel, pause.since, pause.reason);
+            let since = self.minute(&pause.partner, pause.since);
+            println!("\n{} takes nothing by {} since {since}: {}", pause.partner, pause.channel, pause.reason);
         }
         Ok(())
     }
@@ -43,10 +47,14 @@ impl Desk {
             Some(reader) => reader.as_str(),
             None => "-",
         };
-        let last = case.last.utc().with_timezone(&self.zone(&case.origin)).format("%Y-%m-%d %H:%M");
         let mut line = format!(
-            "{}  {last}  {:<12}  {:<4}  {reader:<12}  {:<11}  {}",
-            case.id, case.origin, case.facts.modality, case.state, case.instances
+            "{}  {}  {:<12}  {:<4}  {reader:<12}  {:<11}  {}",
+            case.id,
+            self.minute(&case.origin, case.last),
+            case.origin.as_str(),
+            case.facts.modality,
+            case.state.as_str(),
+            case.instances
         );
         if summary.open > 0 {
             line.push_str(&format!(", {} on the way", summary.open));
@@ -55,21 +63,31 @@ impl Desk {
             line.push_str(&format!(", {} stopped", summary.stopped));
         }
         if summary.reports > 0 {
-            line.push_str(&format!(", {} reports", summary.reports));
+            line.push_str(&format!(", {}", counted(summary.reports, "report", "reports")));
         }
         line
     }
 
     async fn held_reports(&self) -> anyhow::Result<()> {
-        for report in self.store.held_reports().await? {
-            let at = report.received.utc().with_timezone(&self.zone(&report.sender)).format("%Y-%m-%d %H:%M");
-            println!(
-                "\nheld report {} ({}, {}) from {} at {at}:",
-                report.id, report.source, report.status, report.sender
-            );
+        let held = self.store.held_reports().await?;
+        if held.is_empty() {
+            return Ok(());
+        }
+        println!(
+            "\n{} of no known case. Nobody has got them; their senders must",
+            counted(held.len(), "report", "reports")
+        );
+        println!("send them again with the identifiers of the hospital that asked:");
+        for report in held {
+            let at = self.minute(&report.sender, report.received);
+            println!("{}  {at}  {:<12}  {} {}", report.id, report.sender.as_str(), report.source, report.status);
             println!("    ! {}", report.hold_reason);
         }
         Ok(())
+    }
+
+    fn minute(&self, partner: &PartnerId, at: Moment) -> String {
+        at.utc().with_timezone(&self.zone(partner)).format("%Y-%m-%d %H:%M").to_string()
     }
 
     /// Times are shown in the zone of the partner they are about.

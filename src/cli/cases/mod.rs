@@ -10,7 +10,7 @@ use crate::{
     model::{CaseId, CaseState, PartnerId},
     store::Store,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,8 @@ enum Command {
     },
     /// Show a case's whole story: what came, who reads it and why, every delivery, every report.
     Show {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Also show who the patient is. Left out otherwise, so that a screen can be shared.
         #[arg(long)]
@@ -48,6 +50,8 @@ enum Command {
     },
     /// Hold a case: nothing more of it leaves until it is released.
     Hold {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Why, for whoever reads the story later. No patient data.
         #[arg(long)]
@@ -55,18 +59,33 @@ enum Command {
     },
     /// Release a held case to the reader the rules name now, or to the one given.
     Release {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Who reads it, whatever the rules say: a partner's id, or `origin`.
         #[arg(long)]
         to: Option<String>,
     },
+    /// Take a case off the list of what waits for a person: someone has looked.
+    Seen {
+        case: CaseId,
+        /// What was found or done, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
     /// Send again what ended in front of a person.
     Resend {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// Also what had arrived.
         #[arg(long)]
         all: bool,
     },
+}
+
+fn case_id(text: &str) -> Result<CaseId, String> {
+    text.parse().map_err(|_| "expected a case's id as `neisse cases list` shows it, all 36 characters".to_owned())
 }
 
 fn state(word: &str) -> Result<CaseState, String> {
@@ -104,13 +123,37 @@ impl Desk {
     async fn run(&self, command: &Command) -> anyhow::Result<()> {
         match command {
             Command::List { attention, state, partner, limit } => {
-                let partner = partner.as_deref().map(PartnerId::new).transpose()?;
+                let partner = partner.as_deref().map(|name| self.partner(name)).transpose()?;
                 self.list(*attention, *state, partner, *limit).await
             }
             Command::Show { case, patient } => self.show(*case, *patient).await,
             Command::Hold { case, why } => self.hold(*case, why).await,
             Command::Release { case, to } => self.release(*case, to.as_deref()).await,
+            Command::Seen { case, why } => self.seen(*case, why).await,
             Command::Resend { case, all } => self.resend(*case, *all).await,
         }
     }
+
+    /// A partner of this configuration.
+    fn partner(&self, name: &str) -> anyhow::Result<PartnerId> {
+        let id = PartnerId::new(name)?;
+        if !self.config.partners.contains_key(&id) {
+            let known: Vec<&str> = self.config.partners.keys().map(PartnerId::as_str).collect();
+            bail!("{id} is not a partner; expected one of {}", known.join(", "));
+        }
+        Ok(id)
+    }
+}
+
+/// `34 KB`, `12.6 MB`: for people.
+fn size(bytes: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one decimal of a size for people")]
+    let bytes = bytes as f64;
+    if bytes < 1e6 { format!("{:.0} KB", (bytes / 1e3).ceil()) } else { format!("{:.1} MB", bytes / 1e6) }
+}
+
+/// `1 delivery`, `2 deliveries`.
+fn counted(count: impl TryInto<u64>, one: &str, several: &str) -> String {
+    let count = count.try_into().unwrap_or(0);
+    format!("{count} {}", if count == 1 { one } else { several })
 }

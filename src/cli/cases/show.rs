@@ -1,6 +1,6 @@
 //! `neisse cases show`: one case on one screen.
 
-use super::Desk;
+use super::{Desk, counted, size};
 use crate::{
     model::{CaseId, DeliveryKind, DeliveryState, Disposition, Moment, Outcome, PartnerId},
     store::{CaseRow, DeliveryRow},
@@ -38,8 +38,8 @@ impl Desk {
         }
         let facts = &case.facts;
         println!("  from       {} by {} to {}", case.origin, case.calling_ae, case.called_ae);
-        println!("  study      {} {}, {} priority", facts.modality, facts.study_date, case.priority);
-        println!("  images     {} ({:.1} MB)", case.instances, megabytes(case.bytes));
+        println!("  study      {} of {}, {} priority", facts.modality, date(&facts.study_date), case.priority);
+        println!("  images     {} ({})", case.instances, size(case.bytes));
         if patient {
             println!("  patient    {} {} ({})", facts.patient_name, facts.patient_id.value, facts.patient_id.issuer);
             println!("  accession  {} ({})", facts.accession.value, facts.accession.issuer);
@@ -63,48 +63,50 @@ impl Desk {
         }
     }
 
-    /// Image batches that went well are one line a partner; everything else is a line of its own.
+    /// In order of time. Image batches that went well are one line a partner; everything else is a line of its own.
     fn deliveries(&self, case: &CaseRow, ledger: &[DeliveryRow]) {
         if ledger.is_empty() {
             return;
         }
-        println!("\nDeliveries");
+        let mut lines: Vec<(Moment, String)> = Vec::new();
         let mut arrived: BTreeMap<&PartnerId, (usize, i64, i64, Moment)> = BTreeMap::new();
         for delivery in ledger {
+            let at = delivery.finished.unwrap_or(delivery.next);
             if delivery.kind == DeliveryKind::Images && delivery.state == DeliveryState::Delivered {
                 let entry = arrived.entry(&delivery.partner).or_insert((0, 0, 0, Moment(0)));
-                let last = entry.3.max(delivery.finished.unwrap_or(delivery.created));
-                *entry = (entry.0 + 1, entry.1 + delivery.items, entry.2 + delivery.attempts, last);
+                *entry = (entry.0 + 1, entry.1 + delivery.items, entry.2 + delivery.attempts, entry.3.max(at));
             } else {
-                println!("  {}", self.delivery(case, delivery));
+                lines.push((at, self.delivery(delivery)));
             }
         }
         for (partner, (batches, images, attempts, last)) in arrived {
-            let at = self.wall(&case.origin, last);
-            println!("  {at}  {images} images arrived at {partner} in {batches} batches, {attempts} attempts");
+            let (images, attempts) = (counted(images, "image", "images"), counted(attempts, "attempt", "attempts"));
+            let batches = counted(batches as u64, "batch", "batches");
+            lines.push((last, format!("{images} arrived at {partner} in {batches}, {attempts}")));
+        }
+        lines.sort();
+        println!("\nDeliveries");
+        for (at, line) in lines {
+            println!("  {}  {line}", self.wall(&case.origin, at));
         }
     }
 
-    fn delivery(&self, case: &CaseRow, delivery: &DeliveryRow) -> String {
-        let at = delivery.finished.unwrap_or(delivery.next);
-        let mut line =
-            format!("{}  {} to {}: {}", self.wall(&case.origin, at), delivery.kind, delivery.partner, delivery.state);
+    fn delivery(&self, delivery: &DeliveryRow) -> String {
+        let mut line = format!("{} to {}: {}", delivery.kind, delivery.partner, delivery.state);
         if delivery.kind == DeliveryKind::Images {
             line.push_str(&format!(", images {} to {}", delivery.first_seq, delivery.last_seq));
         } else {
             line.push_str(&format!(", version {}", delivery.version));
         }
-        line.push_str(&format!(", {} attempts", delivery.attempts));
-        match &delivery.last_outcome {
-            Some(
-                Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. },
-            ) => {
-                line.push_str(&format!(", last: {reason}"));
-            }
-            _ => {}
+        line.push_str(&format!(", {}", counted(delivery.attempts, "attempt", "attempts")));
+        if let Some(
+            Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. },
+        ) = &delivery.last_outcome
+        {
+            line.push_str(&format!(", last: {reason}"));
         }
         for refused in &delivery.refused {
-            line.push_str(&format!("; image {} refused with {:04X}", refused.seq, refused.status));
+            line.push_str(&format!("; image {} not stored ({})", refused.seq, refused.why()));
         }
         line
     }
@@ -114,7 +116,11 @@ impl Desk {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "one decimal of a size for people")]
-fn megabytes(bytes: i64) -> f64 {
-    bytes as f64 / 1e6
+/// `YYYYMMDD` as people write it; what is no date as it stands.
+fn date(text: &str) -> String {
+    match (text.get(..4), text.get(4..6), text.get(6..8)) {
+        (Some(year), Some(month), Some(day)) if text.len() == 8 => format!("{year}-{month}-{day}"),
+        _ if text.is_empty() => "an unknown day".to_owned(),
+        _ => text.to_owned(),
+    }
 }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub use reply::Reject;
 pub use request::RequestError;
 
-/// Of Neisse; made once from a UUID (PS3.5 B.2) and never changed.
+/// Of Neisse, as acceptor and as requestor (PS3.7 D.3.3.2); made once from a UUID (PS3.5 B.2) and never changed.
 pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.163066213761338951028514665058929367954";
 /// At most 16 characters (PS3.7 D.3.3.2.3).
 pub const IMPLEMENTATION_VERSION_NAME: &str = "NEISSE_01";
@@ -150,6 +150,16 @@ pub fn negotiate(proposed: &[ProposedContext]) -> Vec<Context> {
 /// The ids of the contexts that were accepted.
 pub fn accepted_ids(contexts: &[Context]) -> ContextIds {
     contexts.iter().filter(|context| context.answer.is_ok()).map(|context| context.id).collect()
+}
+
+/// For fuzzing: whatever the bytes, they are a request that is answered within bounds, or an error.
+pub fn fuzz_request(body: &[u8]) {
+    let Ok(request) = request::parse(body) else { return };
+    let contexts = negotiate(&request.contexts);
+    assert_eq!(contexts.len(), request.contexts.len(), "every proposed context has its answer");
+    let accept = reply::accept(&request, &contexts, 16_384);
+    let [_, _, a, b, c, d, body @ ..] = &accept[..] else { panic!("an A-ASSOCIATE-AC has a header") };
+    assert_eq!(u32::from_be_bytes([*a, *b, *c, *d]) as usize, body.len(), "the A-ASSOCIATE-AC says its length");
 }
 
 #[cfg(test)]

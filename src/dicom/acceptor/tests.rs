@@ -205,6 +205,7 @@ proptest! {
     #[test]
     fn no_request_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = parse(&bytes);
+        fuzz_request(&bytes);
     }
 
     #[test]
@@ -212,6 +213,7 @@ proptest! {
         let mut bytes = body(&[application_context(), proposed(1, CT, &[IMPLICIT]), proposed(3, CT, &[IMPLICIT])]);
         let at = at % bytes.len();
         bytes[at] = to;
+        fuzz_request(&bytes);
         if let Ok(request) = parse(&bytes) {
             prop_assert!(!request.contexts.is_empty());
             prop_assert!(request.contexts.iter().all(|context| context.id % 2 == 1));

@@ -367,4 +367,9 @@ proptest! {
         bytes[at] = to;
         let _ = read_report(&made.sop_class, &made.transfer_syntax, &bytes);
     }
+
+    #[test]
+    fn any_bytes_are_a_report_or_an_error(choice: u8, bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fuzz_report(&[&[choice], &bytes[..]].concat());
+    }
 }

@@ -301,5 +301,35 @@ pub fn drive<'a>(
     Ok(events)
 }
 
+/// For fuzzing: whatever the bytes, they are decoded or refused, the same however they are cut, and none is made up. The
+/// first byte chooses the size of the pieces.
+pub fn fuzz_pdus(data: &[u8]) {
+    const MAX_PDU_BYTES: u32 = 4096;
+    let [piece, data @ ..] = data else { return };
+    let contexts: ContextIds = [1, 3, 255].into_iter().collect();
+    let whole = drive([data], MAX_PDU_BYTES, contexts).map(joined);
+    let cut = drive(data.chunks(usize::from(*piece).max(1)), MAX_PDU_BYTES, contexts).map(joined);
+    assert_eq!(whole, cut, "what is decoded depends on how the stream is cut");
+    let given = whole.iter().flatten().map(|event| if let Event::Fragment(it) = event { it.data.len() } else { 0 });
+    assert!(given.sum::<usize>() <= data.len(), "bytes came out that did not go in");
+}
+
+/// Pieces of one PDV put together: how many there are depends on the reads.
+fn joined(events: Vec<Event>) -> Vec<Event> {
+    let mut joined: Vec<Event> = Vec::new();
+    for event in events {
+        match (joined.last_mut(), event) {
+            (Some(Event::Fragment(open)), Event::Fragment(next))
+                if !open.last && open.context == next.context && open.kind == next.kind =>
+            {
+                open.data = [&open.data[..], &next.data].concat().into();
+                open.last = next.last;
+            }
+            (_, event) => joined.push(event),
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests;

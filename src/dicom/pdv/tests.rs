@@ -99,7 +99,23 @@ fn joined(events: Vec<Event>) -> Vec<(u8, FragmentKind, bool, Vec<u8>)> {
     whole
 }
 
+/// Bytes of which many look like PDU and PDV headers.
+fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let header =
+        (prop::sample::select(vec![4_u8, 4, 5, 6, 7]), 0_u8..80, prop::sample::select(vec![1_u8, 3, 9]), 0_u8..4);
+    let likely = header.prop_map(|(kind, length, context, control)| {
+        vec![kind, 0, 0, 0, 0, length, 0, 0, 0, length.saturating_sub(4), context, control]
+    });
+    prop::collection::vec(prop_oneof![likely, prop::collection::vec(any::<u8>(), 0..80)], 0..12)
+        .prop_map(|all| all.concat())
+}
+
 proptest! {
+    #[test]
+    fn pdus_are_decoded_or_refused_the_same_however_they_are_cut(bytes in likely_bytes()) {
+        super::fuzz_pdus(&bytes);
+    }
+
     #[test]
     fn garbage_never_panics_and_never_makes_bytes(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..16)

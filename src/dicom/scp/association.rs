@@ -3,39 +3,79 @@
 use super::connection::Connection;
 use super::dialogue::Dialogue;
 use super::incoming::{Ending, Incoming};
-use super::limits::Place;
-use super::{AssociationEnd, AssociationRequest, Shared, StorageScp, StoreAssociation, seen};
+use super::limits::{Knock, Place};
+use super::{AssociationEnd, AssociationRequest, Shared, StorageScp, StoreAssociation, own_thread, seen};
 use crate::dicom::acceptor::request::AssociateRequest;
 use crate::dicom::acceptor::{self, HandshakeError, Reject, reply};
 use crate::dicom::pdv::{AbortReason, PdvReader};
 use bytes::BytesMut;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
 /// Smaller PDUs than this nobody can be asked to send.
 const LEAST_MAX_PDU_BYTES: u32 = 4096;
 
-pub async fn run<H: StorageScp>(shared: Arc<Shared<H>>, stream: TcpStream, peer: SocketAddr, half_open: Place) {
+pub async fn run<H: StorageScp>(shared: Arc<Shared<H>>, stream: TcpStream, peer: SocketAddr, half_open: Knock) {
     let mut connection = Connection::new(stream);
     let mut buffer = BytesMut::new();
-    let request = match read_request(&shared, &mut connection, &mut buffer).await {
-        Ok(request) => request,
-        Err(last_word) => return connection.part(last_word.as_deref()).await,
+    let knocked = tokio::select! {
+        biased;
+        knocked = knock(&shared, &mut connection, &mut buffer, peer) => knocked,
+        () = half_open.evicted() => return make_room(connection, peer).await,
     };
+    match knocked {
+        Ok(Admitted { request, who, association, place }) => {
+            drop(half_open);
+            let _open = seen::OpenAssociation::new();
+            match connection.into_socket() {
+                Ok(socket) => own_thread::run(move || serve(shared, request, association, socket, buffer, who)).await,
+                Err(error) => {
+                    tracing::error!(%error, "association dropped: its socket cannot be taken over");
+                    association.end(AssociationEnd::ConnectionLost).await;
+                }
+            }
+            drop(place);
+        }
+        Err(last_word) => tokio::select! {
+            () = connection.part(last_word.as_deref()) => {}
+            () = half_open.evicted() => {}
+        },
+    }
+}
+
+struct Admitted<A> {
+    request: AssociateRequest,
+    who: AssociationRequest,
+    association: A,
+    place: Place,
+}
+
+/// From the first byte to the decision; or what to part with.
+async fn knock<H: StorageScp>(
+    shared: &Shared<H>,
+    connection: &mut Connection,
+    buffer: &mut BytesMut,
+    peer: SocketAddr,
+) -> Result<Admitted<H::Association>, Option<Vec<u8>>> {
+    let request = read_request(shared, connection, buffer).await?;
     let who = AssociationRequest { peer, calling_ae: request.calling_ae.clone(), called_ae: request.called_ae.clone() };
-    let (association, place) = match admit(&shared, &request, &who).await {
-        Ok(admitted) => admitted,
+    match admit(shared, &request, &who).await {
+        Ok((association, place)) => Ok(Admitted { request, who, association, place }),
         Err(reject) => {
             seen::rejected(reject);
             let (calling_ae, called_ae) = (&who.calling_ae, &who.called_ae);
             tracing::info!(%peer, ?calling_ae, ?called_ae, reason = reject.as_str(), "association rejected");
-            return connection.part(Some(&reject.pdu())).await;
+            Err(Some(reject.pdu()))
         }
-    };
-    drop(half_open);
-    let _open = seen::OpenAssociation::new();
-    serve(&shared, &request, association, connection, buffer, &who).await;
-    drop(place);
+    }
+}
+
+/// Closes without waiting for anybody: its place is another's already.
+async fn make_room(mut connection: Connection, peer: SocketAddr) {
+    seen::turned_away("half_open");
+    tracing::debug!(%peer, "connection closed: silent longest of too many that have not asked for an association");
+    // Goes at once or not at all.
+    let _ = connection.send(&reply::abort(AbortReason::NotSpecified), Duration::ZERO).await;
 }
 
 /// The request, or what to part with.
@@ -84,18 +124,26 @@ async fn admit<H: StorageScp>(
     }
 }
 
+/// Runs on the association's own thread.
 async fn serve<H: StorageScp>(
-    shared: &Shared<H>,
-    request: &AssociateRequest,
+    shared: Arc<Shared<H>>,
+    request: AssociateRequest,
     association: H::Association,
-    mut connection: Connection,
+    socket: std::net::TcpStream,
     buffer: BytesMut,
-    who: &AssociationRequest,
+    who: AssociationRequest,
 ) {
+    let mut connection = match Connection::from_socket(socket) {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::error!(%error, "association dropped: its socket cannot be taken over");
+            return association.end(AssociationEnd::ConnectionLost).await;
+        }
+    };
     let contexts = acceptor::negotiate(&request.contexts);
     let max_pdu_bytes = shared.settings.max_pdu_bytes.max(LEAST_MAX_PDU_BYTES);
     let accepted = acceptor::accepted_ids(&contexts);
-    let accept = reply::accept(request, &contexts, max_pdu_bytes);
+    let accept = reply::accept(&request, &contexts, max_pdu_bytes);
     if connection.send(&accept, shared.settings.handshake).await.is_err() {
         seen::ended(AssociationEnd::ConnectionLost);
         return association.end(AssociationEnd::ConnectionLost).await;

@@ -30,6 +30,22 @@ impl Connection {
         Self(stream)
     }
 
+    /// The socket, to be taken over by another runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be taken out of this one.
+    pub fn into_socket(self) -> io::Result<std::net::TcpStream> {
+        self.0.into_std()
+    }
+
+    /// Takes a socket over into the runtime this is called in.
+    ///
+    /// # Errors
+    /// When that runtime has no room for it.
+    pub fn from_socket(socket: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self(TcpStream::from_std(socket)?))
+    }
+
     fn acknowledge_at_once(&self) {
         #[cfg(target_os = "linux")]
         let _ = self.0.set_quickack(true);

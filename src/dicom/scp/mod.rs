@@ -11,6 +11,7 @@ mod connection;
 mod dialogue;
 mod incoming;
 mod limits;
+mod own_thread;
 mod seen;
 
 use super::acceptor::Reject;
@@ -182,13 +183,7 @@ async fn serve_draining(
 }
 
 fn welcome<H: StorageScp>(shared: &Arc<Shared<H>>, tasks: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr) {
-    // Dropping the stream closes it: whoever holds too many silent connections learns nothing more.
-    let Some(place) = shared.places.knock(peer.ip()) else {
-        seen::turned_away("half_open");
-        tracing::debug!(%peer, "connection closed: too many that have not yet asked for an association");
-        return;
-    };
-    tasks.spawn(association::run(shared.clone(), stream, peer, place));
+    tasks.spawn(association::run(shared.clone(), stream, peer, shared.places.knock(peer.ip())));
 }
 
 async fn accept_failed(error: &io::Error, fails_already: &mut bool) {

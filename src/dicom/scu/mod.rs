@@ -22,7 +22,7 @@ use std::{future::Future, io, time::Duration};
 
 pub use answer::{StoreAnswer, read_answer};
 pub use association::Association;
-pub use negotiate::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, MAX_PROPOSALS};
+pub use negotiate::MAX_PROPOSALS;
 
 const VERIFICATION: &str = "1.2.840.10008.1.1";
 const IMPLICIT_VR_LE: &str = "1.2.840.10008.1.2";

@@ -5,12 +5,10 @@
 //! out (the transfer syntax of a refused context, unknown user items) must not fail an association.
 
 use super::{OpenError, Proposal};
-use crate::model::Uid;
-
-/// Names this implementation in every association (PS3.7 D.3.3.2).
-pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.127180856339928019733469890921998818505";
-/// At most 16 characters (PS3.7 D.3.3.2.3).
-pub const IMPLEMENTATION_VERSION: &str = "NEISSE_0_1";
+use crate::{
+    dicom::acceptor::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME},
+    model::Uid,
+};
 
 /// Presentation context ids are the odd numbers of one byte (PS3.8 9.3.2.2).
 pub const MAX_PROPOSALS: usize = 128;
@@ -29,7 +27,7 @@ const TRANSFER_SYNTAX: u8 = 0x40;
 const USER_INFORMATION: u8 = 0x50;
 const MAXIMUM_LENGTH: u8 = 0x51;
 const IMPLEMENTATION_CLASS: u8 = 0x52;
-const IMPLEMENTATION_VERSION_NAME: u8 = 0x55;
+const VERSION_NAME: u8 = 0x55;
 
 /// What the acceptor agreed to.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,7 +58,7 @@ pub(super) fn request(calling_ae: &str, called_ae: &str, proposals: &[Proposal])
     let mut user = Vec::with_capacity(96);
     item(&mut user, MAXIMUM_LENGTH, &MAX_INBOUND_PDU.to_be_bytes());
     item(&mut user, IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID.as_bytes());
-    item(&mut user, IMPLEMENTATION_VERSION_NAME, IMPLEMENTATION_VERSION.as_bytes());
+    item(&mut user, VERSION_NAME, IMPLEMENTATION_VERSION_NAME.as_bytes());
     item(&mut body, USER_INFORMATION, &user);
 
     let mut pdu = vec![super::wire::ASSOCIATE_RQ, 0];
@@ -212,7 +210,7 @@ mod tests {
     #[test]
     fn implementation_names_fit_their_fields() {
         assert!(Uid::new(IMPLEMENTATION_CLASS_UID).is_ok());
-        assert!((1..=16).contains(&IMPLEMENTATION_VERSION.len()));
+        assert!((1..=16).contains(&IMPLEMENTATION_VERSION_NAME.len()));
     }
 
     #[test]

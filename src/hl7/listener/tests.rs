@@ -3,7 +3,10 @@
 use super::*;
 use crate::hl7::ack::{AckCode, Acknowledgement, Verdict, acknowledge};
 use crate::hl7::message::Message;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// Answers AA after a moment, and counts how many messages it holds at once.
 #[derive(Clone, Default)]
@@ -164,8 +167,13 @@ async fn a_thousand_idle_connections_do_not_keep_a_message_waiting() {
     stream.write_all(&framed(&message("1"))).await.expect("sent");
     let found = timeout(Duration::from_secs(5), answers(&mut stream, 1)).await.expect("answered");
     assert_eq!(found[0].control_id, "1");
-    let mut one_too_many = served.connect().await;
-    assert!(is_closed(&mut one_too_many).await);
+    // One more than there is room for: it is served, and the first that never said anything goes, not the one that has.
+    let mut newcomer = served.connect().await;
+    newcomer.write_all(&framed(&message("2"))).await.expect("sent");
+    assert_eq!(answers(&mut newcomer, 1).await[0].control_id, "2");
+    assert!(is_closed(&mut idle[0]).await);
+    stream.write_all(&framed(&message("3"))).await.expect("sent");
+    assert_eq!(answers(&mut stream, 1).await[0].control_id, "3");
     served.end().await;
 }
 

@@ -25,6 +25,21 @@ impl Interpreter {
         if name.is_empty() { self.id.clone() } else { name.join(" ") }
     }
 
+    /// Of a DICOM PN, its alphabetic group: family, given, middle, prefix, suffix (PS3.5 6.2.1).
+    pub fn of_person_name(name: &str) -> Self {
+        let [family, given, middle, suffix, prefix, ..] = xpn(name).map(str::to_owned);
+        Self { id: String::new(), family, given, middle, suffix, prefix }
+    }
+
+    /// As a DICOM PN; the id where there is no name. Letters that delimit a PN become spaces.
+    pub fn person_name(&self) -> String {
+        let parts = [&self.family, &self.given, &self.middle, &self.prefix, &self.suffix];
+        let delimits = |c: char| matches!(c, '^' | '=' | '\\') || c.is_control();
+        let name = parts.map(|part| part.replace(delimits, " ")).join("^");
+        let name = name.trim_end_matches('^');
+        if name.is_empty() { self.id.clone() } else { name.to_owned() }
+    }
+
     /// OBR-32 is NDL, a CNN in subcomponents of component 1; many senders write it like an XCN, in components.
     pub(super) fn read(field: Value<'_>, reader: &Reader<'_>) -> Self {
         let first = field.component(1);

@@ -194,6 +194,17 @@ fn a_small_message_cannot_ask_for_much_memory() {
 }
 
 #[test]
+fn a_dicom_person_name_is_the_same_interpreter_there_and_back() {
+    let weiss = Interpreter::of_person_name("Weiß^Anna^^Dr. med.^MBA=ignored");
+    assert_eq!(weiss.display(), "Dr. med. Anna Weiß MBA");
+    assert_eq!(weiss.person_name(), "Weiß^Anna^^Dr. med.^MBA");
+    assert_eq!(Interpreter::of_person_name(&weiss.person_name()), weiss);
+    let unstructured = Interpreter { family: "Weiß\\Anna ^ Dr.".into(), ..Interpreter::default() };
+    assert_eq!(unstructured.person_name(), "Weiß Anna   Dr.");
+    assert_eq!(Interpreter { id: "17".into(), ..Interpreter::default() }.person_name(), "17");
+}
+
+#[test]
 fn interpreters_are_read_as_ndl_and_as_xcn() {
     for (field, name) in [
         ("17&Weiß&Anna&&&Dr.", "Dr. Anna Weiß"),

@@ -56,6 +56,8 @@ struct Session {
 enum Seen {
     Closed,
     Broken(&'static str),
+    /// basic.cancel by the broker: the queue is gone, and what was in it.
+    Deleted,
     Delivered(Box<Delivery>),
 }
 
@@ -79,6 +81,11 @@ impl AmqpConsumer {
                 Seen::Broken(reason) => {
                     tracing::info!(partner = %self.partner, lane = %self.lane, reason, "Subscribing again");
                     self.session = None;
+                }
+                Seen::Deleted => {
+                    tracing::warn!(partner = %self.partner, lane = %self.lane, "The queue was deleted: made again");
+                    self.session = None;
+                    self.carrier.0.lost.send_modify(|lost| *lost += 1);
                 }
                 Seen::Delivered(delivery) => {
                     let redelivered = delivery.redelivered;
@@ -188,8 +195,7 @@ impl Session {
             delivery = self.deliveries.next() => match delivery {
                 Some(Ok(delivery)) => Seen::Delivered(Box::new(delivery)),
                 Some(Err(_)) => Seen::Broken("the broker closed the channel"),
-                // basic.cancel by the broker: the queue is gone.
-                None => Seen::Broken("the broker ended the subscription"),
+                None => Seen::Deleted,
             },
         }
     }

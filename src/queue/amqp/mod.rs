@@ -39,6 +39,8 @@ struct Shared {
     consuming_started: Once,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     state: watch::Sender<CarrierState>,
+    /// Counts queues that were deleted under a consumer.
+    lost: watch::Sender<u64>,
 }
 
 /// Both connections' states, and what the carrier's is by them: the worse of the two.
@@ -95,6 +97,7 @@ impl AmqpCarrier {
             consuming_started: Once::new(),
             tasks: Mutex::new(vec![task]),
             state,
+            lost: watch::Sender::new(0),
         })))
     }
 
@@ -126,6 +129,10 @@ impl AmqpCarrier {
 
     pub(super) fn state(&self) -> watch::Receiver<CarrierState> {
         self.0.state.subscribe()
+    }
+
+    pub(super) fn lost(&self) -> watch::Receiver<u64> {
+        self.0.lost.subscribe()
     }
 
     pub(super) async fn take_dead(&self) -> Option<DeadLetter> {

@@ -133,7 +133,7 @@ impl DiskFile for FaultyFile {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn commit_returns_after_the_sync_and_not_before() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new();
@@ -149,7 +149,7 @@ async fn commit_returns_after_the_sync_and_not_before() {
     assert!(state.files.values().all(|file| file.durable == file.cached && file.named));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_refuses_the_instance_and_ends_the_journal() {
     for call in [Call::Sync, Call::SyncDir] {
         let dir = TempDir::new().unwrap();
@@ -180,7 +180,7 @@ async fn a_failed_sync_refuses_the_instance_and_ends_the_journal() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_one_instance_and_keeps_the_journal() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new();
@@ -197,7 +197,7 @@ async fn a_full_disk_refuses_one_instance_and_keeps_the_journal() {
     assert_eq!(found, [first, third]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn instances_are_refused_before_the_disk_is_full() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new();

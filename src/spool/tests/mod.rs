@@ -56,7 +56,7 @@ fn spool_in(dir: &TempDir) -> Spool {
     Spool::open(dir.path(), SpoolSettings { reserve_bytes: 0 }).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_instance_reads_back_as_received_and_is_found_again() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -82,7 +82,7 @@ async fn every_instance_reads_back_as_received_and_is_found_again() {
     assert_eq!(spool.journals().unwrap(), [journal]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_discarded_instance_leaves_nothing_whatever_it_held() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -106,7 +106,7 @@ async fn a_discarded_instance_leaves_nothing_whatever_it_held() {
     assert_eq!(second.record, format::align_up(first.data + first.length), "the next instance overwrites it");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_received_nothing_leaves_no_file() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -120,7 +120,7 @@ async fn a_writer_that_received_nothing_leaves_no_file() {
     assert_eq!(spool.stats().unwrap().open_journals, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_nobody_waits_for_does_not_spoil_the_next() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -141,7 +141,29 @@ async fn a_commit_that_nobody_waits_for_does_not_spoil_the_next() {
     assert!(kept.iter().all(|place| found.contains(place)));
 }
 
-#[tokio::test]
+/// An association has a runtime of one thread to itself, and then everything is done on that thread.
+#[tokio::test(flavor = "current_thread")]
+async fn a_writer_on_a_thread_of_its_own_keeps_the_same_bytes() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut writer = spool.writer();
+    let mut kept = Vec::new();
+    for (number, length) in [(1, 100), (2, 36_000), (3, 700_000), (4, 1 << 20), (5, 1)] {
+        kept.push((number, length, store(&mut writer, number, &data_set(number, length)).await.unwrap()));
+    }
+    writer.begin(meta(6)).await.unwrap();
+    writer.write(data_set(6, 600_000)).await.unwrap();
+    writer.discard().await;
+    kept.push((7, 40_000, store(&mut writer, 7, &data_set(7, 40_000)).await.unwrap()));
+    writer.close().await;
+    for (number, length, place) in &kept {
+        assert_eq!(read_all(spool.reader(place).unwrap()).await.unwrap(), data_set(*number, *length));
+    }
+    let places: Vec<_> = spool.records(kept[0].2.journal, 0).unwrap().map(|found| found.unwrap().1).collect();
+    assert_eq!(places, kept.iter().map(|(_, _, place)| *place).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_dropped_half_way_ends_the_instance() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -157,7 +179,7 @@ async fn a_write_that_is_dropped_half_way_ends_the_instance() {
     assert!(spool.records(place.journal, 0).unwrap().map(|found| found.unwrap().1).eq([place]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_gives_way_to_the_next_between_two_instances() {
     let dir = TempDir::new().unwrap();
     let limits = Limits { rotate_above_bytes: 100_000 };
@@ -174,7 +196,7 @@ async fn a_journal_gives_way_to_the_next_between_two_instances() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_is_refused_and_a_later_one_goes_on() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path().join("made/on/the/way");
@@ -189,7 +211,7 @@ async fn a_second_process_is_refused_and_a_later_one_goes_on() {
     assert_eq!(read_all(spool.reader(&place).unwrap()).await.unwrap(), data_set(1, 10));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purged_instance_is_gone_and_its_neighbours_are_not() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -287,7 +309,7 @@ async fn another_reserve_holds_from_the_next_instance_on() {
     store(&mut writer, 2, &data_set(2, 10)).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_bytes_are_never_handed_out_to_the_end() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);
@@ -313,7 +335,7 @@ async fn damaged_bytes_are_never_handed_out_to_the_end() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_meta_that_does_not_fit_is_refused() {
     let dir = TempDir::new().unwrap();
     let spool = spool_in(&dir);

@@ -31,8 +31,14 @@ pub struct Manners {
     pub reject: Option<Rejection>,
     /// Answer every instance so instead of keeping it.
     pub status: Option<StoreStatus>,
+    /// With this Error Comment.
+    pub comment: Option<&'static str>,
     /// Take this long over each instance.
     pub slow: Duration,
+    /// Answer this instance so, and all others as above.
+    pub refuse: Option<(Uid, StoreStatus)>,
+    /// Do not answer these instances before it is said to behave otherwise.
+    pub hold: Vec<Uid>,
 }
 
 /// One instance as it arrived.
@@ -114,6 +120,13 @@ impl Center {
 
     pub fn arrivals(&self) -> Vec<Arrived> {
         self.kept.lock().expect("kept").arrivals.clone()
+    }
+
+    /// Waits until exactly so many have come, and sees that no more do.
+    pub async fn arrivals_of(&self, number: usize) {
+        let what = format!("{number} instances are there");
+        super::eventually(&what, Duration::from_secs(40), async || self.arrivals().len() >= number).await;
+        assert_eq!(self.arrivals().len(), number, "each exactly once");
     }
 
     pub fn associations(&self) -> usize {
@@ -207,15 +220,22 @@ impl StoreAssociation for Receiving {
         let manners = self.kept.lock().expect("kept").manners.clone();
         tokio::time::sleep(manners.slow).await;
         let (offer, bytes) = self.current.take().expect("begun");
-        let stored = manners.status.is_none_or(StoreStatus::is_stored);
+        while self.kept.lock().expect("kept").manners.hold.contains(&offer.sop_instance) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let own = manners.refuse.filter(|(instance, _)| *instance == offer.sop_instance);
+        let status = own.map(|(_, status)| status).or(manners.status);
+        let stored = status.is_none_or(StoreStatus::is_stored);
         if stored {
             let arrived = Arrived { offer, data_set: bytes.freeze(), at: Instant::now() };
             self.kept.lock().expect("kept").arrivals.push(arrived);
         }
-        match manners.status {
+        match status {
             None => Ok(StoreStatus::Success),
             Some(status) if stored => Ok(status),
-            Some(status) => Err(StoreRefusal { status, comment: "as the scenario wants it" }),
+            Some(status) => {
+                Err(StoreRefusal { status, comment: manners.comment.unwrap_or("as the scenario wants it") })
+            }
         }
     }
 

@@ -55,13 +55,22 @@ impl StoreScp {
         Self::start_with(ae_title, free_port(), &[]).await
     }
 
+    /// One that takes no compressed images, which is what storescp does unless it is told otherwise.
+    pub async fn start_uncompressed(ae_title: &str) -> Self {
+        Self::run(ae_title, free_port(), &[]).await
+    }
+
     /// At a given port, to come back where an earlier one was; with options such as `--refuse` or `--abort-after`.
     pub async fn start_with(ae_title: &str, port: u16, options: &[&str]) -> Self {
+        Self::run(ae_title, port, &[&["+xa"], options].concat()).await
+    }
+
+    async fn run(ae_title: &str, port: u16, options: &[&str]) -> Self {
         let folder = service_folder("storescp-");
         let process = Command::new("storescp")
             .args(["-aet", ae_title, "-od"])
             .arg(folder.path())
-            .args(["+xa", "-uf"])
+            .arg("-uf")
             .args(options)
             .arg(port.to_string())
             .stdout(Stdio::null())

@@ -26,27 +26,68 @@ pub struct Hospital {
     /// Of its MLLP listener.
     pub port: u16,
     reports: Arc<Mutex<Vec<Bytes>>>,
-    /// Answer the next messages so instead of AA.
-    verdict: Arc<Mutex<Verdict>>,
+    ways: Arc<Mutex<Ways>>,
+    stop: CancellationToken,
+}
+
+/// How the information system answers.
+#[derive(Clone, Copy, Debug)]
+struct Ways {
+    verdict: Verdict,
+    slow: Duration,
+    other_control_id: bool,
 }
 
 impl Hospital {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at(0).await
+    }
+
+    /// At a given port, to come up late.
+    pub async fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port");
+        let ways = Ways { verdict: Verdict::Accept, slow: Duration::ZERO, other_control_id: false };
         let hospital = Self {
             port: listener.local_addr().expect("its address").port(),
             reports: Arc::default(),
-            verdict: Arc::new(Mutex::new(Verdict::Accept)),
+            ways: Arc::new(Mutex::new(ways)),
+            stop: CancellationToken::new(),
         };
+        hospital.listen(listener);
+        hospital
+    }
+
+    fn listen(&self, listener: TcpListener) {
         let settings = ListenerSettings {
             max_message_bytes: 128 << 20,
             max_connections: 10,
             message_within: Duration::from_secs(60),
             idle: Duration::from_secs(600),
         };
-        let handler = System { reports: Arc::clone(&hospital.reports), verdict: Arc::clone(&hospital.verdict) };
-        tokio::spawn(listener::serve(listener, settings, handler, CancellationToken::new()));
-        hospital
+        let handler = System { reports: Arc::clone(&self.reports), ways: Arc::clone(&self.ways) };
+        tokio::spawn(listener::serve(listener, settings, handler, self.stop.clone()));
+    }
+
+    /// Its information system is down: the port is closed, connections end.
+    pub async fn go_away(&mut self) {
+        self.stop.cancel();
+        super::eventually("the hospital's port is closed", Duration::from_secs(20), async || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err()
+        })
+        .await;
+    }
+
+    /// Up again at the same port.
+    pub async fn come_back(&mut self) {
+        self.stop = CancellationToken::new();
+        let port = self.port;
+        let mut listener = None;
+        super::eventually("the hospital's port can be had again", Duration::from_secs(20), async || {
+            listener = TcpListener::bind(("127.0.0.1", port)).await.ok();
+            listener.is_some()
+        })
+        .await;
+        self.listen(listener.expect("bound"));
     }
 
     /// Every message it accepted, in order, as it was on the wire.
@@ -54,26 +95,49 @@ impl Hospital {
         self.reports.lock().expect("reports").clone()
     }
 
+    /// Answer the next messages so instead of AA.
     pub fn answer(&self, verdict: Verdict) {
-        *self.verdict.lock().expect("verdict") = verdict;
+        self.ways.lock().expect("ways").verdict = verdict;
+    }
+
+    /// Take this long over each message.
+    pub fn be_slow(&self, slow: Duration) {
+        self.ways.lock().expect("ways").slow = slow;
+    }
+
+    /// Answer as if another message had been sent.
+    pub fn answer_another(&self, other_control_id: bool) {
+        self.ways.lock().expect("ways").other_control_id = other_control_id;
     }
 }
 
 #[derive(Clone)]
 struct System {
     reports: Arc<Mutex<Vec<Bytes>>>,
-    verdict: Arc<Mutex<Verdict>>,
+    ways: Arc<Mutex<Ways>>,
 }
 
 impl Hl7Handler for System {
     async fn receive(&self, _peer: SocketAddr, message: Bytes) -> Vec<u8> {
         let view = Message::parse(&message).expect("the router sends HL7");
-        let verdict = *self.verdict.lock().expect("verdict");
+        let Ways { verdict, slow, other_control_id } = *self.ways.lock().expect("ways");
         if verdict == Verdict::Accept {
             self.reports.lock().expect("reports").push(Bytes::copy_from_slice(&message));
         }
-        acknowledge(&view, verdict, None, Moment(0))
+        tokio::time::sleep(slow).await;
+        let answer = acknowledge(&view, verdict, None, Moment(0));
+        if !other_control_id {
+            return answer;
+        }
+        let control_id = control_id(&message);
+        String::from_utf8(answer).expect("text").replace(&control_id, "SOMETHING-ELSE").into_bytes()
     }
+}
+
+/// MSH-10 of a message as it was on the wire.
+pub fn control_id(message: &[u8]) -> String {
+    let field = message.split(|byte| *byte == b'|').nth(9).expect("MSH-10");
+    String::from_utf8(field.to_vec()).expect("ASCII")
 }
 
 /// A scanner of rabenstein with one association open.
@@ -81,13 +145,22 @@ pub struct Scanner(pub Association);
 
 impl Scanner {
     pub async fn connect(router: SocketAddr, first: &SampleInstance) -> Self {
-        Self::try_connect(router, first).await.expect("an association")
+        Self::connect_as("RAB_CT1", router, first).await
+    }
+
+    /// A scanner of another hospital.
+    pub async fn connect_as(calling_ae: &str, router: SocketAddr, first: &SampleInstance) -> Self {
+        Self::try_connect_as(calling_ae, router, first).await.expect("an association")
     }
 
     /// For a router that may be gone.
     pub async fn try_connect(router: SocketAddr, first: &SampleInstance) -> Option<Self> {
+        Self::try_connect_as("RAB_CT1", router, first).await
+    }
+
+    async fn try_connect_as(calling_ae: &str, router: SocketAddr, first: &SampleInstance) -> Option<Self> {
         let settings = ScuSettings {
-            calling_ae: "RAB_CT1".into(),
+            calling_ae: calling_ae.into(),
             connect: Duration::from_secs(10),
             response: Duration::from_secs(30),
         };

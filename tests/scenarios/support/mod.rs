@@ -5,14 +5,20 @@
 
 pub mod carrier;
 pub mod center;
+pub mod data_set;
 pub mod dcmtk;
+pub mod example;
+pub mod faults;
 pub mod hospital;
+pub mod hostile;
+pub mod ledger;
 pub mod network;
 pub mod orthanc;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rabbit;
+pub mod reports;
 pub mod restless;
 
 use std::{

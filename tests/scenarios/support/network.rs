@@ -179,6 +179,28 @@ pub fn wall(local: &str) -> Moment {
     Moment::from_utc(zone.from_local_datetime(&naive).earliest().expect("a time that exists").to_utc())
 }
 
+/// What a footing adds to the configuration.
+pub struct Services {
+    /// `[database]` and `[queue]`.
+    pub toml: String,
+    /// By the name of their environment variable.
+    pub secrets: BTreeMap<String, String>,
+}
+
+pub async fn services(footing: Footing) -> Services {
+    match footing {
+        Footing::Embedded => Services { toml: String::new(), secrets: BTreeMap::new() },
+        Footing::Services => {
+            let (database, (queue, credentials)) = (postgres::shared_database().await, apart(&rabbit::shared_url()));
+            let credentials = credentials.map(|credentials| ("NEISSE_QUEUE_CREDENTIALS".to_owned(), credentials));
+            Services {
+                toml: format!("[database]\nurl = \"{database}\"\n[queue]\nurl = \"{queue}\"\n"),
+                secrets: credentials.into_iter().collect(),
+            }
+        }
+    }
+}
+
 /// The configuration as `neisse serve --config` would read it.
 pub async fn files(
     footing: Footing,
@@ -187,13 +209,7 @@ pub async fn files(
     chemnitz: u16,
     leipzig: u16,
 ) -> BTreeMap<String, String> {
-    let (services, credentials) = match footing {
-        Footing::Embedded => (String::new(), None),
-        Footing::Services => {
-            let (database, (queue, credentials)) = (postgres::shared_database().await, apart(&rabbit::shared_url()));
-            (format!("[database]\nurl = \"{database}\"\n[queue]\nurl = \"{queue}\"\n"), credentials)
-        }
-    };
+    let Services { toml: services, secrets } = services(footing).await;
     let center = |name: &str, ae: &str, port: u16, facility: &str, issuer: &str| {
         format!(
             "name = \"{name}\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nlanguage = \"de\"\nissuer = \"{issuer}\"\n\
@@ -227,7 +243,7 @@ pub async fn files(
         ("partners/leipzig-ukl.toml", center("Universitätsklinikum Leipzig", "UKL", leipzig, "UKL", "UKL")),
     ]
     .into_iter()
-    .chain(credentials.map(|credentials| ("NEISSE_QUEUE_CREDENTIALS", credentials)))
     .map(|(name, text)| (name.to_owned(), text))
+    .chain(secrets)
     .collect()
 }

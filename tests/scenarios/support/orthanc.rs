@@ -59,6 +59,16 @@ impl Orthanc {
         self.get("/statistics").await["CountInstances"].as_u64().expect("a count")
     }
 
+    /// Every instance it holds, as a DICOM file.
+    pub async fn files(&self) -> Vec<Vec<u8>> {
+        let mut files = Vec::new();
+        for id in self.get("/instances").await.as_array().expect("a list") {
+            let path = format!("/instances/{}/file", id.as_str().expect("an id"));
+            files.push(self.try_get(&path).await.unwrap_or_else(|error| panic!("Orthanc {path}: {error}")));
+        }
+        files
+    }
+
     async fn try_get(&self, path: &str) -> std::io::Result<Vec<u8>> {
         // HTTP/1.0: the answer ends where the connection does.
         let (port, request) = (self.http_port, format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"));

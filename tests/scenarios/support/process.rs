@@ -71,8 +71,17 @@ impl Process {
 
     /// The most memory it has had at once since it started (VmHWM).
     pub fn peak_memory_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The most it has ever reserved, touched or not (VmPeak).
+    pub fn peak_reserved_bytes(&self) -> u64 {
+        self.status_bytes("VmPeak:")
+    }
+
+    fn status_bytes(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect(what);
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("kB") * 1024
     }
 
@@ -134,6 +143,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill9();
+        if std::thread::panicking() {
+            eprintln!("What the router said:\n{}", self.log());
+        }
     }
 }
 

@@ -1,0 +1,363 @@
+//! The store's promises, one suite on SQLite and PostgreSQL: one case a study, each instance once, fair and ordered
+//! taking of what is owed, one claimer, one answer to one message, and no stored value in an error.
+
+use crate::support::{
+    carrier::partner,
+    ledger::{Ledger, NOW, both, case, images, rabenstein, received},
+};
+use neisse::{
+    intake::matching::join,
+    model::{
+        CaseEvent, Channel, DeliveryId, DeliveryKind, DeliveryState, Fault, IssuedId, Lane, Moment, Outcome, ReportId,
+        ReportStatus, chain,
+    },
+    store::{
+        Durability, MAX_ALIKE, MessageKey, NewDelivery, NewReport, ReportFormRow, Settled, Settlement, StoreError,
+    },
+};
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// What is due for the queue now, and taken.
+async fn take(ledger: &Ledger, now: Moment, a_line: i64) -> Vec<neisse::store::DueDelivery> {
+    let mut tx = ledger.begin().await;
+    let due = tx.take_due(now, now + LEASE, "one", a_line).await.expect("due");
+    tx.commit().await.expect("a commit");
+    due
+}
+
+fn ids(due: &[neisse::store::DueDelivery]) -> Vec<DeliveryId> {
+    due.iter().map(|delivery| delivery.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_study_is_one_case_and_an_instance_counts_once() {
+    for ledger in both().await {
+        let store = &ledger.store;
+        // The same study on eight connections at once, each with the same ten instances.
+        let joining = (0..8).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let batch: Vec<_> = (1..=10).map(|number| received("1.2.3", number, number)).collect();
+                let mut tx = store.begin(Durability::Process).await.expect("a transaction");
+                let done = join(&mut tx, &rabenstein(), &batch[0].study, &batch, NOW).await.expect("joined");
+                tx.commit().await.expect("a commit");
+                done.expect("a case")
+            })
+        });
+        let mut done = Vec::new();
+        for one in joining.collect::<Vec<_>>() {
+            done.push(one.await.expect("no panic"));
+        }
+        let id = done[0].case;
+        assert!(done.iter().all(|one| one.case == id), "{}: one case", ledger.name);
+        assert_eq!(done.iter().map(|one| one.added).sum::<i64>(), 10, "{}: each instance once", ledger.name);
+        assert_eq!(done.iter().filter(|one| one.created).count(), 1, "{}", ledger.name);
+
+        // The same UID with other bytes is kept, flagged, and not delivered.
+        let mut tx = ledger.begin().await;
+        let other = [received("1.2.3", 4, 99)];
+        join(&mut tx, &rabenstein(), &other[0].study, &other, NOW).await.expect("joined");
+        tx.commit().await.expect("a commit");
+        let case = store.case(id).await.expect("the case");
+        assert_eq!(case.instances, 11);
+        assert!(case.attention.contains("twice"), "{}", case.attention);
+        let deliverable = store.deliverable(id, 1, 11).await.expect("instances");
+        assert_eq!(deliverable.iter().map(|instance| instance.seq).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+
+        // Another hospital's study of the same UID is another case.
+        let mut tx = ledger.begin().await;
+        assert!(tx.add_case(&case_of_lichtenstein()).await.expect("a case"));
+        assert!(!tx.add_case(&case_of_lichtenstein()).await.expect("asked again"), "not twice");
+        tx.commit().await.expect("a commit");
+    }
+}
+
+fn case_of_lichtenstein() -> neisse::store::CaseRow {
+    case("lichtenstein", "1.2.3")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absurd_identifier_is_stored_and_found_and_a_common_one_names_nobody() {
+    for ledger in both().await {
+        // 4 KB that no index takes and no compression shrinks, in a field of 16 letters.
+        let absurd: String = (0..4000_u32)
+            .map(|n| char::from(33 + u8::try_from(n.wrapping_mul(2_654_435_761) >> 16 & 63).expect("6 bits")))
+            .collect();
+        let mut odd = case("rabenstein", "1.2.3");
+        odd.facts.accession = IssuedId::new(absurd.clone(), "RAB");
+        odd.facts.patient_id = IssuedId::new(absurd.clone(), "RAB");
+        let mut tx = ledger.begin().await;
+        assert!(tx.add_case(&odd).await.expect(ledger.name));
+        let found = tx.cases_with_number(&absurd).await.expect("looked up");
+        assert_eq!(found.len(), 1, "{}", ledger.name);
+        assert_eq!(found[0].facts.accession.value, absurd, "kept whole");
+        assert!(tx.cases_with_number("nul\0inside").await.expect("no error").is_empty());
+        for number in 0..=MAX_ALIKE {
+            let mut alike = case("rabenstein", &format!("1.2.4.{number}"));
+            alike.facts.accession = IssuedId::new("NONE", "RAB");
+            tx.add_case(&alike).await.expect("a case");
+        }
+        // One more than may be alike: the caller sees that the number says nothing.
+        assert!(tx.cases_with_number("NONE").await.expect("looked up").len() > MAX_ALIKE);
+        tx.commit().await.expect("a commit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_taken_fairly_and_in_order() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        // Three thousand things owed to one partner for long, and one urgent thing to another since now.
+        let mut tx = ledger.begin().await;
+        for number in 0..3_000 {
+            let now = Moment(NOW.0 - 1_000_000 + number);
+            tx.owe(&NewDelivery { now, ..images(&of, "chemnitz", Lane::Routine) }).await.expect("owed");
+        }
+        let bulk = tx.owe(&images(&of, "leipzig-ukl", Lane::Bulk)).await.expect("owed");
+        let stat = tx.owe(&images(&of, "leipzig-ukl", Lane::Stat)).await.expect("owed");
+        tx.commit().await.expect("a commit");
+
+        let first = take(&ledger, NOW, 200).await;
+        assert_eq!(first[0].id, stat, "{}: the urgent lane first", ledger.name);
+        assert_eq!(first[201].id, bulk, "{}: a backlog of one partner does not keep another waiting", ledger.name);
+        let line: Vec<Moment> = first[1..201].iter().map(|delivery| delivery.next).collect();
+        assert!(line.is_sorted() && line[0] == Moment(NOW.0 - 1_000_000), "{}: longest due first", ledger.name);
+
+        let mut queued = first.len();
+        loop {
+            let more = take(&ledger, NOW, 200).await;
+            if more.is_empty() {
+                break;
+            }
+            queued += more.len();
+        }
+        assert_eq!(queued, 2_002, "{}: the rest waits in the ledger until there is room", ledger.name);
+        // What is due and cannot be taken is no reason to look again; only the leases are.
+        assert_eq!(ledger.store.next_due(NOW).await.expect("asked"), Some(NOW + LEASE), "{}", ledger.name);
+
+        let mut tx = ledger.begin().await;
+        assert_eq!(tx.expire_leases(NOW + LEASE).await.expect("expired"), 2_002, "{}", ledger.name);
+        tx.commit().await.expect("a commit");
+        let again = take(&ledger, NOW + LEASE, 200).await;
+        assert!(again.iter().any(|delivery| delivery.id == stat), "{}: seen by nobody, queued again", ledger.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_partner_is_left_alone_and_the_other_way_to_it_is_not() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let pictures = ledger.owe(&images(&of, "chemnitz", Lane::Routine)).await;
+        let report = |version| NewDelivery {
+            kind: DeliveryKind::ReportOru,
+            version,
+            first_seq: 0,
+            last_seq: 0,
+            ..images(&of, "chemnitz", Lane::Routine)
+        };
+        let (second, first) = (ledger.owe(&report(2)).await, ledger.owe(&report(1)).await);
+        let (chemnitz, until) = (partner("chemnitz"), NOW + LEASE);
+        let mut tx = ledger.begin().await;
+        tx.pause(&chemnitz, Channel::Dicom, NOW, until, "away\0").await.expect("paused");
+        tx.commit().await.expect("a commit");
+        assert_eq!(ids(&take(&ledger, NOW, 200).await), [first], "{}: the first version by HL7 only", ledger.name);
+        assert!(take(&ledger, NOW, 200).await.is_empty(), "{}: the second waits for the first", ledger.name);
+
+        let delivered = claim_and_settle(&ledger, first, Settled::Delivered).await;
+        assert!(delivered, "{}", ledger.name);
+        assert_eq!(ids(&take(&ledger, NOW, 200).await), [second], "{}", ledger.name);
+
+        // Owed for later, but the partner is back now.
+        let mut tx = ledger.begin().await;
+        tx.not_published(second, NOW + LEASE).await.expect("given back");
+        assert!(tx.unpause(&chemnitz, Channel::Dicom, NOW).await.expect("unpaused"));
+        assert!(!tx.unpause(&chemnitz, Channel::Dicom, NOW).await.expect("asked again"), "not twice");
+        tx.commit().await.expect("a commit");
+        assert_eq!(ids(&take(&ledger, NOW, 200).await), [pictures], "{}: by that way", ledger.name);
+        assert_eq!(ledger.store.next_due(NOW).await.expect("asked"), Some(NOW + LEASE), "{}", ledger.name);
+    }
+}
+
+async fn claim_and_settle(ledger: &Ledger, id: DeliveryId, settled: Settled) -> bool {
+    let mut tx = ledger.begin().await;
+    let claimed = tx.claim(id, NOW, NOW + LEASE, "one").await.expect("asked").expect("claimed");
+    let ours = tx.settle(&settlement(id, claimed.attempts, settled)).await.expect("settled");
+    tx.commit().await.expect("a commit");
+    ours
+}
+
+fn settlement(id: DeliveryId, attempt: i64, settled: Settled) -> Settlement {
+    let outcome = Outcome::TryAgain { reason: "as the scenario wants it".into(), fault: Fault::Partner };
+    Settlement { id, attempt, now: NOW, done_to: 5, refused: vec![], outcome, settled }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_eight_who_claim_a_delivery_one_gets_it() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let id = ledger.owe(&images(&of, "chemnitz", Lane::Stat)).await;
+        for attempt in 1..=3 {
+            assert_eq!(ids(&take(&ledger, NOW, 200).await), [id]);
+            let claiming = (0..8).map(|_| {
+                let store = ledger.store.clone();
+                tokio::spawn(async move {
+                    let mut tx = store.begin(Durability::Process).await.expect("a transaction");
+                    let claimed = tx.claim(id, NOW, NOW + LEASE, "one").await.expect("asked");
+                    tx.commit().await.expect("a commit");
+                    claimed.map(|delivery| delivery.attempts)
+                })
+            });
+            let mut claimed = Vec::new();
+            for one in claiming.collect::<Vec<_>>() {
+                claimed.extend(one.await.expect("no panic"));
+            }
+            assert_eq!(claimed, [attempt], "{}", ledger.name);
+            let mut tx = ledger.begin().await;
+            // An attempt that was taken for dead finds that it is no longer the one.
+            assert!(!tx.settle(&settlement(id, attempt - 1, Settled::Delivered)).await.expect("asked"));
+            assert!(!tx.progress(id, attempt - 1, 3, NOW + LEASE).await.expect("asked"));
+            assert!(tx.progress(id, attempt, 3, NOW + LEASE).await.expect("asked"));
+            let again = Settled::Again { at: NOW, count: true };
+            assert!(tx.settle(&settlement(id, attempt, again)).await.expect("settled"), "{}", ledger.name);
+            tx.commit().await.expect("a commit");
+        }
+        let row = &ledger.store.ledger(of.id).await.expect("the ledger")[0];
+        assert_eq!((row.state, row.attempts, row.done_to), (DeliveryState::Owed, 3, 5), "{}", ledger.name);
+
+        // Held by a person while it waits: taken back, and nobody can claim it.
+        assert_eq!(ids(&take(&ledger, NOW, 200).await), [id]);
+        let mut tx = ledger.begin().await;
+        assert_eq!(tx.withdraw_images(of.id, NOW).await.expect("withdrawn"), Some(6), "{}", ledger.name);
+        assert!(tx.claim(id, NOW, NOW + LEASE, "one").await.expect("asked").is_none(), "{}", ledger.name);
+        tx.commit().await.expect("a commit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_on_eight_connections_is_taken_once() {
+    for ledger in both().await {
+        let key = |sha256: &str| MessageKey {
+            partner: partner("chemnitz"),
+            application: "RIS".into(),
+            facility: "KLCHEM".into(),
+            control_id: "1".into(),
+            sha256: sha256.into(),
+        };
+        let taking = (0..8).map(|number: u8| {
+            let (store, key) = (ledger.store.clone(), key("aa"));
+            tokio::spawn(async move {
+                let mut tx = store.begin(Durability::Synced).await.expect("a transaction");
+                if let Some(answer) = tx.claim_message(&key, NOW).await.expect("asked") {
+                    return (false, answer);
+                }
+                // The others wait for the answer meanwhile.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                tx.keep_answer(&key, &[number]).await.expect("kept");
+                tx.commit().await.expect("a commit");
+                (true, vec![number])
+            })
+        });
+        let mut answers = Vec::new();
+        for one in taking.collect::<Vec<_>>() {
+            answers.push(one.await.expect("no panic"));
+        }
+        assert_eq!(answers.iter().filter(|(first, _)| *first).count(), 1, "{}", ledger.name);
+        assert!(answers.iter().all(|(_, answer)| *answer == answers[0].1), "{}: the same answer", ledger.name);
+
+        // Another message under the same control id is another message, and does not make the first one new again.
+        let mut tx = ledger.begin().await;
+        assert!(tx.claim_message(&key("bb"), NOW).await.expect("asked").is_none(), "{}", ledger.name);
+        tx.keep_answer(&key("bb"), b"other").await.expect("kept");
+        tx.commit().await.expect("a commit");
+        assert_eq!(ledger.store.answer_given(&key("aa")).await.expect("asked"), Some(answers[0].1.clone()));
+        // Not committed is not taken.
+        let mut tx = ledger.begin().await;
+        assert!(tx.claim_message(&key("cc"), NOW).await.expect("asked").is_none());
+        drop(tx);
+        assert_eq!(ledger.store.answer_given(&key("cc")).await.expect("asked"), None, "{}", ledger.name);
+    }
+}
+
+fn report(case: Option<neisse::model::CaseId>, version: i64, status: ReportStatus) -> NewReport {
+    NewReport {
+        id: ReportId::generate(),
+        case,
+        sender: partner("chemnitz"),
+        source: "oru",
+        status,
+        version,
+        received: Moment(NOW.0 + version),
+        correlated_by: "accession number".into(),
+        hold_reason: String::new(),
+        sha256: "aa".into(),
+        content: b"MSH|".to_vec().into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_versions_of_their_case_or_held() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let mut tx = ledger.begin().await;
+        for (version, status) in [(1, ReportStatus::Preliminary), (2, ReportStatus::Final)] {
+            assert_eq!(tx.next_version(of.id).await.expect("asked").0, version, "{}", ledger.name);
+            tx.add_report(&report(Some(of.id), version, status)).await.expect("kept");
+        }
+        assert_eq!(tx.next_version(of.id).await.expect("asked"), (3, Some(Moment(NOW.0 + 2))));
+        tx.add_report(&report(None, 0, ReportStatus::Final)).await.expect("held");
+        tx.tell(of.id, NOW, "results", "a line with a \0 and a \n in it").await.expect("told");
+        tx.commit().await.expect("a commit");
+        let versions = ledger.store.reports(of.id).await.expect("reports");
+        let statuses: Vec<_> = versions.iter().map(|version| version.status).collect();
+        assert_eq!(statuses, [ReportStatus::Preliminary, ReportStatus::Final], "{}", ledger.name);
+        assert_eq!(ledger.store.count_held_reports().await.expect("counted"), 1, "{}", ledger.name);
+        assert_eq!(ledger.store.held_reports().await.expect("held").len(), 1, "{}", ledger.name);
+        let story = ledger.store.story(of.id).await.expect("the story");
+        assert_eq!(story[0].what, "a line with a   and a   in it", "{}", ledger.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_keeps_no_other_from_leaving() {
+    for ledger in both().await {
+        let (of, other) = (ledger.case("1.2.3").await, ledger.case("1.2.4").await);
+        let spoilt = ledger.owe(&images(&of, "chemnitz", Lane::Stat)).await;
+        let sound = ledger.owe(&images(&other, "chemnitz", Lane::Stat)).await;
+        ledger.raw.run(&format!("UPDATE deliveries SET last_outcome = '{{nonsense' WHERE id = '{spoilt}'")).await;
+        assert_eq!(ids(&take(&ledger, NOW, 200).await), [sound], "{}", ledger.name);
+        assert!(take(&ledger, NOW, 200).await.is_empty(), "{}: it is not tried for ever", ledger.name);
+        assert!(ledger.store.case(of.id).await.expect("the case").attention.contains("cannot be read"));
+        assert_eq!(ledger.store.case(other.id).await.expect("the case").attention, "", "{}", ledger.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_database_quotes_nothing_that_is_stored() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let kept = report(Some(of.id), 1, ReportStatus::Final);
+        let form = ReportFormRow {
+            form: "Müßig^Jörg",
+            control_id: String::new(),
+            sop_class: String::new(),
+            sop_uid: String::new(),
+            transfer_syntax: String::new(),
+            content: vec![],
+        };
+        let mut tx = ledger.begin().await;
+        tx.add_report(&kept).await.expect("kept");
+        tx.add_report_form(kept.id, &form).await.expect("kept");
+        let twice = tx.add_report_form(kept.id, &form).await.expect_err("the key is taken");
+        assert!(twice.is_about_one() && matches!(twice, StoreError::Data { .. }), "{}: {twice:?}", ledger.name);
+        let said = format!("{} {twice:?}", chain(&twice));
+        assert!(!said.contains("Müßig") && !said.contains(&kept.id.to_string()), "{}: {said}", ledger.name);
+        drop(tx);
+        let mut wrong = of.clone();
+        wrong.take(CaseEvent::Decided).expect("a move");
+        let mut tx = ledger.begin().await;
+        let unfounded = tx.save_case(&wrong).await.expect_err("routed without a decision");
+        assert!(matches!(unfounded, StoreError::Data { .. }), "{}: {unfounded:?}", ledger.name);
+    }
+}
