@@ -129,6 +129,8 @@ impl Retention {
     async fn unlink(&self, journal: JournalId, indexed_to: u64) -> Result<bool, RecoveryError> {
         let spool = self.spool.clone();
         let unlinked = tokio::task::spawn_blocking(move || {
+            // First: an association that takes it up between the look at its end and its removal would lose its instance.
+            spool.retire(journal)?;
             if spool.end_of(journal)? > indexed_to {
                 return Ok(false);
             }

@@ -1,4 +1,4 @@
-//! One association's journal, blocking side: blocks in, durable records out.
+//! A journal and the association that writes it, blocking side: blocks in, durable records out.
 //!
 //! In: the blocks of one instance after another. Out: where it lies, after `fdatasync`. It decides when a journal is
 //! made, extended, rotated and given up; it knows nothing of tasks, and leaves the SHA-256 to `hashing`.
@@ -21,6 +21,11 @@ const ALLOCATE_AHEAD_MIN_BYTES: u64 = 8 << 20;
 const ALLOCATE_AHEAD_MAX_BYTES: u64 = 64 << 20;
 /// What an abandoned instance has left beyond the last record is given back at once above this size.
 const KEEP_LEFTOVER_BYTES: u64 = 16 << 20;
+/// What is reserved behind the end of a journal that waits for its next association, at most.
+const IDLE_AHEAD_BYTES: u64 = 1 << 20;
+/// Journals that wait for an association. Many associations bring one instance only: making a journal for each would
+/// cost twice the time, and a file.
+const IDLE_JOURNALS: usize = 16;
 static ZEROS: [u8; ZEROS_AHEAD_BYTES as usize] = [0; ZEROS_AHEAD_BYTES as usize];
 
 pub(super) struct Appender {
@@ -36,8 +41,8 @@ pub(super) struct Committed {
     length: u64,
 }
 
-struct OpenJournal {
-    id: JournalId,
+pub(super) struct OpenJournal {
+    pub(super) id: JournalId,
     nonce: Nonce,
     file: Box<dyn DiskFile>,
     /// Where the next record starts.
@@ -156,7 +161,11 @@ impl Appender {
             self.close_journal();
         }
         if self.journal.is_none() {
-            self.journal = Some(OpenJournal::create(&self.shared)?);
+            let idle = self.shared.idle().pop();
+            self.journal = Some(match idle {
+                Some(journal) => journal,
+                None => OpenJournal::create(&self.shared)?,
+            });
         }
         self.record = Some(Unfinished::default());
         Ok(())
@@ -200,23 +209,38 @@ impl Appender {
         self.shared.active().remove(&journal.id);
     }
 
-    /// Cuts off what was made ahead. Not synced: a longer file than necessary is harmless.
     fn close_journal(&mut self) {
         self.record = None;
-        let Some(journal) = self.journal.take() else { return };
-        if journal.sequence == 0 {
-            // Nothing in it was ever acknowledged.
-            let _ = fs::remove_file(self.shared.path(journal.id));
-        } else if let Err(error) = journal.file.set_len(journal.end) {
-            tracing::warn!(journal = %journal.id, %error, "Journal not cut to its length; its tail stays on disk");
+        if let Some(journal) = self.journal.take() {
+            journal.close(&self.shared);
         }
-        self.shared.active().remove(&journal.id);
+    }
+
+    /// Leaves the journal to the next association, if it is as it should be and has room.
+    fn hand_on(&mut self) {
+        let room =
+            |journal: &OpenJournal| journal.sequence > 0 && journal.tail <= self.shared.limits.rotate_above_bytes;
+        if std::thread::panicking() || !self.journal.as_ref().is_some_and(room) {
+            return self.close_journal();
+        }
+        self.record = None;
+        if self.journal.as_ref().is_some_and(|journal| journal.ahead() > IDLE_AHEAD_BYTES) {
+            self.give_back();
+        }
+        let Some(journal) = self.journal.take() else { return };
+        let mut idle = self.shared.idle();
+        if idle.len() < IDLE_JOURNALS {
+            idle.push(journal);
+        } else {
+            drop(idle);
+            journal.close(&self.shared);
+        }
     }
 }
 
 impl Drop for Appender {
     fn drop(&mut self) {
-        self.close_journal();
+        self.hand_on();
     }
 }
 
@@ -248,6 +272,22 @@ impl OpenJournal {
             allocated_to: 0,
             named: false,
         })
+    }
+
+    /// Cuts off what was made ahead. Not synced: a longer file than necessary is harmless.
+    pub(super) fn close(self, shared: &Shared) {
+        if self.sequence == 0 {
+            // Nothing in it was ever acknowledged.
+            let _ = fs::remove_file(shared.path(self.id));
+        } else if let Err(error) = self.file.set_len(self.end) {
+            tracing::warn!(journal = %self.id, %error, "Journal not cut to its length; its tail stays on disk");
+        }
+        shared.active().remove(&self.id);
+    }
+
+    /// How much has been written or reserved behind the last record.
+    fn ahead(&self) -> u64 {
+        self.written_to.max(self.allocated_to).saturating_sub(self.end)
     }
 
     fn write(&mut self, bytes: &[u8], at: u64) -> Result<(), SpoolError> {

@@ -17,14 +17,24 @@ use std::{
 };
 
 pub(super) fn unlink(shared: &Shared, journal: JournalId) -> Result<(), SpoolError> {
-    // No writer can take it up again after this look: each makes a journal of its own.
-    if shared.active().contains(&journal) {
-        return Err(SpoolError::InUse(journal));
-    }
+    retire(shared, journal)?;
     match fs::remove_file(shared.path(journal)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SpoolError::Purge(error)),
         _ => Ok(()),
     }
+}
+
+pub(super) fn retire(shared: &Shared, journal: JournalId) -> Result<(), SpoolError> {
+    let waiting = {
+        let mut idle = shared.idle();
+        let at = idle.iter().position(|waiting| waiting.id == journal);
+        at.map(|at| idle.swap_remove(at))
+    };
+    if let Some(waiting) = waiting {
+        waiting.close(shared);
+    }
+    // After this look no writer can take it up again: each takes one that waits, or makes its own.
+    if shared.active().contains(&journal) { Err(SpoolError::InUse(journal)) } else { Ok(()) }
 }
 
 /// First the headers are rewritten as purged, without who and what, and made durable; then the holes are punched. Cut

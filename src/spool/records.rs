@@ -75,7 +75,11 @@ impl Records {
         if at.checked_add(RECORD_HEADER as u64).is_none_or(|end| end > self.file_bytes) {
             return Ok(None);
         }
-        read_header(&self.file, &self.nonce, at).map_err(|error| SpoolError::Read(self.journal, error))
+        match read_header(&self.file, &self.nonce, at) {
+            // Cut by its writer since it was opened: what it cuts off is no record.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            found => found.map_err(|error| SpoolError::Read(self.journal, error)),
+        }
     }
 
     /// The digest of the data set, if it is the one that was received. `next` is where the next record would start.

@@ -356,3 +356,36 @@ async fn a_meta_that_does_not_fit_is_refused() {
     let place = writer.commit().await.unwrap();
     assert_eq!(spool.records(place.journal, 0).unwrap().next().unwrap().unwrap(), (long, place));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn associations_one_after_another_share_a_journal_and_those_at_one_time_do_not() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut places = Vec::new();
+    for number in 0..5 {
+        let mut writer = spool.writer();
+        places.push(store(&mut writer, number, &data_set(number, 3000)).await.unwrap());
+        // One that received half an instance more leaves no trace of it.
+        writer.begin(meta(99)).await.unwrap();
+        writer.write(data_set(99, 2_000_000)).await.unwrap();
+        writer.close().await;
+    }
+    let journal = places[0].journal;
+    assert!(places.iter().all(|place| place.journal == journal));
+    let (mut one, mut other) = (spool.writer(), spool.writer());
+    let first = store(&mut one, 5, &data_set(5, 3000)).await.unwrap();
+    let second = store(&mut other, 6, &data_set(6, 3000)).await.unwrap();
+    assert!(first.journal == journal && second.journal != journal);
+    assert!(matches!(spool.retire(journal), Err(SpoolError::InUse(_))));
+    one.close().await;
+    assert_eq!(spool.stats().unwrap().open_journals, 1);
+    // Retired, it is not taken up any more, and can go.
+    spool.retire(journal).unwrap();
+    let mut next = spool.writer();
+    assert_ne!(store(&mut next, 7, &data_set(7, 10)).await.unwrap().journal, journal);
+    places.push(first);
+    let found: Vec<_> = spool.records(journal, 0).unwrap().map(|found| found.unwrap().1).collect();
+    assert_eq!(found, places);
+    spool.unlink(journal).unwrap();
+    assert!(matches!(spool.reader(&first), Err(SpoolError::Missing(_))));
+}
