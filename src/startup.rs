@@ -15,6 +15,7 @@ use crate::{
         matching::Bells,
         open_studies::OpenStudies,
         recovery,
+        retention::Retention,
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
@@ -41,6 +42,7 @@ pub struct Running {
     pub store: Store,
     pub carrier: Carrier,
     pub clock: Clock,
+    spool: Spool,
     config: Live,
     replacer: Replacer,
     listeners: Phase,
@@ -69,6 +71,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         store,
         carrier,
         clock,
+        spool: spool.clone(),
         config: live,
         replacer,
         listeners: Phase::default(),
@@ -168,6 +171,9 @@ impl Running {
         let stop = || stages.stop.clone();
         stages.spawn(indexer.run(stop()));
         stages.spawn(recover(store.clone(), spool.clone(), config.clone(), index.clone(), stop()));
+        let retention =
+            Retention { store: store.clone(), spool: spool.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(retention.run(stop()));
         let completeness = Completeness {
             store: store.clone(),
             config: config.clone(),
@@ -256,6 +262,7 @@ impl Running {
         for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{what} has changed in the configuration: that takes a restart");
         }
+        self.spool.set_reserve(new.dicom.reserve_bytes);
         self.carrier.declare(new.partners.keys().cloned().collect());
         tracing::info!(rules.version = %new.rules_version, "Configuration read again, rules version {}", new.rules_version);
         let (node, database, queue) = (old.node.clone(), old.database.clone(), old.queue.clone());

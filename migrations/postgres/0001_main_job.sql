@@ -21,6 +21,8 @@ CREATE TABLE cases (
     patient_issuer   TEXT    NOT NULL,
     accession        TEXT    NOT NULL,
     accession_issuer TEXT    NOT NULL,
+    placer_order     TEXT    NOT NULL,
+    filler_order     TEXT    NOT NULL,
     -- Instances joined, conflicting duplicates included; the next one gets `instances + 1` as its number.
     instances        BIGINT NOT NULL,
     bytes            BIGINT NOT NULL,
@@ -38,7 +40,9 @@ CREATE TABLE cases (
 -- Two hospitals may use equal UIDs: a study is known by its origin and its UID.
 CREATE UNIQUE INDEX cases_by_study ON cases (origin, study_uid);
 CREATE INDEX cases_by_study_uid ON cases (study_uid);
-CREATE INDEX cases_by_accession ON cases (accession, accession_issuer);
+CREATE INDEX cases_by_accession ON cases (accession);
+CREATE INDEX cases_by_placer_order ON cases (placer_order);
+CREATE INDEX cases_by_filler_order ON cases (filler_order);
 CREATE INDEX cases_to_route ON cases (id) WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') AND routed_to < instances;
 CREATE INDEX cases_to_complete ON cases (last_us, id) WHERE whole_us IS NULL;
 CREATE INDEX cases_by_last ON cases (last_us);

@@ -102,6 +102,7 @@ pub fn load_from(
         hl7: node.hl7,
         http: node.http,
         delivery: node.delivery,
+        retention: node.retention,
         partners: partners.into_iter().map(|file| (file.partner.id.clone(), file.partner)).collect(),
         calendars,
         routes: routes.into_iter().map(|file| file.route).collect(),

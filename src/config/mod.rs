@@ -35,6 +35,7 @@ pub struct Config {
     pub hl7: Hl7Listener,
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
+    pub retention: Retention,
     pub partners: BTreeMap<PartnerId, Partner>,
     pub calendars: BTreeMap<String, Calendar>,
     /// In file order: the first match wins.
@@ -123,6 +124,16 @@ pub struct DeliveryTimes {
     pub retry_max: Duration,
     /// How long a delivery without a clinical deadline is tried before a person is told. Default 24 h.
     pub give_up: Duration,
+}
+
+/// How long images stay on this node's disk. Table `[retention]` of neisse.toml. `None`: forever. Counted from the last
+/// thing that happened to the case: an image that came, a report, the end of a delivery.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// After a final report, with everything delivered. Default 14 days.
+    pub keep: Option<Duration>,
+    /// After everything was delivered, or read on site, without a final report. Default 60 days.
+    pub keep_unreported: Option<Duration>,
 }
 
 /// An organisation: it may send, read, or both.

@@ -5,7 +5,7 @@
 use super::secrets::Secrets;
 use super::table::Table;
 use super::values as v;
-use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, Node, QueueUrl};
+use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, Node, QueueUrl, Retention};
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 pub(super) struct NodeFile {
@@ -16,6 +16,7 @@ pub(super) struct NodeFile {
     pub hl7: Hl7Listener,
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
+    pub retention: Retention,
 }
 
 const GIB: u64 = 1 << 30;
@@ -34,8 +35,9 @@ pub(super) fn read(top: &mut Table<'_>, folder: &Path, secrets: &Secrets<'_>) ->
     let hl7 = read_hl7(top);
     let http = read_http(top);
     let delivery = read_delivery(top);
+    let retention = read_retention(top);
     check_ports(top, &[("dicom", dicom.listen), ("hl7", hl7.listen), ("http", http.listen)]);
-    NodeFile { node, database, queue, dicom, hl7, http, delivery }
+    NodeFile { node, database, queue, dicom, hl7, http, delivery, retention }
 }
 
 fn read_node(top: &mut Table<'_>, folder: &Path) -> Node {
@@ -140,6 +142,27 @@ fn read_delivery(top: &mut Table<'_>) -> DeliveryTimes {
         );
     }
     times
+}
+
+fn read_retention(top: &mut Table<'_>) -> Retention {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut retention = Retention { keep: Some(14 * DAY), keep_unreported: Some(60 * DAY) };
+    let Some(mut table) = top.table("retention") else {
+        return retention;
+    };
+    let keep = |text: &str| match text.trim() {
+        "forever" => Ok(None),
+        span => {
+            v::duration_between(span, "1d", "3650d").map(Some).map_err(|problem| format!("{problem}, or \"forever\""))
+        }
+    };
+    if let Some(found) = table.parsed("keep", keep) {
+        retention.keep = found.value;
+    }
+    if let Some(found) = table.parsed("keep_unreported", keep) {
+        retention.keep_unreported = found.value;
+    }
+    retention
 }
 
 fn span(table: &mut Table<'_>, key: &'static str, (least, most): (&str, &str), into: &mut Duration) {

@@ -1,7 +1,8 @@
 //! Stage 4: from the queue to the partner.
 //!
 //! `worker` takes envelopes, claims each delivery in the ledger (the attempt is written down before it is made), sends
-//! by `c_store` or `report`, and settles the outcome by `retry`, which says whose fault a failure is and what follows.
+//! by `c_store` or `report`, and writes the outcome down in `settle`, after `retry` has said whose fault it is and what
+//! follows.
 //! `probe` asks paused partners with C-ECHO whether they are back; `overdue` tells a person what has not left in time.
 //!
 //! What if power goes here? The attempt is on record, its lease runs out or the next start takes it back, and it is
@@ -12,4 +13,6 @@ pub mod overdue;
 pub mod probe;
 pub mod report;
 pub mod retry;
+pub mod settle;
+pub mod slots;
 pub mod worker;

@@ -1,20 +1,23 @@
 //! The workers of a partner: each takes an envelope, claims the delivery, makes one attempt, settles it.
 //!
 //! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
-//! partner takes associations at a time, `bulk` has one; a worker makes one attempt at a time and keeps its association
-//! open between batches. A claimed delivery belongs to its attempt until the lease runs out; progress prolongs it.
+//! partner takes associations at a time, `bulk` has one, and all share the partner's [`Slots`]; a worker makes one
+//! attempt at a time and keeps its association open between batches. A claimed delivery belongs to its attempt until
+//! the lease runs out; progress prolongs it.
 
 use super::{
     c_store::{self, Line, Sent},
     report::{self, Hl7Line},
-    retry::{OWN_ATTEMPTS, Verdict, late, verdict},
+    retry::{OWN_ATTEMPTS, verdict},
+    settle::{log, reason, settle, settle_alone, unwanted},
+    slots::{Slot, Slots},
 };
 use crate::{
     config::Live,
-    model::{Bell, CaseState, Clock, DeliveryKind, Fault, Lane, Moment, Outcome, PartnerId, chain},
+    model::{Bell, Channel, Clock, DeliveryKind, Fault, Lane, Outcome, PartnerId, chain},
     queue::{Carrier, envelope::Envelope},
     spool::Spool,
-    store::{CaseRow, Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError, Tx},
+    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Store, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -93,35 +96,50 @@ async fn staff(
             continue;
         }
         let end = stop.child_token();
+        let slots = Slots::new(crew.1);
         for lane in Lane::ALL {
             let workers = if lane == Lane::Bulk { 1 } else { crew.1 };
             for _ in 0..workers {
-                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, end.clone()));
+                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, Arc::clone(&slots), end.clone()));
             }
         }
         crews.insert(crew, end);
     }
 }
 
-async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: CancellationToken) {
+async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc<Slots>, end: CancellationToken) {
     let mut consumer = delivering.carrier.consume(&partner, lane, 1).await;
     let mut lines = Lines::default();
     loop {
+        let idle = lines.dicom.is_open();
         let carried = tokio::select! {
             carried = consumer.next() => carried,
-            () = tokio::time::sleep(KEEP_LINE), if lines.dicom.is_open() => {
-                lines.dicom.release().await;
+            () = tokio::time::sleep(KEEP_LINE), if idle => {
+                lines.let_go().await;
+                continue;
+            }
+            () = slots.wanted(), if idle => {
+                lines.let_go().await;
                 continue;
             }
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
+        if carried.envelope.kind.channel() == Channel::Dicom && lines.slot.is_none() {
+            lines.slot = tokio::select! {
+                slot = slots.take() => slot,
+                () = end.cancelled() => break,
+            };
+        }
         // Dropped, it is carried again; its row, if claimed, is taken back at the next start.
         if delivering.attempt(&carried.envelope, &mut lines, &end).await.is_some() {
             carried.done().await;
         }
+        if !lines.dicom.is_open() || slots.is_wanted() {
+            lines.let_go().await;
+        }
     }
-    lines.dicom.release().await;
+    lines.let_go().await;
 }
 
 /// The connections a worker keeps to its partner.
@@ -129,6 +147,16 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, end: Cance
 pub struct Lines {
     pub dicom: Line,
     pub hl7: Option<Hl7Line>,
+    /// Held while `dicom` is open.
+    slot: Option<Slot>,
+}
+
+impl Lines {
+    /// Releases the association, then its slot.
+    async fn let_go(&mut self) {
+        self.dicom.release().await;
+        self.slot = None;
+    }
 }
 
 /// What one attempt at anything came to.
@@ -146,21 +174,45 @@ impl Attempted {
 
 impl Delivering {
     /// Claims, makes and settles one attempt. While the database is away it waits with what it has: an outcome that is
-    /// known is not given up. `None`: told to end before the database was back.
+    /// known is not given up. `None`: told to end before the database was back, or the ledger's row cannot be read.
     async fn attempt(&self, envelope: &Envelope, lines: &mut Lines, end: &CancellationToken) -> Option<()> {
         let mut doubtful = None;
         let claimed = loop {
             match self.claim(envelope, &mut doubtful).await {
                 Ok(claimed) => break claimed,
-                Err(error) => database_away(&envelope.partner, &error, end).await?,
+                Err(error) => {
+                    database_away(&envelope.partner, &error, end).await?;
+                    if error.is_about_one() {
+                        return None;
+                    }
+                }
             }
         };
         // Done already, withdrawn, or in other hands: the envelope has served.
-        let Some(delivery) = claimed else { return Some(()) };
-        let made = self.make(&delivery, lines).await;
+        let Some(mut delivery) = claimed else { return Some(()) };
+        let made = match delivery.kind {
+            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await,
+            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                report::send(self, &delivery, lines).await
+            }
+        };
         let attempted = made.unwrap_or_else(|error| Attempted::ended(&delivery, not_read(&error)));
-        while let Err(error) = self.settle(&delivery, &attempted).await {
-            database_away(&envelope.partner, &error, end).await?;
+        delivery.refused.clone_from(&attempted.refused);
+        let now = self.clock.now();
+        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
+        loop {
+            match settle(&self.store, &delivery, &attempted, &verdict, now).await {
+                Ok(settled) => {
+                    log(&delivery, &attempted.outcome, settled);
+                    break;
+                }
+                // Its case cannot be read or moved: no worker waits for that.
+                Err(error) if error.is_about_one() => {
+                    settle_alone(&self.store, &delivery, &attempted, &error, now).await;
+                    break;
+                }
+                Err(error) => database_away(&envelope.partner, &error, end).await?,
+            }
         }
         self.handoff.ring();
         Some(())
@@ -186,20 +238,11 @@ impl Delivering {
         Ok(claimed)
     }
 
-    async fn make(&self, delivery: &Claimed, lines: &mut Lines) -> Result<Attempted, StoreError> {
-        if delivery.kind == DeliveryKind::Images && unwanted(&self.store.case(delivery.case).await?, delivery) {
+    async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
+        if unwanted(&self.store.case(delivery.case).await?, delivery) {
             let reason = "the case is held or goes to another reader".to_owned();
             return Ok(Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO }));
         }
-        match delivery.kind {
-            DeliveryKind::Images => self.send_images(delivery, &mut lines.dicom).await,
-            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                report::send(self, delivery, lines).await
-            }
-        }
-    }
-
-    async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
         let config = self.config.now();
         let target = match c_store::target(config.partners.get(&delivery.partner)) {
             Ok(target) => target,
@@ -211,6 +254,11 @@ impl Delivering {
                 done_to: delivery.last_seq,
                 ..Attempted::ended(delivery, Outcome::Delivered { warning: None })
             });
+        }
+        if instances.iter().any(|instance| !instance.on_disk) {
+            let reason =
+                "its images have been taken off this node's disk ([retention]); have them sent to it again".into();
+            return Ok(Attempted::ended(delivery, Outcome::Refused { reason, fault: Fault::Ours }));
         }
         let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
@@ -257,51 +305,6 @@ impl Delivering {
         tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
         tx.commit().await
     }
-
-    /// Writes the outcome down with all that follows from it, in one transaction. May be repeated: what was written
-    /// the first time is not ours the second.
-    async fn settle(&self, delivery: &Claimed, attempted: &Attempted) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let delivery = Claimed { refused: attempted.refused.clone(), ..delivery.clone() };
-        let mut verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
-        let mut tx = self.store.begin(Durability::Process).await?;
-        // The case before its deliveries, as everywhere: `cases hold` may be under way with the same two.
-        let mut case = tx.case(delivery.case).await?;
-        if delivery.kind == DeliveryKind::Images && verdict.settled != Settled::Delivered && unwanted(&case, &delivery)
-        {
-            (verdict.settled, verdict.attention) = (Settled::Withdrawn, None);
-            if case.state == CaseState::Held {
-                // Owed anew from here when a person releases the case.
-                case.routed_to = case.routed_to.min(attempted.done_to);
-            }
-        }
-        let settled = verdict.settled;
-        let ours = tx
-            .settle(&Settlement {
-                id: delivery.id,
-                attempt: delivery.attempts,
-                now,
-                done_to: attempted.done_to,
-                refused: attempted.refused.clone(),
-                outcome: attempted.outcome.clone(),
-                settled: verdict.settled,
-            })
-            .await?;
-        if ours {
-            let channel = delivery.kind.channel();
-            match verdict.pause_until {
-                Some(until) => tx.pause(&delivery.partner, channel, now, until, reason(&attempted.outcome)).await?,
-                None if matches!(attempted.outcome, Outcome::Delivered { .. }) => {
-                    tx.unpause(&delivery.partner, channel, now).await?;
-                }
-                None => {}
-            }
-            tell(&mut tx, case, &delivery, &attempted.outcome, verdict, now).await?;
-        }
-        tx.commit().await?;
-        log(&delivery, &attempted.outcome, settled);
-        Ok(())
-    }
 }
 
 /// Waits a moment; `None` when told to end.
@@ -319,87 +322,5 @@ fn not_read(error: &StoreError) -> Outcome {
     match error {
         StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },
         _ => Outcome::TryAgain { reason, fault: Fault::Ours },
-    }
-}
-
-/// A person has held the case, or given it to another reader, since the delivery was owed.
-fn unwanted(case: &CaseRow, delivery: &DeliveryRow) -> bool {
-    case.state == CaseState::Held || !case.receivers().contains(&delivery.partner)
-}
-
-/// Writes into the case and its story what an ended attempt means for it.
-async fn tell(
-    tx: &mut Tx,
-    mut case: CaseRow,
-    delivery: &Claimed,
-    outcome: &Outcome,
-    verdict: Verdict,
-    now: Moment,
-) -> Result<(), StoreError> {
-    let ended = !matches!(verdict.settled, Settled::Again { .. });
-    if !ended && verdict.attention.is_none() {
-        return Ok(());
-    }
-    // What ends is told each time it ends; what goes on, once.
-    if let Some(reason) = &verdict.attention
-        && (case.needs_a_person(reason) || ended)
-    {
-        tx.tell(case.id, now, "delivery", reason).await?;
-    }
-    if verdict.settled == Settled::Delivered {
-        if !case.attention.is_empty() && tx.images_not_delivered(case.id).await? == 0 {
-            // It was late, a person was told, and now all of it is there.
-            case.needs_nobody_for(&late(delivery.kind, &delivery.partner));
-        }
-        if delivery.kind != DeliveryKind::Images {
-            let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
-            tx.tell(case.id, now, "delivery", &what).await?;
-        }
-        if let Outcome::Delivered { warning: Some(warning) } = outcome {
-            let what = format!("{} stored with warning {warning}", delivery.partner);
-            tx.tell(case.id, now, "delivery", &what).await?;
-        }
-    }
-    if ended && case.state == CaseState::Routed {
-        tx.note_if_all_delivered(&mut case, now).await?;
-    }
-    tx.save_case(&case).await
-}
-
-fn reason(outcome: &Outcome) -> &str {
-    match outcome {
-        Outcome::Delivered { .. } => "",
-        Outcome::TryAgain { reason, .. } | Outcome::Refused { reason, .. } | Outcome::NotYet { reason, .. } => reason,
-    }
-}
-
-fn log(delivery: &Claimed, outcome: &Outcome, settled: Settled) {
-    let word = match outcome {
-        Outcome::Delivered { .. } => "delivered",
-        Outcome::TryAgain { .. } => "try_again",
-        Outcome::Refused { .. } => "refused",
-        Outcome::NotYet { .. } => "not_yet",
-    };
-    metrics::counter!("neisse_attempts_total", "partner" => delivery.partner.to_string(), "outcome" => word)
-        .increment(1);
-    let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
-    match (outcome, settled) {
-        (Outcome::Delivered { .. }, Settled::Delivered) => {
-            tracing::info!(case.id = %case, %site, attempt, kind = delivery.kind.as_str(), items = delivery.items, "Case {case}: {} delivered to {site}", delivery.kind);
-        }
-        (_, Settled::Again { at, .. }) => {
-            let fault = match outcome {
-                Outcome::TryAgain { fault: Fault::Ours, .. } => "ours",
-                Outcome::TryAgain { fault: Fault::Partner | Fault::Agreement, .. } => "partner",
-                _ => "case",
-            };
-            tracing::warn!(case.id = %case, %site, attempt, fault, next_attempt_at = %at, "Case {case}: {} not delivered to {site}: {}; next attempt {at}", delivery.kind, reason(outcome));
-        }
-        (_, Settled::Withdrawn) => {
-            tracing::info!(case.id = %case, %site, attempt, "Case {case}: {} not sent on to {site}: the case is held or goes to another reader", delivery.kind);
-        }
-        _ => {
-            tracing::error!(case.id = %case, %site, attempt, "Case {case}: {} for {site} stopped and waits for a person: {}", delivery.kind, reason(outcome));
-        }
     }
 }

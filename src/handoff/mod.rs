@@ -92,6 +92,8 @@ impl Handoff {
             let now = self.clock.now();
             let node = self.config.now().node.name.clone();
             let mut tx = self.store.begin(Durability::Process).await?;
+            // In the order of their ids, as everything does that changes several deliveries at once.
+            doubtful.sort_unstable();
             for id in doubtful.iter() {
                 tx.not_published(*id, now).await?;
             }

@@ -46,7 +46,8 @@ impl Completeness {
     async fn next_look(&self, quiet: Duration) -> Moment {
         let now = self.clock.now();
         match self.store.oldest_incomplete(now - quiet).await {
-            // Never a busy loop: a case that is due but still open rings when its association ends.
+            // Never a busy loop: a case that is due but still open rings when its association ends, and is due soon
+            // after.
             Ok(Some(last)) => (last + quiet).max(now + Duration::from_millis(200)),
             _ => now + LOOK_EVERY,
         }

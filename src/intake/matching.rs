@@ -14,6 +14,7 @@ use crate::{
 use std::collections::HashSet;
 
 const LATE: &str = "late instance joined, to be delivered as an amendment";
+const BACK: &str = "images that had been taken off the disk came again: on disk again, not sent again";
 const CONFLICT: &str = "an instance came twice with different content: both kept, the first was delivered";
 
 /// Joins instances of one study from one origin to their case.
@@ -29,7 +30,12 @@ pub async fn join(
 ) -> Result<Option<IndexedCase>, StoreError> {
     let Some(first) = instances.first() else { return Ok(None) };
     let (mut case, created) = find_or_add(tx, origin, study, first).await?;
-    let fresh = without_known(tx, case.id, instances).await?;
+    let (fresh, again) = without_known(tx, case.id, instances).await?;
+    if tx.back_on_disk(case.id, &again).await? > 0 {
+        case.last = again.iter().map(|i| i.received).fold(case.last, Ord::max);
+        tx.tell(case.id, now, "intake", BACK).await?;
+        tx.save_case(&case).await?;
+    }
     if fresh.is_empty() {
         return Ok(Some(IndexedCase { case: case.id, created, added: 0 }));
     }
@@ -99,24 +105,25 @@ fn modality(case: &CaseRow) -> &str {
     if case.facts.modality.is_empty() { "unnamed" } else { &case.facts.modality }
 }
 
-/// What the case does not have yet, each with whether it contradicts one it has.
+/// What the case does not have yet, each with whether it contradicts one it has; and what it has.
 async fn without_known<'a>(
     tx: &mut Tx,
     case: CaseId,
     instances: &'a [ReceivedInstance],
-) -> Result<Vec<(&'a ReceivedInstance, bool)>, StoreError> {
+) -> Result<(Vec<(&'a ReceivedInstance, bool)>, Vec<&'a ReceivedInstance>), StoreError> {
     let mut known = tx.known_instances(case, instances.iter().map(|i| &i.sop_instance)).await?;
-    let mut fresh = Vec::with_capacity(instances.len());
+    let (mut fresh, mut again) = (Vec::with_capacity(instances.len()), Vec::new());
     for instance in instances {
         let digest = instance.place.sha256.to_string();
         let digests = known.entry(instance.sop_instance.as_str().to_owned()).or_default();
         if digests.contains(&digest) {
+            again.push(instance);
             continue;
         }
         fresh.push((instance, !digests.is_empty()));
         digests.push(digest);
     }
-    Ok(fresh)
+    Ok((fresh, again))
 }
 
 /// A sender that says how many instances there are (Number of Study Related Instances, (0020,1208)) need not be waited

@@ -1,9 +1,9 @@
 //! Stage 1: receive, make durable, acknowledge.
 //!
 //! `c_store` takes instances from associations into the journal and answers when they are durable. `index` reads them
-//! into the database in batches, `matching` joins each to its case, `completeness` sees when a study is whole, and
-//! `recovery` re-reads at start what the database does not know yet. The stage ends with a commit and a ring of the
-//! bell; it never decides who reads.
+//! into the database in batches, `matching` joins each to its case, `completeness` sees when a study is whole,
+//! `recovery` re-reads at start what the database does not know yet, and `retention` takes off the disk what is done
+//! with. The stage ends with a commit and a ring of the bell; it never decides who reads.
 //!
 //! What if power goes here? Before the journal's sync: the sender has no answer and sends again. After it, before the
 //! database's commit: `recovery` indexes the record at the next start.
@@ -14,3 +14,4 @@ pub mod index;
 pub mod matching;
 pub mod open_studies;
 pub mod recovery;
+pub mod retention;

@@ -97,7 +97,7 @@ async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreErr
     for number in numbers.filter(|number| !number.is_empty()).take(MAX_NUMBERS) {
         if !seen.contains(&number) {
             seen.push(number);
-            add_few(&mut found, tx.cases_with_accession(number).await?);
+            add_few(&mut found, tx.cases_with_number(number).await?);
         }
     }
     found.sort_by_key(|case| case.id);

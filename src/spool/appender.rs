@@ -224,8 +224,12 @@ impl OpenJournal {
     fn create(shared: &Shared) -> Result<Self, SpoolError> {
         let id = JournalId::generate();
         let nonce = format::fresh_nonce();
-        let file = shared.disk.create(&shared.path(id)).map_err(SpoolError::Create)?;
+        // Before there is a file: one that nobody writes and nobody knows would be taken for a left over.
         shared.active().insert(id);
+        let file = shared.disk.create(&shared.path(id)).map_err(|error| {
+            shared.active().remove(&id);
+            SpoolError::Create(error)
+        })?;
         let header = format::encode_file_header(id, &nonce);
         if let Err(error) = file.write_at(&header, 0) {
             shared.active().remove(&id);

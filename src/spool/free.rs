@@ -4,14 +4,17 @@
 
 use super::{Shared, SpoolError};
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 pub(super) struct FreeSpace {
-    reserve_bytes: u64,
+    reserve_bytes: AtomicU64,
     known: Mutex<Option<Known>>,
 }
 
@@ -23,7 +26,12 @@ struct Known {
 
 impl FreeSpace {
     pub(super) fn new(reserve_bytes: u64) -> Self {
-        Self { reserve_bytes, known: Mutex::new(None) }
+        Self { reserve_bytes: AtomicU64::new(reserve_bytes), known: Mutex::new(None) }
+    }
+
+    /// From now on another reserve holds.
+    pub(super) fn set_reserve(&self, bytes: u64) {
+        self.reserve_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn bytes(&self, shared: &Shared) -> Result<u64, SpoolError> {
@@ -36,8 +44,9 @@ impl FreeSpace {
     /// [`SpoolError::BelowReserve`] when they are not there.
     pub(super) fn claim(&self, shared: &Shared, wanted: u64) -> Result<(), SpoolError> {
         let free_bytes = self.take(shared, wanted)?;
-        if free_bytes < self.reserve_bytes {
-            return Err(SpoolError::BelowReserve { free_bytes, reserve_bytes: self.reserve_bytes });
+        let reserve_bytes = self.reserve_bytes.load(Ordering::Relaxed);
+        if free_bytes < reserve_bytes {
+            return Err(SpoolError::BelowReserve { free_bytes, reserve_bytes });
         }
         Ok(())
     }

@@ -145,7 +145,7 @@ impl Shared {
 }
 
 impl Spool {
-    /// Creates `dir` if need be and locks it. Blocking: for start-up.
+    /// Creates `dir` if need be and locks it, and gives back what a killed process had reserved. Blocking: for start-up.
     ///
     /// # Errors
     /// When the directory cannot be made, or another process has it.
@@ -169,7 +169,11 @@ impl Spool {
             active: Mutex::default(),
             _lock: lock,
         };
-        Ok(Spool { shared: Arc::new(shared) })
+        let spool = Spool { shared: Arc::new(shared) };
+        for journal in spool.journals()? {
+            purge::give_back_room_ahead(&spool.shared, journal);
+        }
+        Ok(spool)
     }
 
     /// A writer for one association. Its journal is made when its first instance is written.
@@ -215,6 +219,19 @@ impl Spool {
         self.shared.free.bytes(&self.shared)
     }
 
+    /// The reserve of a configuration that was read again.
+    pub fn set_reserve(&self, bytes: u64) {
+        self.shared.free.set_reserve(bytes);
+    }
+
+    /// The byte behind the last record of a journal, 0 when it holds none. Blocking; reads headers only.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened, or is damaged: then nobody knows what it holds.
+    pub fn end_of(&self, journal: JournalId) -> Result<u64, SpoolError> {
+        records::end_of(self.shared.open(journal, false)?, journal)
+    }
+
     /// Removes a journal with all that is in it. Blocking.
     ///
     /// # Errors
@@ -223,12 +240,13 @@ impl Spool {
         purge::unlink(&self.shared, journal)
     }
 
-    /// Takes one instance's bytes off the disk and leaves its neighbours readable. Blocking. May be repeated.
+    /// Takes these instances' bytes, all of one journal, off the disk and leaves their neighbours readable. Blocking. May
+    /// be repeated.
     ///
     /// # Errors
-    /// When there is no such record at `place`, or the file system refuses.
-    pub fn punch(&self, place: &JournalPlace) -> Result<(), SpoolError> {
-        purge::punch(&self.shared, place)
+    /// When there is no such record at one of the places (none is touched then), or the file system refuses.
+    pub fn punch(&self, journal: JournalId, places: &[JournalPlace]) -> Result<(), SpoolError> {
+        purge::punch(&self.shared, journal, places)
     }
 
     /// Blocking: looks at every file.

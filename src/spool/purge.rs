@@ -5,12 +5,16 @@
 
 use super::{
     Shared, SpoolError,
-    format::{RecordState, align_up},
+    format::{ALIGN, Nonce, RecordHeader, RecordState, align_up},
     records::{read_header, read_nonce},
 };
 use crate::model::{JournalId, JournalPlace};
 use rustix::fs::FallocateFlags;
-use std::{fs, io, os::unix::fs::FileExt};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+};
 
 pub(super) fn unlink(shared: &Shared, journal: JournalId) -> Result<(), SpoolError> {
     // No writer can take it up again after this look: each makes a journal of its own.
@@ -23,26 +27,49 @@ pub(super) fn unlink(shared: &Shared, journal: JournalId) -> Result<(), SpoolErr
     }
 }
 
-/// First the header is rewritten as purged, without who and what, and made durable; then the hole is punched. Cut off
-/// in between, the bytes stay until this is asked for again.
-pub(super) fn punch(shared: &Shared, place: &JournalPlace) -> Result<(), SpoolError> {
-    let file = shared.open(place.journal, true)?;
-    let nonce = read_nonce(&file, place.journal)?;
-    let no_such_record = SpoolError::NoSuchRecord { journal: place.journal, record: place.record };
-    let found = match read_header(&file, &nonce, place.record) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-        found => found.map_err(|error| SpoolError::Read(place.journal, error))?,
-    };
-    let Some(mut header) = found else { return Err(no_such_record) };
-    if header.data() != place.data || header.length != place.length {
-        return Err(no_such_record);
+/// First the headers are rewritten as purged, without who and what, and made durable; then the holes are punched. Cut
+/// off in between, the bytes stay until this is asked for again.
+pub(super) fn punch(shared: &Shared, journal: JournalId, places: &[JournalPlace]) -> Result<(), SpoolError> {
+    let file = shared.open(journal, true)?;
+    let nonce = read_nonce(&file, journal)?;
+    let headers = places.iter().map(|place| genuine(&file, &nonce, journal, place)).collect::<Result<Vec<_>, _>>()?;
+    for mut header in headers {
+        header.state = RecordState::Purged;
+        header.meta.clear();
+        file.write_all_at(&header.encode(&nonce), header.offset).map_err(SpoolError::Purge)?;
     }
-    header.state = RecordState::Purged;
-    header.meta.clear();
-    file.write_all_at(&header.encode(&nonce), place.record).map_err(SpoolError::Purge)?;
     file.sync_data().map_err(SpoolError::Purge)?;
-    // Up to the next record, whole blocks and all; the part of a block behind the header is zeroed by the kernel.
-    let length = align_up(place.data + place.length) - place.data;
-    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    rustix::fs::fallocate(&file, mode, place.data, length).map_err(|error| SpoolError::Purge(error.into()))
+    for place in places {
+        // Up to the next record, whole blocks and all; the part of a block behind the header is zeroed by the kernel.
+        let length = align_up(place.end()) - place.data;
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, mode, place.data, length).map_err(|error| SpoolError::Purge(error.into()))?;
+    }
+    Ok(())
+}
+
+/// The header of exactly this record.
+fn genuine(file: &File, nonce: &Nonce, journal: JournalId, place: &JournalPlace) -> Result<RecordHeader, SpoolError> {
+    let found = match read_header(file, nonce, place.record) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+        found => found.map_err(|error| SpoolError::Read(journal, error))?,
+    };
+    let same = |header: &RecordHeader| {
+        place.journal == journal && header.data() == place.data && header.length == place.length
+    };
+    found.filter(same).ok_or(SpoolError::NoSuchRecord { journal, record: place.record })
+}
+
+/// Blocks behind the end of the file, which a process reserves ahead and gives back when it closes the journal, stay
+/// reserved when it is killed: up to 64 MiB each time. Content and length do not change.
+pub(super) fn give_back_room_ahead(shared: &Shared, journal: JournalId) {
+    let path = shared.path(journal);
+    let Ok(found) = fs::metadata(&path) else { return };
+    if found.blocks() * 512 <= align_up(found.len()) + ALIGN {
+        return;
+    }
+    let cut = fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(found.len()));
+    if let Err(error) = cut {
+        tracing::warn!(%journal, %error, "Journal not cut to its length; its tail stays on disk");
+    }
 }

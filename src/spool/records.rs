@@ -127,6 +127,26 @@ impl Iterator for Records {
     }
 }
 
+/// The byte behind the last record, by the headers alone.
+pub(super) fn end_of(file: File, journal: JournalId) -> Result<u64, SpoolError> {
+    let unreadable = |error| SpoolError::Read(journal, error);
+    if file.metadata().map_err(unreadable)?.len() < FILE_HEADER as u64 {
+        // Made just before the process was killed, never committed to.
+        return Ok(0);
+    }
+    let (mut records, mut end) = (Records::open(file, journal, 0)?, 0);
+    loop {
+        let found = records.header_at(records.at)?.and_then(|header| header.end());
+        match found.filter(|end| *end <= records.file_bytes) {
+            Some(next) => {
+                end = next;
+                records.at = align_up(next);
+            }
+            None => return records.search_behind(records.at).map(|_| end),
+        }
+    }
+}
+
 pub(super) fn read_nonce(file: &File, journal: JournalId) -> Result<Nonce, SpoolError> {
     let mut bytes = [0; FILE_HEADER];
     match file.read_exact_at(&mut bytes, 0) {

@@ -151,7 +151,8 @@ const BY_ID_LOCKED: Sql =
     Sql { sqlite: select_cases!("WHERE id = $1"), postgres: select_cases!("WHERE id = $1 FOR UPDATE") };
 /// One more than [`MAX_ALIKE`].
 const BY_STUDY: &str = select_cases!("WHERE study_uid = $1 ORDER BY id LIMIT 65");
-const BY_ACCESSION: &str = select_cases!("WHERE accession = $1 ORDER BY id LIMIT 65");
+const BY_NUMBER: &str =
+    select_cases!("WHERE accession = $1 OR placer_order = $1 OR filler_order = $1 ORDER BY id LIMIT 65");
 /// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
 pub const MAX_ALIKE: usize = 64;
 
@@ -178,6 +179,22 @@ const LIST: &str = list_cases!("1 = 1");
 const LIST_WAITING: &str = list_cases!("(attention <> '' OR state = 'held')");
 
 impl Raw {
+    /// For lists: a case whose texts cannot be read is shown without them, and says so. It is what is looked for.
+    fn read_for_list(mut self) -> Result<CaseRow, StoreError> {
+        let facts = from_json::<StudyFacts>(&self.facts, "study header").is_ok();
+        let decided = |text: &String| from_json::<Decision>(text, "decision").is_ok();
+        let decision = self.decision.as_ref().is_none_or(decided);
+        if !facts {
+            self.facts = "{}".into();
+        }
+        self.decision = self.decision.filter(|_| decision);
+        let mut case = self.read()?;
+        if !(facts && decision) {
+            case.needs_a_person("its row in the database cannot be read");
+        }
+        Ok(case)
+    }
+
     fn read(self) -> Result<CaseRow, StoreError> {
         let unreadable = |what| StoreError::Unreadable { what };
         Ok(CaseRow {
@@ -264,9 +281,9 @@ impl Tx {
     /// When the database fails.
     pub async fn add_case(&mut self, case: &CaseRow) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, \
-             facts, patient_id, patient_issuer, accession, accession_issuer, instances, bytes, routed_to, first_us, \
-             last_us, whole_us, decision, reader, attention) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
+             facts, patient_id, patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
         let facts = to_json(&case.facts, "study header")?;
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
@@ -284,6 +301,8 @@ impl Tx {
             .bind(key(&case.facts.patient_id.issuer))
             .bind(key(&case.facts.accession.value))
             .bind(key(&case.facts.accession.issuer))
+            .bind(key(&case.facts.placer_order_number))
+            .bind(key(&case.facts.filler_order_number))
             .bind(case.instances)
             .bind(case.bytes)
             .bind(case.routed_to)
@@ -305,7 +324,8 @@ impl Tx {
     /// When the database fails.
     pub async fn save_case(&mut self, case: &CaseRow) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE cases SET state = $2, priority = $3, instances = $4, bytes = $5, routed_to = $6, \
-             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11 WHERE id = $1";
+             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11, \
+             purged_us = CASE WHEN instances < $4 THEN NULL ELSE purged_us END WHERE id = $1";
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.id.to_string())
@@ -371,12 +391,12 @@ impl Tx {
         raws.into_iter().map(Raw::read).collect()
     }
 
-    /// Cases with this accession number, whoever issued it: the caller compares issuers.
+    /// Cases with this accession or order number, whoever issued it: the caller compares issuers.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases_with_accession(&mut self, number: &str) -> Result<Vec<CaseRow>, StoreError> {
-        const SQL: &str = BY_ACCESSION;
+    pub async fn cases_with_number(&mut self, number: &str) -> Result<Vec<CaseRow>, StoreError> {
+        const SQL: &str = BY_NUMBER;
         let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(key(number)).fetch_all(&mut **c).await)?;
         raws.into_iter().map(Raw::read).collect()
     }
@@ -491,7 +511,7 @@ impl Store {
             .into_iter()
             .map(|line| {
                 Ok(CaseSummary {
-                    case: line.case.read()?,
+                    case: line.case.read_for_list()?,
                     open: line.open,
                     stopped: line.stopped,
                     reports: line.reports,

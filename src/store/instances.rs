@@ -21,6 +21,8 @@ pub struct DeliverableInstance {
     pub sop_instance: Uid,
     pub transfer_syntax: Uid,
     pub place: JournalPlace,
+    /// False: its bytes have been given up, see `retention`.
+    pub on_disk: bool,
 }
 
 /// The row that goes to the database as JSON: one statement for a batch, on both databases.
@@ -166,6 +168,7 @@ struct Raw {
     data_at: i64,
     length: i64,
     sha256: String,
+    on_disk: i64,
 }
 
 impl Store {
@@ -174,8 +177,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn deliverable(&self, case: CaseId, from: i64, to: i64) -> Result<Vec<DeliverableInstance>, StoreError> {
-        const SQL: &str = "SELECT seq, sop_class, sop_uid, transfer_syntax, journal, record_at, data_at, length, sha256 \
-             FROM instances WHERE case_id = $1 AND seq BETWEEN $2 AND $3 AND conflict = 0 ORDER BY seq";
+        const SQL: &str = "SELECT seq, sop_class, sop_uid, transfer_syntax, journal, record_at, data_at, length, sha256, \
+             on_disk FROM instances WHERE case_id = $1 AND seq BETWEEN $2 AND $3 AND conflict = 0 ORDER BY seq";
         let id = case.to_string();
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(id).bind(from).bind(to).fetch_all(p).await)?;
         raws.into_iter().map(Raw::read).collect()
@@ -206,6 +209,7 @@ impl Raw {
             sop_instance: Uid::new(&self.sop_uid).map_err(|_| unreadable("SOP instance"))?,
             transfer_syntax: Uid::new(&self.transfer_syntax).map_err(|_| unreadable("transfer syntax"))?,
             place: place(&self.journal, self.record_at, self.data_at, self.length, &self.sha256)?,
+            on_disk: self.on_disk == 1,
         })
     }
 }

@@ -18,6 +18,7 @@ mod events;
 mod instances;
 mod pauses;
 mod reports;
+mod retention;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
@@ -27,6 +28,8 @@ pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use pauses::Pause;
 pub use reports::{HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow};
+
+pub use retention::{JournalUse, PurgeBefore};
 
 use crate::config::DatabaseUrl;
 use sqlx::{

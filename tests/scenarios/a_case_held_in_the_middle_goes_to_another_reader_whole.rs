@@ -23,10 +23,11 @@ async fn a_case_held_in_the_middle_goes_to_another_reader_whole() {
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, text).expect("a file");
     }
-    // Chemnitz stops answering at the third slice.
-    let (_, slices) = head_ct(1, 5);
-    network.chemnitz.behave(Manners { hold: vec![slices[2].sop_instance.clone()], ..Manners::default() });
-    let (patient, _) = send_head_ct(&network, 1, 5).await;
+    // Chemnitz stops answering at the third slice. It keeps what is in its hands then: one slice an association.
+    let (_, slices) = head_ct(1, 12);
+    let unanswered = slices[2..].iter().map(|slice| slice.sop_instance.clone()).collect();
+    network.chemnitz.behave(Manners { hold: unanswered, ..Manners::default() });
+    let (patient, _) = send_head_ct(&network, 1, 12).await;
     eventually("two slices are in Chemnitz", SOON, async || network.chemnitz.arrivals().len() == 2).await;
     let case = network.case(&patient.study(), "routed and whole", |case| case.whole.is_some()).await;
     say(&network, &case, &["hold", "--why", "wrong side"]).await;
@@ -42,8 +43,8 @@ async fn a_case_held_in_the_middle_goes_to_another_reader_whole() {
     send_study(network.node().dicom, &next_slices).await;
     network.case_in(&next.study(), CaseState::Delivered).await;
     let archive = network.chemnitz.archive();
-    let left = slices[3..].iter().filter(|slice| archive.contains_key(&slice.sop_instance)).count();
-    assert_eq!(left, 0, "{}", network.story(&case).await);
+    let arrived = slices.iter().filter(|slice| archive.contains_key(&slice.sop_instance)).count();
+    assert!(arrived <= 4, "{arrived} slices: {}", network.story(&case).await);
     assert_eq!(network.case_in(&patient.study(), CaseState::Held).await.id, case.id);
 
     say(&network, &case, &["release", "--to", "leipzig-ukl"]).await;

@@ -90,17 +90,17 @@ async fn an_absurd_identifier_is_stored_and_found_and_a_common_one_names_nobody(
         odd.facts.patient_id = IssuedId::new(absurd.clone(), "RAB");
         let mut tx = ledger.begin().await;
         assert!(tx.add_case(&odd).await.expect(ledger.name));
-        let found = tx.cases_with_accession(&absurd).await.expect("looked up");
+        let found = tx.cases_with_number(&absurd).await.expect("looked up");
         assert_eq!(found.len(), 1, "{}", ledger.name);
         assert_eq!(found[0].facts.accession.value, absurd, "kept whole");
-        assert!(tx.cases_with_accession("nul\0inside").await.expect("no error").is_empty());
+        assert!(tx.cases_with_number("nul\0inside").await.expect("no error").is_empty());
         for number in 0..=MAX_ALIKE {
             let mut alike = case("rabenstein", &format!("1.2.4.{number}"));
             alike.facts.accession = IssuedId::new("NONE", "RAB");
             tx.add_case(&alike).await.expect("a case");
         }
         // One more than may be alike: the caller sees that the number says nothing.
-        assert!(tx.cases_with_accession("NONE").await.expect("looked up").len() > MAX_ALIKE);
+        assert!(tx.cases_with_number("NONE").await.expect("looked up").len() > MAX_ALIKE);
         tx.commit().await.expect("a commit");
     }
 }
@@ -292,7 +292,7 @@ fn report(case: Option<neisse::model::CaseId>, version: i64, status: ReportStatu
         correlated_by: "accession number".into(),
         hold_reason: String::new(),
         sha256: "aa".into(),
-        content: bytes::Bytes::from_static(b"MSH|"),
+        content: b"MSH|".to_vec().into(),
     }
 }
 

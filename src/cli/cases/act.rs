@@ -139,6 +139,15 @@ impl Desk {
         if case.state == CaseState::Held {
             bail!("case {id} is held: nothing of it leaves until it is released (neisse cases release {id})");
         }
+        let purged = tx.images_purged(id).await?;
+        if purged > 0 {
+            bail!(
+                "{purged} of the {} images of case {id} have been taken off this node's disk ([retention] in neisse.toml); \
+                 have {} send the study again, then repeat this command",
+                case.instances,
+                case.origin
+            );
+        }
         let again = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
         if again == 0 {
             bail!(

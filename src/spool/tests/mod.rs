@@ -222,14 +222,14 @@ async fn a_purged_instance_is_gone_and_its_neighbours_are_not() {
     }
     let journal = places[0].journal;
     assert!(matches!(spool.unlink(journal), Err(SpoolError::InUse(_))));
-    spool.punch(&places[1]).unwrap();
+    spool.punch(places[1].journal, &places[1..=1]).unwrap();
     let after = store(&mut writer, 3, &data_set(3, 1000)).await.unwrap();
     writer.close().await;
 
     let before = spool.stats().unwrap().bytes_on_disk;
-    spool.punch(&places[0]).unwrap();
+    spool.punch(places[0].journal, &places[0..=0]).unwrap();
     assert!(spool.stats().unwrap().bytes_on_disk <= before - 390_000, "blocks are given back");
-    spool.punch(&places[0]).unwrap();
+    spool.punch(places[0].journal, &places[0..=0]).unwrap();
     assert_eq!(read_all(spool.reader(&places[1]).unwrap()).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     assert_eq!(read_all(spool.reader(&places[2]).unwrap()).await.unwrap(), data_set(2, 400_000));
     let found: Vec<_> = spool.records(journal, 0).unwrap().map(|found| found.unwrap().1).collect();
@@ -239,14 +239,74 @@ async fn a_purged_instance_is_gone_and_its_neighbours_are_not() {
     assert!(purged[96..].iter().all(|byte| *byte == 0), "neither UIDs nor a byte of the data set stay behind");
 
     let wrong = JournalPlace { length: places[2].length - 1, ..places[2] };
-    assert!(matches!(spool.punch(&wrong), Err(SpoolError::NoSuchRecord { .. })));
+    assert!(matches!(spool.punch(wrong.journal, &[wrong]), Err(SpoolError::NoSuchRecord { .. })));
     let nowhere = JournalPlace { record: 1 << 40, ..places[2] };
-    assert!(matches!(spool.punch(&nowhere), Err(SpoolError::NoSuchRecord { .. })));
+    assert!(matches!(spool.punch(nowhere.journal, &[nowhere]), Err(SpoolError::NoSuchRecord { .. })));
     spool.unlink(journal).unwrap();
     spool.unlink(journal).unwrap();
     assert_eq!(spool.stats().unwrap().journals, 0);
     assert!(matches!(spool.reader(&after), Err(SpoolError::Missing(_))));
     assert!(matches!(spool.records(journal, 0), Err(SpoolError::Missing(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_journal_is_known_by_its_headers_and_not_when_it_is_damaged() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut writer = spool.writer();
+    let mut places = Vec::new();
+    for number in 0..3 {
+        places.push(store(&mut writer, number, &data_set(number, 5000)).await.unwrap());
+    }
+    let journal = places[0].journal;
+    assert_eq!(spool.end_of(journal).unwrap(), places[2].end());
+    spool.punch(journal, &places[2..]).unwrap();
+    assert_eq!(spool.end_of(journal).unwrap(), places[2].end(), "a purged record has been one");
+    // A torn tail is no record.
+    writer.begin(meta(9)).await.unwrap();
+    writer.write(data_set(9, 700_000)).await.unwrap();
+    writer.discard().await;
+    assert_eq!(spool.end_of(journal).unwrap(), places[2].end());
+    let file = spool.shared.open(journal, true).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"?", places[1].record + 40).unwrap();
+    assert!(matches!(spool.end_of(journal), Err(SpoolError::Damaged { .. })));
+    let nothing = JournalId::generate();
+    std::fs::write(spool.shared.path(nothing), b"NEISSEJ1").unwrap();
+    assert_eq!(spool.end_of(nothing).unwrap(), 0, "killed before its first record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn room_that_a_killed_process_reserved_ahead_is_given_back() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut writer = spool.writer();
+    let place = store(&mut writer, 1, &data_set(1, 600_000)).await.unwrap();
+    let ahead = spool.stats().unwrap().bytes_on_disk;
+    assert!(ahead > 8 << 20, "a large instance reserves {ahead}");
+    // Killed: the writer never closes its journal.
+    std::mem::forget(writer);
+    drop(spool);
+    let copy = TempDir::new().unwrap();
+    std::fs::rename(
+        dir.path().join(format!("{}.journal", place.journal)),
+        copy.path().join(format!("{}.journal", place.journal)),
+    )
+    .unwrap();
+    let spool = spool_in(&copy);
+    assert!(spool.stats().unwrap().bytes_on_disk < 2 << 20);
+    assert_eq!(read_all(spool.reader(&place).unwrap()).await.unwrap(), data_set(1, 600_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_reserve_holds_from_the_next_instance_on() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut writer = spool.writer();
+    store(&mut writer, 1, &data_set(1, 10)).await.unwrap();
+    spool.set_reserve(u64::MAX);
+    assert!(matches!(writer.begin(meta(2)).await, Err(SpoolError::BelowReserve { .. })));
+    spool.set_reserve(0);
+    store(&mut writer, 2, &data_set(2, 10)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

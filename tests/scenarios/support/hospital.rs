@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use neisse::{
     cli::sample::{self, SampleCase, SampleInstance},
-    dicom::scu::{Association, DataSource, InstanceToStore, Proposal, ScuSettings, Target},
+    dicom::scu::{Association, DataSource, InstanceToStore, Proposal, ScuSettings, StoreResponse, Target},
     hl7::{
         ack::{Verdict, acknowledge},
         listener::{self, Hl7Handler, ListenerSettings},
@@ -174,15 +174,24 @@ impl Scanner {
         self.try_send(instance).await.expect("a response")
     }
 
+    /// With the comment beside the status.
+    pub async fn answer(&mut self, instance: &SampleInstance) -> StoreResponse {
+        self.store(instance).await.expect("a response")
+    }
+
     /// `None`: no answer came. Whether the router has it is unknown.
     pub async fn try_send(&mut self, instance: &SampleInstance) -> Option<u16> {
+        self.store(instance).await.map(|response| response.status)
+    }
+
+    async fn store(&mut self, instance: &SampleInstance) -> Option<StoreResponse> {
         let what = InstanceToStore {
             sop_class: instance.sop_class.clone(),
             sop_instance: instance.sop_instance.clone(),
             transfer_syntax: instance.transfer_syntax.clone(),
             length: instance.data_set.len() as u64,
         };
-        self.0.store(&what, &mut Slice(&instance.data_set)).await.ok().map(|response| response.status)
+        self.0.store(&what, &mut Slice(&instance.data_set)).await.ok()
     }
 
     pub async fn release(self) {

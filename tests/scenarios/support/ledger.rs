@@ -1,7 +1,11 @@
 //! A store of a scenario's own on either database, with what goes into it; and the same database by its own connection,
 //! to fill it, to spoil a row, to ask how it would answer a statement.
 
-use super::{carrier::partner, postgres, service_folder};
+use super::{
+    carrier::partner,
+    network::{Footing, Network},
+    postgres, service_folder,
+};
 use neisse::{
     config::DatabaseUrl,
     model::{
@@ -133,6 +137,27 @@ pub enum Raw {
 }
 
 impl Raw {
+    /// The database of a network's node.
+    pub async fn of(network: &Network, footing: Footing) -> Self {
+        match footing {
+            Footing::Embedded => Self::sqlite(&network.folder.path().join("data/neisse.sqlite")).await,
+            Footing::Services => {
+                let node = &network.files["neisse.toml"];
+                let url = node.lines().find_map(|line| line.strip_prefix("url = \"postgres://")).expect("its URL");
+                Self::postgres(&format!("postgres://{}", url.trim_end_matches('"'))).await
+            }
+        }
+    }
+
+    /// The one text that a statement gives.
+    pub async fn ask(&self, sql: &str) -> String {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Raw::Sqlite(pool) => sqlx::raw_sql(sql).fetch_one(pool).await.expect("a row").get(0),
+            Raw::Postgres(pool) => sqlx::raw_sql(sql).fetch_one(pool).await.expect("a row").get(0),
+        }
+    }
+
     pub async fn sqlite(file: &Path) -> Self {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(30));
         Raw::Sqlite(SqlitePool::connect_with(options).await.expect("SQLite"))

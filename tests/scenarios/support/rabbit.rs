@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 /// As many as `tests/support/rabbitmq` makes.
-const VIRTUAL_HOSTS: usize = 40;
+const VIRTUAL_HOSTS: usize = 120;
 
 /// A virtual host of its own on the run's broker: no other scenario sees its queues.
 ///

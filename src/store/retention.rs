@@ -1,0 +1,213 @@
+//! What may leave the disk: cases that are done, and the journals nothing needs any more. Rows stay, marked.
+//!
+//! An instance is marked first, in a synced commit, and its bytes are taken off the disk afterwards: what is not marked
+//! is there. The marks: 1 on disk, 2 may go, 0 gone.
+
+use super::{Store, StoreError, Tx, instances::place, on_read, on_tx};
+use crate::model::{CaseId, JournalId, JournalPlace, Moment, ReceivedInstance};
+use std::collections::HashMap;
+
+/// A case whose last event is older than this may go, by whether it has its final report. `None`: never.
+#[derive(Clone, Copy, Debug)]
+pub struct PurgeBefore {
+    pub reported: Option<Moment>,
+    pub unreported: Option<Moment>,
+}
+
+/// What the index knows of a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalUse {
+    /// Instances and report objects that must stay readable.
+    pub live: i64,
+    /// Those that may be taken off the disk.
+    pub to_go: i64,
+    pub indexed_to: u64,
+}
+
+/// A case that is done: nothing owed, on its way, stopped or for a person to look at; the last image, the last report
+/// and the last delivery are before the time of its state. `$1` reported, `$2` unreported; NULL compares as never.
+macro_rules! done_cases {
+    ($select:literal, $rest:literal) => {
+        concat!(
+            $select,
+            " FROM cases c WHERE c.purged_us IS NULL AND c.routed_to = c.instances AND c.attention = '' \
+             AND c.whole_us IS NOT NULL AND c.state IN ('delivered', 'preliminary', 'reported') \
+             AND c.last_us <= CASE c.state WHEN 'reported' THEN $1 ELSE $2 END \
+             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.case_id = c.id AND (d.finished_us IS NULL \
+               OR d.state = 'stopped' OR d.finished_us > CASE c.state WHEN 'reported' THEN $1 ELSE $2 END)) \
+             AND NOT EXISTS (SELECT 1 FROM reports r WHERE r.case_id = c.id \
+               AND r.received_us > CASE c.state WHEN 'reported' THEN $1 ELSE $2 END) ",
+            $rest
+        )
+    };
+}
+
+impl Store {
+    /// Cases whose images may leave the disk, longest done first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_to_purge(&self, before: PurgeBefore, limit: i64) -> Result<Vec<CaseId>, StoreError> {
+        const SQL: &str = done_cases!("SELECT c.id", "ORDER BY c.last_us LIMIT $3");
+        let (reported, unreported) = before.columns();
+        let rows: Vec<(String,)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(reported).bind(unreported).bind(limit).fetch_all(p).await)?;
+        rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
+    }
+
+    /// What every journal that the index knows is needed for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn journal_use(&self) -> Result<HashMap<JournalId, JournalUse>, StoreError> {
+        const INSTANCES: &str = "SELECT journal, CAST(SUM(CASE on_disk WHEN 1 THEN 1 ELSE 0 END) AS BIGINT), \
+             CAST(SUM(CASE on_disk WHEN 2 THEN 1 ELSE 0 END) AS BIGINT) FROM instances WHERE on_disk > 0 GROUP BY journal";
+        const OBJECTS: &str = "SELECT journal, CAST(SUM(CASE on_disk WHEN 1 THEN 1 ELSE 0 END) AS BIGINT), \
+             CAST(SUM(CASE on_disk WHEN 2 THEN 1 ELSE 0 END) AS BIGINT) FROM report_objects WHERE on_disk > 0 GROUP BY journal";
+        let mut found: HashMap<JournalId, JournalUse> = HashMap::new();
+        for (journal, indexed_to) in self.indexed_journals().await? {
+            found.entry(journal).or_default().indexed_to = indexed_to;
+        }
+        for sql in [INSTANCES, OBJECTS] {
+            let rows: Vec<(String, i64, i64)> = on_read!(self, |p| sqlx::query_as(sql).fetch_all(p).await)?;
+            for (journal, live, to_go) in rows {
+                let journal = journal.parse().map_err(|_| StoreError::Unreadable { what: "journal id" })?;
+                let known = found.entry(journal).or_default();
+                known.live += live;
+                known.to_go += to_go;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The records of a journal that may be taken off the disk.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn places_to_purge(&self, journal: JournalId) -> Result<Vec<JournalPlace>, StoreError> {
+        const SQL: &str = "SELECT record_at, data_at, length, sha256 FROM instances WHERE journal = $1 AND on_disk = 2 \
+             UNION ALL SELECT record_at, data_at, length, sha256 FROM report_objects WHERE journal = $1 AND on_disk = 2";
+        let id = journal.to_string();
+        let rows: Vec<(i64, i64, i64, String)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_all(p).await)?;
+        rows.into_iter().map(|(record, data, length, sha256)| place(&id, record, data, length, &sha256)).collect()
+    }
+}
+
+impl PurgeBefore {
+    fn columns(self) -> (Option<i64>, Option<i64>) {
+        (self.reported.map(|at| at.0), self.unreported.map(|at| at.0))
+    }
+}
+
+impl Tx {
+    /// Marks the images of a case, held by this transaction, as free to go. How many and how many bytes; `None`: the
+    /// case is not done (any more).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge_case(
+        &mut self,
+        case: CaseId,
+        before: PurgeBefore,
+        now: Moment,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        const DONE: &str = done_cases!("SELECT c.id", "AND c.id = $3");
+        const COUNT: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(length), 0) AS BIGINT) FROM instances \
+             WHERE case_id = $1 AND on_disk = 1";
+        const MARK: &str = "UPDATE instances SET on_disk = 2 WHERE case_id = $1 AND on_disk = 1";
+        const NOTE: &str = "UPDATE cases SET purged_us = $2 WHERE id = $1";
+        let (id, (reported, unreported)) = (case.to_string(), before.columns());
+        let done: Option<(String,)> = on_tx!(self, |c| sqlx::query_as(DONE)
+            .bind(reported)
+            .bind(unreported)
+            .bind(&id)
+            .fetch_optional(&mut **c)
+            .await)?;
+        if done.is_none() {
+            return Ok(None);
+        }
+        let counted: (i64, i64) = on_tx!(self, |c| sqlx::query_as(COUNT).bind(&id).fetch_one(&mut **c).await)?;
+        on_tx!(self, |c| sqlx::query(MARK).bind(&id).execute(&mut **c).await.map(drop))?;
+        on_tx!(self, |c| sqlx::query(NOTE).bind(&id).bind(now.0).execute(&mut **c).await.map(drop))?;
+        Ok(Some(counted))
+    }
+
+    /// Marks report objects that have become a report of a case, whose content is kept with it, before this time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge_report_objects(&mut self, before: Moment) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE report_objects SET on_disk = 2 WHERE on_disk = 1 AND done = 1 AND received_us <= $1 \
+             AND EXISTS (SELECT 1 FROM reports r WHERE r.sha256 = report_objects.sha256 AND r.case_id IS NOT NULL)";
+        Ok(on_tx!(self, |c| sqlx::query(SQL).bind(before.0).execute(&mut **c).await.map(|done| done.rows_affected()))?)
+    }
+
+    /// What was free to go in this journal is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn journal_purged(&mut self, journal: JournalId, places: &[JournalPlace]) -> Result<(), StoreError> {
+        const INSTANCE: &str = "UPDATE instances SET on_disk = 0 WHERE journal = $1 AND on_disk = 2 AND record_at = $2";
+        const OBJECT: &str =
+            "UPDATE report_objects SET on_disk = 0 WHERE journal = $1 AND on_disk = 2 AND record_at = $2";
+        let id = journal.to_string();
+        for place in places {
+            let at = i64::try_from(place.record).unwrap_or(i64::MAX);
+            for sql in [INSTANCE, OBJECT] {
+                on_tx!(self, |c| sqlx::query(sql).bind(&id).bind(at).execute(&mut **c).await.map(drop))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The journal has been unlinked: forgets how far it was indexed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn journal_gone(&mut self, journal: JournalId) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM journals WHERE id = $1";
+        let id = journal.to_string();
+        on_tx!(self, |c| sqlx::query(SQL).bind(id).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The same bytes came again after they had been given up: the instance is where they are now. How many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn back_on_disk(&mut self, case: CaseId, again: &[&ReceivedInstance]) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE instances SET on_disk = 1, journal = $4, record_at = $5, data_at = $6 \
+             WHERE case_id = $1 AND sop_uid = $2 AND sha256 = $3 AND on_disk <> 1";
+        const NOTE: &str = "UPDATE cases SET purged_us = NULL WHERE id = $1";
+        let (id, mut back) = (case.to_string(), 0);
+        let offset = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+        for instance in again {
+            let place = &instance.place;
+            back += on_tx!(self, |c| sqlx::query(SQL)
+                .bind(&id)
+                .bind(instance.sop_instance.as_str())
+                .bind(place.sha256.to_string())
+                .bind(place.journal.to_string())
+                .bind(offset(place.record))
+                .bind(offset(place.data))
+                .execute(&mut **c)
+                .await
+                .map(|done| done.rows_affected()))?;
+        }
+        if back > 0 {
+            on_tx!(self, |c| sqlx::query(NOTE).bind(&id).execute(&mut **c).await.map(drop))?;
+        }
+        Ok(back)
+    }
+
+    /// How many of a case's images have been given up.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn images_purged(&mut self, case: CaseId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM instances WHERE case_id = $1 AND on_disk <> 1";
+        let id = case.to_string();
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL).bind(id).fetch_one(&mut **c).await)?;
+        Ok(count)
+    }
+}
