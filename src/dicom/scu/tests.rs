@@ -468,12 +468,16 @@ async fn a_response_in_two_writes_does_not_cost_a_delayed_acknowledgement() {
     })
     .await;
     let mut association = open(&target).await;
-    let start = Instant::now();
+    let mut took = Vec::new();
     for _ in 0..COUNT {
+        let start = Instant::now();
         association.store(&instance(50_000), &mut Made::of(50_000)).await.expect("stored");
+        took.push(start.elapsed());
     }
-    // 40 ms each would be 2.4 s.
-    assert!(start.elapsed() < Duration::from_millis(1200), "{COUNT} instances took {:?}", start.elapsed());
+    took.sort();
+    // A delayed acknowledgement costs every instance 40 ms; a busy machine some of them anything.
+    let median = took[took.len() / 2];
+    assert!(median < Duration::from_millis(30), "half of {COUNT} instances took {median:?} and more");
     association.abort().await;
     task.await.expect("peer content");
 }

@@ -11,8 +11,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// As many as `tests/support/rabbitmq` makes.
-const VIRTUAL_HOSTS: usize = 120;
+/// As many as `tests/run` has `tests/support/rabbitmq` make.
+const VIRTUAL_HOSTS: usize = 80;
 
 /// A virtual host of its own on the run's broker: no other scenario sees its queues.
 ///
@@ -21,7 +21,7 @@ const VIRTUAL_HOSTS: usize = 120;
 pub fn shared_url() -> String {
     static TAKEN: AtomicUsize = AtomicUsize::new(0);
     let number = TAKEN.fetch_add(1, Ordering::Relaxed) + 1;
-    assert!(number <= VIRTUAL_HOSTS, "more virtual hosts wanted than tests/support/rabbitmq makes: raise it in both");
+    assert!(number <= VIRTUAL_HOSTS, "more virtual hosts wanted than tests/run has made: raise it in both");
     format!("{}/test-{number}", handed_over("NEISSE_TEST_AMQP_URL"))
 }
 
