@@ -31,11 +31,11 @@ macro_rules! done_cases {
             $select,
             " FROM cases c WHERE c.purged_us IS NULL AND c.routed_to = c.instances AND c.attention = '' \
              AND c.whole_us IS NOT NULL AND c.state IN ('delivered', 'preliminary', 'reported') \
-             AND c.last_us <= CASE c.state WHEN 'reported' THEN $1 ELSE $2 END \
+             AND c.last_us <= CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END \
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.case_id = c.id AND (d.finished_us IS NULL \
-               OR d.state = 'stopped' OR d.finished_us > CASE c.state WHEN 'reported' THEN $1 ELSE $2 END)) \
+               OR d.state = 'stopped' OR d.finished_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END)) \
              AND NOT EXISTS (SELECT 1 FROM reports r WHERE r.case_id = c.id \
-               AND r.received_us > CASE c.state WHEN 'reported' THEN $1 ELSE $2 END) ",
+               AND r.received_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END) ",
             $rest
         )
     };
@@ -60,26 +60,20 @@ impl Store {
     /// When the database fails.
     pub async fn journal_use(&self, journal: JournalId) -> Result<JournalUse, StoreError> {
         const INDEXED: &str = "SELECT indexed_to FROM journals WHERE id = $1";
-        // `on_disk > 0` is the condition of the partial indexes, word for word.
-        const INSTANCES: &str = "SELECT 1 FROM instances WHERE journal = $1 AND on_disk > 0 AND on_disk = $2 LIMIT 1";
+        // `on_disk > 0` is the condition of the partial indexes, word for word. Smallest and largest mark are their ends.
+        const INSTANCES: &str = "SELECT MIN(on_disk), MAX(on_disk) FROM instances WHERE journal = $1 AND on_disk > 0";
         const OBJECTS: &str =
-            "SELECT 1 FROM report_objects WHERE journal = $1 AND on_disk > 0 AND on_disk = $2 LIMIT 1";
+            "SELECT MIN(on_disk), MAX(on_disk) FROM report_objects WHERE journal = $1 AND on_disk > 0";
         let id = journal.to_string();
         // First: what is indexed after this makes the journal longer than it says.
         let indexed: Option<(i64,)> = on_read!(self, |p| sqlx::query_as(INDEXED).bind(&id).fetch_optional(p).await)?;
-        let mut found = [false; 2];
-        for (found, mark) in found.iter_mut().zip([1_i64, 2]) {
-            for sql in [INSTANCES, OBJECTS] {
-                let row = on_read!(self, |p| sqlx::query(sql)
-                    .bind(&id)
-                    .bind(mark)
-                    .fetch_optional(p)
-                    .await
-                    .map(|row| row.is_some()))?;
-                *found |= row;
-            }
+        let (mut live, mut to_go) = (false, false);
+        for sql in [INSTANCES, OBJECTS] {
+            let (least, most): (Option<i64>, Option<i64>) =
+                on_read!(self, |p| sqlx::query_as(sql).bind(&id).fetch_one(p).await)?;
+            live |= least == Some(1);
+            to_go |= most == Some(2);
         }
-        let [live, to_go] = found;
         let indexed_to = indexed.map_or(0, |(to,)| u64::try_from(to).unwrap_or(0));
         Ok(JournalUse { live, to_go, indexed_to })
     }
