@@ -47,13 +47,13 @@ impl Retention {
 
     async fn look(&self, stop: &CancellationToken) -> Result<(), RecoveryError> {
         self.give_up_cases(stop).await?;
-        let known = self.store.journal_use().await?;
         let spool = self.spool.clone();
         for journal in tokio::task::spawn_blocking(move || spool.journals()).await?? {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            self.clear(journal, known.get(&journal).copied().unwrap_or_default()).await?;
+            let known = self.store.journal_use(journal).await?;
+            self.clear(journal, known).await?;
         }
         Ok(())
     }
@@ -99,14 +99,14 @@ impl Retention {
 
     /// Takes what may go out of one journal; the whole of it when nothing else is in it.
     async fn clear(&self, journal: JournalId, known: JournalUse) -> Result<(), RecoveryError> {
-        if known.live == 0 && self.unlink(journal, known.indexed_to).await? {
+        if !known.live && self.unlink(journal, known.indexed_to).await? {
             let mut tx = self.store.begin(Durability::Synced).await?;
             tx.journal_purged(journal, &self.store.places_to_purge(journal).await?).await?;
             tx.journal_gone(journal).await?;
             tx.commit().await?;
             return Ok(());
         }
-        if known.to_go == 0 {
+        if !known.to_go {
             return Ok(());
         }
         let places = self.store.places_to_purge(journal).await?;

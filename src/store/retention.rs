@@ -5,7 +5,6 @@
 
 use super::{Store, StoreError, Tx, instances::place, on_read, on_tx};
 use crate::model::{CaseId, JournalId, JournalPlace, Moment, ReceivedInstance};
-use std::collections::HashMap;
 
 /// A case whose last event is older than this may go, by whether it has its final report. `None`: never.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +14,12 @@ pub struct PurgeBefore {
 }
 
 /// What the index knows of a journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalUse {
-    /// Instances and report objects that must stay readable.
-    pub live: i64,
-    /// Those that may be taken off the disk.
-    pub to_go: i64,
+    /// There are instances or report objects that must stay readable.
+    pub live: bool,
+    /// There are some that may be taken off the disk.
+    pub to_go: bool,
     pub indexed_to: u64,
 }
 
@@ -32,11 +31,11 @@ macro_rules! done_cases {
             $select,
             " FROM cases c WHERE c.purged_us IS NULL AND c.routed_to = c.instances AND c.attention = '' \
              AND c.whole_us IS NOT NULL AND c.state IN ('delivered', 'preliminary', 'reported') \
-             AND c.last_us <= CASE c.state WHEN 'reported' THEN $1 ELSE $2 END \
+             AND c.last_us <= CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END \
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.case_id = c.id AND (d.finished_us IS NULL \
-               OR d.state = 'stopped' OR d.finished_us > CASE c.state WHEN 'reported' THEN $1 ELSE $2 END)) \
+               OR d.state = 'stopped' OR d.finished_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END)) \
              AND NOT EXISTS (SELECT 1 FROM reports r WHERE r.case_id = c.id \
-               AND r.received_us > CASE c.state WHEN 'reported' THEN $1 ELSE $2 END) ",
+               AND r.received_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END) ",
             $rest
         )
     };
@@ -55,29 +54,28 @@ impl Store {
         rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
     }
 
-    /// What every journal that the index knows is needed for.
+    /// What a journal is needed for.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn journal_use(&self) -> Result<HashMap<JournalId, JournalUse>, StoreError> {
-        const INSTANCES: &str = "SELECT journal, CAST(SUM(CASE on_disk WHEN 1 THEN 1 ELSE 0 END) AS BIGINT), \
-             CAST(SUM(CASE on_disk WHEN 2 THEN 1 ELSE 0 END) AS BIGINT) FROM instances WHERE on_disk > 0 GROUP BY journal";
-        const OBJECTS: &str = "SELECT journal, CAST(SUM(CASE on_disk WHEN 1 THEN 1 ELSE 0 END) AS BIGINT), \
-             CAST(SUM(CASE on_disk WHEN 2 THEN 1 ELSE 0 END) AS BIGINT) FROM report_objects WHERE on_disk > 0 GROUP BY journal";
-        let mut found: HashMap<JournalId, JournalUse> = HashMap::new();
-        for (journal, indexed_to) in self.indexed_journals().await? {
-            found.entry(journal).or_default().indexed_to = indexed_to;
-        }
+    pub async fn journal_use(&self, journal: JournalId) -> Result<JournalUse, StoreError> {
+        const INDEXED: &str = "SELECT indexed_to FROM journals WHERE id = $1";
+        // `on_disk > 0` is the condition of the partial indexes, word for word. Smallest and largest mark are their ends.
+        const INSTANCES: &str = "SELECT MIN(on_disk), MAX(on_disk) FROM instances WHERE journal = $1 AND on_disk > 0";
+        const OBJECTS: &str =
+            "SELECT MIN(on_disk), MAX(on_disk) FROM report_objects WHERE journal = $1 AND on_disk > 0";
+        let id = journal.to_string();
+        // First: what is indexed after this makes the journal longer than it says.
+        let indexed: Option<(i64,)> = on_read!(self, |p| sqlx::query_as(INDEXED).bind(&id).fetch_optional(p).await)?;
+        let (mut live, mut to_go) = (false, false);
         for sql in [INSTANCES, OBJECTS] {
-            let rows: Vec<(String, i64, i64)> = on_read!(self, |p| sqlx::query_as(sql).fetch_all(p).await)?;
-            for (journal, live, to_go) in rows {
-                let journal = journal.parse().map_err(|_| StoreError::Unreadable { what: "journal id" })?;
-                let known = found.entry(journal).or_default();
-                known.live += live;
-                known.to_go += to_go;
-            }
+            let (least, most): (Option<i64>, Option<i64>) =
+                on_read!(self, |p| sqlx::query_as(sql).bind(&id).fetch_one(p).await)?;
+            live |= least == Some(1);
+            to_go |= most == Some(2);
         }
-        Ok(found)
+        let indexed_to = indexed.map_or(0, |(to,)| u64::try_from(to).unwrap_or(0));
+        Ok(JournalUse { live, to_go, indexed_to })
     }
 
     /// The records of a journal that may be taken off the disk.
@@ -85,8 +83,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn places_to_purge(&self, journal: JournalId) -> Result<Vec<JournalPlace>, StoreError> {
-        const SQL: &str = "SELECT record_at, data_at, length, sha256 FROM instances WHERE journal = $1 AND on_disk = 2 \
-             UNION ALL SELECT record_at, data_at, length, sha256 FROM report_objects WHERE journal = $1 AND on_disk = 2";
+        const SQL: &str = "SELECT record_at, data_at, length, sha256 FROM instances WHERE journal = $1 AND on_disk > 0 AND on_disk = 2 \
+             UNION ALL SELECT record_at, data_at, length, sha256 FROM report_objects WHERE journal = $1 AND on_disk > 0 AND on_disk = 2";
         let id = journal.to_string();
         let rows: Vec<(i64, i64, i64, String)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_all(p).await)?;
         rows.into_iter().map(|(record, data, length, sha256)| place(&id, record, data, length, &sha256)).collect()
@@ -147,9 +145,9 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn journal_purged(&mut self, journal: JournalId, places: &[JournalPlace]) -> Result<(), StoreError> {
-        const INSTANCE: &str = "UPDATE instances SET on_disk = 0 WHERE journal = $1 AND on_disk = 2 AND record_at = $2";
-        const OBJECT: &str =
-            "UPDATE report_objects SET on_disk = 0 WHERE journal = $1 AND on_disk = 2 AND record_at = $2";
+        const INSTANCE: &str =
+            "UPDATE instances SET on_disk = 0 WHERE journal = $1 AND on_disk > 0 AND on_disk = 2 AND record_at = $2";
+        const OBJECT: &str = "UPDATE report_objects SET on_disk = 0 WHERE journal = $1 AND on_disk > 0 AND on_disk = 2 AND record_at = $2";
         let id = journal.to_string();
         for place in places {
             let at = i64::try_from(place.record).unwrap_or(i64::MAX);

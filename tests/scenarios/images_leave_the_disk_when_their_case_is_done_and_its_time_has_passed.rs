@@ -18,6 +18,9 @@ use neisse::{
 };
 use std::{os::unix::fs::MetadataExt, path::PathBuf, process::Command, time::Duration};
 
+/// What one slice of these leaves behind it, bytes: its whole blocks but that of its header. The file system may take a
+/// block of its own to remember eight of them.
+const HOLE: u64 = 8192;
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +37,7 @@ async fn images_leave_the_disk_when_their_case_is_done_and_its_time_has_passed()
         nothing_goes_in(&network, 13 * DAY).await;
         network.clock.advance(2 * DAY);
         until_told(&network, &done, "8 images taken off").await;
-        eventually("there are holes in the journal", SOON, async || on_disk(&network) < full * 3 / 4).await;
+        eventually("there are holes in the journal", SOON, async || on_disk(&network) <= full - 7 * HOLE).await;
         can_be_sent_again(&network, &open, &open_slices).await;
         // The other after its longer time, and with it the journal.
         nothing_goes_in(&network, 59 * DAY).await;
