@@ -172,7 +172,11 @@ impl Raw {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Raw::Sqlite(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.expect("SQL")),
-            Raw::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.expect("SQL")),
+            Raw::Postgres(pool) => {
+                let text = sql.0.clone();
+                let done = sqlx::raw_sql(sql).execute(pool).await;
+                drop(done.unwrap_or_else(|error| panic!("{text}: {error}")));
+            }
         }
     }
 
