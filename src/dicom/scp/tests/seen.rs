@@ -23,7 +23,8 @@ async fn metrics_count_what_happened_and_name_nobody() {
     let mut scu = Scu::associate(&listening).await;
     scu.store(CT, TAKEN, b"0123456789").await;
     scu.store(CT, REFUSED_AT_COMMIT, b"0123456789").await;
-    assert!(count(&recorder().render(), "neisse_dicom_associations_open") >= 1.0);
+    // Its value is everybody's: other tests began before there was a recorder and end while there is one.
+    assert!(recorder().render().contains("\nneisse_dicom_associations_open "));
     scu.send(&RELEASE_RQ).await;
     drop(scu);
     let mut stranger = Scu::connect(&listening).await;
