@@ -175,7 +175,9 @@ impl Raw {
             Raw::Postgres(pool) => {
                 let text = sql.0.clone();
                 let done = sqlx::raw_sql(sql).execute(pool).await;
-                drop(done.unwrap_or_else(|error| panic!("{text}: {error}")));
+                if let Err(error) = done {
+                    panic!("{text}: {error}");
+                }
             }
         }
     }
