@@ -44,11 +44,12 @@ impl Inflater {
         while !self.ended && !walker.is_done() {
             let (taken, made) = (stream.total_in(), stream.total_out());
             let status = stream.decompress(bytes, &mut self.piece[..], FlushDecompress::None);
-            let status = status.map_err(|_| ScanError::Deflate)?;
             let taken = usize::try_from(stream.total_in() - taken).map_err(|_| ScanError::Deflate)?;
             let made = usize::try_from(stream.total_out() - made).map_err(|_| ScanError::Deflate)?;
             bytes = bytes.get(taken..).ok_or(ScanError::Deflate)?;
+            // What came out before a break is looked at first, so that the verdict does not depend on how the stream was cut.
             walker.walk(self.piece.get(..made).ok_or(ScanError::Deflate)?)?;
+            let status = status.map_err(|_| ScanError::Deflate)?;
             self.ended = status == Status::StreamEnd;
             // Less than a full piece out: everything that could be made from this input has been made.
             if made < PIECE_BYTES && bytes.is_empty() || taken == 0 && made == 0 {

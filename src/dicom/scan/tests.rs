@@ -498,12 +498,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        let (cut, whole) = (scan_in(syntax, &bytes, piece), scan(syntax, &bytes));
-        if syntax == DEFLATED && cut.is_err() && whole.is_err() {
-            // Refused both ways; in small pieces what came out before the break is looked at before the break is seen.
-            return Ok(());
-        }
-        prop_assert_eq!(cut, whole);
+        prop_assert_eq!(scan_in(syntax, &bytes, piece), scan(syntax, &bytes));
     }
 }
 

@@ -51,3 +51,15 @@ async fn metrics_count_what_happened_and_name_nobody() {
         assert!(!shown.contains(secret), "{secret}");
     }
 }
+
+#[test]
+fn an_association_is_counted_as_open_for_as_long_as_it_lives() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let open = || count(&recorder.handle().render(), "neisse_dicom_associations_open");
+    metrics::with_local_recorder(&recorder, || {
+        let association = crate::dicom::scp::seen::OpenAssociation::new();
+        assert!((open() - 1.0).abs() < f64::EPSILON);
+        drop(association);
+        assert!(open().abs() < f64::EPSILON);
+    });
+}
