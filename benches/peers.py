@@ -176,6 +176,20 @@ class Storescp(Process):
         return arrivals[0], arrivals[-1]
 
 
+class TakeNothing(Process):
+    """benches/take_nothing.rs: answers success at once and keeps nothing. The sender's own limit."""
+
+    ae_title = "NOTHING"
+
+    def __init__(self, binary, folder):
+        self.dicom_port = free_port()
+        super().__init__("take_nothing", [str(binary), f"127.0.0.1:{self.dicom_port}"], folder)
+        self.ready_after = self.wait_until(lambda: connects(self.dicom_port))
+
+    def empty(self):
+        """It has nothing."""
+
+
 class Orthanc(Process):
     """Orthanc with its default of syncing each file, SQLite index, and optionally a Lua script that forwards."""
 

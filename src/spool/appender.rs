@@ -10,6 +10,7 @@ use super::{
     Shared, SpoolError,
     disk::DiskFile,
     format::{self, EncodedMeta, FIRST_RECORD, Nonce, RECORD_HEADER, RecordHeader, RecordState, align_up},
+    hashing::Block,
 };
 use crate::model::{Digest, JournalId, JournalPlace};
 use std::{fs, io, sync::Arc};
@@ -80,13 +81,13 @@ impl Appender {
     }
 
     /// Writes the next block of an instance.
-    pub(super) fn append(&mut self, block: &[u8], first: bool) -> Result<(), SpoolError> {
+    pub(super) fn append(&mut self, block: &Block, first: bool) -> Result<(), SpoolError> {
         let result = self.try_append(block, first, false);
         self.after(result)
     }
 
     /// Writes the last block, then the header, and makes both durable.
-    pub(super) fn commit(&mut self, meta: EncodedMeta, last: &[u8], first: bool) -> Result<Committed, SpoolError> {
+    pub(super) fn commit(&mut self, meta: EncodedMeta, last: &Block, first: bool) -> Result<Committed, SpoolError> {
         let result = self.try_append(last, first, true).and_then(|()| self.try_commit(meta));
         self.after(result)
     }
@@ -110,7 +111,7 @@ impl Appender {
         }
     }
 
-    fn try_append(&mut self, block: &[u8], first: bool, last: bool) -> Result<(), SpoolError> {
+    fn try_append(&mut self, block: &Block, first: bool, last: bool) -> Result<(), SpoolError> {
         self.shared.free.claim(&self.shared, block.len() as u64)?;
         if first {
             self.start_record()?;
@@ -118,11 +119,14 @@ impl Appender {
         let (Some(journal), Some(record)) = (&mut self.journal, &mut self.record) else {
             return Err(SpoolError::NoInstance);
         };
-        let at = journal.tail + RECORD_HEADER as u64 + record.length;
+        let mut at = journal.tail + RECORD_HEADER as u64 + record.length;
         let small = first && last && block.len() as u64 <= SMALL_INSTANCE_BYTES;
         journal.make_room(at, block.len() as u64, small)?;
-        journal.write(block, at)?;
-        record.crc = crc32c::crc32c_append(record.crc, block);
+        for piece in block.pieces() {
+            journal.write(piece, at)?;
+            at += piece.len() as u64;
+            record.crc = crc32c::crc32c_append(record.crc, piece);
+        }
         record.length += block.len() as u64;
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use super::Shared;
 use crate::model::Digest;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::VecDeque,
@@ -17,22 +18,75 @@ pub(super) const BLOCK_BYTES: usize = 256 << 10;
 /// Spare buffers kept for the next instance of any association.
 const SPARE_BLOCKS: usize = 16;
 
-/// A run of an instance's bytes, at most [`BLOCK_BYTES`].
+/// Pieces this long are kept as they were received; shorter ones are gathered.
+const KEEP_PIECE_BYTES: usize = 8 << 10;
+
+/// A run of an instance's bytes, at most [`BLOCK_BYTES`]. It holds on to the buffers they were received in: as the pieces
+/// of a block follow each other on the wire, those are not much longer than the block.
 pub(super) struct Block {
-    pub(super) bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    length: usize,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
 }
 
+enum Piece {
+    Received(Bytes),
+    Gathered(Vec<u8>),
+}
+
 impl Block {
     pub(super) fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
-        Self { bytes: shared.blocks.take(), shared: shared.clone(), _permit: permit }
+        Self { pieces: Vec::new(), length: 0, shared: shared.clone(), _permit: permit }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.length >= BLOCK_BYTES
+    }
+
+    /// Takes as much as there is room for; the rest stays in `data`.
+    pub(super) fn take(&mut self, data: &mut Bytes) {
+        let piece = data.split_to(BLOCK_BYTES.saturating_sub(self.length).min(data.len()));
+        self.length += piece.len();
+        if piece.len() >= KEEP_PIECE_BYTES {
+            self.pieces.push(Piece::Received(piece));
+        } else if let Some(Piece::Gathered(gathered)) = self.pieces.last_mut() {
+            gathered.extend_from_slice(&piece);
+        } else {
+            let mut gathered = self.shared.blocks.take();
+            gathered.extend_from_slice(&piece);
+            self.pieces.push(Piece::Gathered(gathered));
+        }
+    }
+
+    /// Its bytes in order, never an empty piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.pieces.iter().map(|piece| match piece {
+            Piece::Received(bytes) => &bytes[..],
+            Piece::Gathered(bytes) => &bytes[..],
+        });
+        bytes.filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Of the whole block, when it is the whole instance.
+    pub(super) fn sha256(&self) -> Digest {
+        let mut hasher = Sha256::new();
+        self.pieces().for_each(|piece| hasher.update(piece));
+        Digest(hasher.finalize().into())
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.shared.blocks.give_back(std::mem::take(&mut self.bytes));
+        for piece in self.pieces.drain(..) {
+            if let Piece::Gathered(buffer) = piece {
+                self.shared.blocks.give_back(buffer);
+            }
+        }
     }
 }
 
@@ -116,7 +170,7 @@ impl Hashing {
                 return;
             };
             drop(queue);
-            hasher.update(&block.bytes);
+            block.pieces().for_each(|piece| hasher.update(piece));
             drop(block);
             self.queue().hasher = Some(hasher);
         }

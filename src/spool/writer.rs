@@ -12,11 +12,10 @@ use super::{
     RecordMeta, Shared, SpoolError,
     appender::{Appender, Committed},
     format::{self, EncodedMeta},
-    hashing::{BLOCK_BYTES, Block, Hashing},
+    hashing::{Block, Hashing},
 };
 use crate::model::{Digest, JournalPlace};
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
@@ -90,9 +89,8 @@ impl JournalWriter {
         // Out of `self` until all is taken: a `write` that is dropped half way leaves no instance to go on with.
         let mut instance = self.instance.take().ok_or(SpoolError::NoInstance)?;
         while !data.is_empty() {
-            let block = &mut instance.block.bytes;
-            block.extend_from_slice(&data.split_to(BLOCK_BYTES.saturating_sub(block.len()).min(data.len())));
-            if block.len() >= BLOCK_BYTES {
+            instance.block.take(&mut data);
+            if instance.block.is_full() {
                 self.hand_over(&mut instance).await?;
             }
         }
@@ -108,7 +106,7 @@ impl JournalWriter {
         let Some(Arriving { meta, block, hashing }) = self.instance.take() else { return Err(SpoolError::NoInstance) };
         self.settle().await?;
         let first = hashing.is_none();
-        let in_place = first && block.bytes.len() <= HASH_IN_PLACE_BYTES;
+        let in_place = first && block.len() <= HASH_IN_PLACE_BYTES;
         let block = Arc::new(block);
         let hashed = (!in_place).then(|| {
             let hashing = hashing.unwrap_or_else(|| Hashing::new(has_own_thread()));
@@ -116,8 +114,8 @@ impl JournalWriter {
             hashing.finish()
         });
         self.launch(move |appender| {
-            let sha256 = in_place.then(|| Digest(Sha256::digest(&block.bytes).into()));
-            let committed = appender.commit(meta, &block.bytes, first)?;
+            let sha256 = in_place.then(|| block.sha256());
+            let committed = appender.commit(meta, &block, first)?;
             Ok(Done { committed: Some(committed), sha256 })
         });
         let done = self.settle().await?;
@@ -164,7 +162,7 @@ impl JournalWriter {
         let block = Arc::new(std::mem::replace(&mut instance.block, next));
         let first = instance.hashing.is_none();
         instance.hashing.get_or_insert_with(|| Hashing::new(has_own_thread())).push(block.clone());
-        self.launch(move |appender| appender.append(&block.bytes, first).map(|()| Done::default()));
+        self.launch(move |appender| appender.append(&block, first).map(|()| Done::default()));
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //!
 //! An unmodified DCMTK sender keeps Nagle's algorithm on: it holds the last small piece of an instance back until the
 //! one before is acknowledged, and a receiver that delays its ACKs costs it 40 ms an instance. So TCP_QUICKACK, which
-//! the kernel forgets, is set again around every read.
+//! the kernel forgets, is set again whenever there is nothing more to read: what came is then acknowledged before we
+//! wait. While there is, every ACK would only cost both sides time.
 
 use std::{
     io,
@@ -79,9 +80,8 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.acknowledge_at_once();
         let polled = Pin::new(&mut self.0).poll_read(cx, buffer);
-        if polled.is_ready() {
+        if polled.is_pending() {
             self.acknowledge_at_once();
         }
         polled
