@@ -20,13 +20,18 @@ use lapin::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
+    sync::watch,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Opening a channel and subscribing; acknowledging.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A subscription that has brought nothing for this long is made anew. RabbitMQ can forget one without a word: when its
+/// queue is deleted and declared again within a moment, the old subscription is taken over and then dropped.
+const RENEW_AFTER: Duration = Duration::from_secs(300);
 
 /// Between two attempts to subscribe on a connection that stands.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -50,6 +55,9 @@ struct Session {
     generation: u64,
     channel: Channel,
     deliveries: lapin::Consumer,
+    /// Changes when some queue was deleted: for the reason at [`RENEW_AFTER`], it may have been this one.
+    lost: watch::Receiver<u64>,
+    heard: Instant,
 }
 
 /// What a consumer saw next.
@@ -79,7 +87,7 @@ impl AmqpConsumer {
                     return None;
                 }
                 Seen::Broken(reason) => {
-                    tracing::info!(partner = %self.partner, lane = %self.lane, reason, "Subscribing again");
+                    tracing::debug!(partner = %self.partner, lane = %self.lane, reason, "Subscribing again");
                     self.session = None;
                 }
                 Seen::Deleted => {
@@ -113,8 +121,8 @@ impl AmqpConsumer {
         let (carrier, prefetch) = (&self.carrier, self.prefetch);
         let (partner, lane, given_up) = (&self.partner, self.lane, &self.given_up);
         let task = self.subscribing.get_or_insert_with(|| {
-            let (link, node) = (Arc::clone(&carrier.0.consuming), carrier.0.node.clone());
-            tokio::spawn(subscribe(link, node, partner.clone(), lane, prefetch, given_up.clone()))
+            let (link, node, lost) = (Arc::clone(&carrier.0.consuming), carrier.0.node.clone(), carrier.lost());
+            tokio::spawn(subscribe(link, lost, node, partner.clone(), lane, prefetch, given_up.clone()))
         });
         let session = task.await;
         self.subscribing = None;
@@ -132,6 +140,7 @@ impl Drop for AmqpConsumer {
 /// Waits for a connection and subscribes; None when the carrier is closed, or the consumer is gone.
 async fn subscribe(
     link: Arc<Link>,
+    mut lost: watch::Receiver<u64>,
     node: String,
     partner: PartnerId,
     lane: Lane,
@@ -147,8 +156,12 @@ async fn subscribe(
             live = current.wait_for(Option::is_some) => live.ok()?.clone()?,
         };
         let tag = format!("{node}.{partner}.{lane}.{}", uuid::Uuid::new_v4().simple());
+        lost.mark_unchanged();
         let reason = match timeout(ANSWER_WITHIN, subscribe_on(&live, &partner, lane, prefetch, tag)).await {
-            Ok(Ok(session)) => return Some(session),
+            Ok(Ok((channel, deliveries))) => {
+                let (generation, heard) = (live.generation, Instant::now());
+                return Some(Session { generation, channel, deliveries, lost, heard });
+            }
             Ok(Err(error)) => super::connect::why(&error),
             Err(_) => {
                 // The connection is given up over it, and what was half made on it with it.
@@ -171,7 +184,7 @@ async fn subscribe_on(
     lane: Lane,
     prefetch: u16,
     tag: String,
-) -> lapin::Result<Session> {
+) -> lapin::Result<(Channel, lapin::Consumer)> {
     let channel = live.connection.create_channel().await?;
     // Also the way back after someone deleted the queue, and for a partner this node did not know at its start.
     let channel = topology::declare_lane(&live.connection, channel, partner, lane).await?;
@@ -179,7 +192,7 @@ async fn subscribe_on(
     let queue = topology::queue_name(partner, lane);
     let options = BasicConsumeOptions::default();
     let deliveries = channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await?;
-    Ok(Session { generation: live.generation, channel, deliveries })
+    Ok((channel, deliveries))
 }
 
 impl Session {
@@ -193,10 +206,16 @@ impl Session {
             () = until(&mut closed) => Seen::Closed,
             _ = current.wait_for(replaced) => Seen::Broken("the connection was lost"),
             delivery = self.deliveries.next() => match delivery {
-                Some(Ok(delivery)) => Seen::Delivered(Box::new(delivery)),
+                Some(Ok(delivery)) => {
+                    self.heard = Instant::now();
+                    Seen::Delivered(Box::new(delivery))
+                }
                 Some(Err(_)) => Seen::Broken("the broker closed the channel"),
                 None => Seen::Deleted,
             },
+            // After the deliveries: what is here already is not given back.
+            Ok(()) = self.lost.changed() => Seen::Broken("a queue was deleted"),
+            () = sleep_until(self.heard + RENEW_AFTER) => Seen::Broken("nothing came for a while"),
         }
     }
 }

@@ -13,7 +13,7 @@ use lapin::{Connection, Event, uri::AMQPUri};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -58,8 +58,12 @@ pub struct Link {
     closed: watch::Sender<bool>,
     /// The connection someone waited in vain on: one that has been replaced since is not meant.
     suspect: watch::Sender<u64>,
-    /// A queue is missing.
+    /// Something is to be declared.
     incomplete: Notify,
+    /// It is a queue that was there before and is gone with what was in it.
+    missing: AtomicBool,
+    /// Told when a missing queue has been made again.
+    lost: watch::Sender<u64>,
     report: Report,
     generations: AtomicU64,
 }
@@ -68,7 +72,14 @@ pub struct Link {
 type Ending = Option<String>;
 
 impl Link {
-    pub fn new(config: Amqp, uri: AMQPUri, name: String, partners: Arc<Mutex<Vec<PartnerId>>>, report: Report) -> Self {
+    pub fn new(
+        config: Amqp,
+        uri: AMQPUri,
+        name: String,
+        partners: Arc<Mutex<Vec<PartnerId>>>,
+        lost: watch::Sender<u64>,
+        report: Report,
+    ) -> Self {
         let state = CarrierState::Down { reason: "not connected yet".to_string() };
         Self {
             config,
@@ -80,6 +91,8 @@ impl Link {
             closed: watch::Sender::new(false),
             suspect: watch::Sender::new(0),
             incomplete: Notify::new(),
+            missing: AtomicBool::new(false),
+            lost,
             report,
             generations: AtomicU64::new(0),
         }
@@ -102,8 +115,14 @@ impl Link {
         self.suspect.send_replace(live.generation);
     }
 
-    /// A queue or an exchange is missing.
+    /// A queue or an exchange is to be declared.
     pub fn incomplete(&self) {
+        self.incomplete.notify_one();
+    }
+
+    /// A queue is gone that was there. Once it is there again, [`Carrier::lost`](crate::queue::Carrier::lost) changes.
+    pub fn missing(&self) {
+        self.missing.store(true, Ordering::Relaxed);
         self.incomplete.notify_one();
     }
 
@@ -215,6 +234,9 @@ impl Link {
                 incomplete = false;
                 if let Err(reason) = self.declare(live).await {
                     return Some(reason);
+                }
+                if self.missing.swap(false, Ordering::Relaxed) {
+                    self.lost.send_modify(|lost| *lost += 1);
                 }
             }
         }

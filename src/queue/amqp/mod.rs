@@ -39,7 +39,7 @@ struct Shared {
     consuming_started: Once,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     state: watch::Sender<CarrierState>,
-    /// Counts queues that were deleted under a consumer.
+    /// Counts queues that were found deleted, by a consumer or by an unroutable envelope.
     lost: watch::Sender<u64>,
 }
 
@@ -72,6 +72,7 @@ impl AmqpCarrier {
         connect::tls(&config, &uri)?;
         let partners = Arc::new(Mutex::new(partners));
         let state = watch::Sender::new(CarrierState::Down { reason: "not connected yet".to_string() });
+        let lost = watch::Sender::new(0);
         let parts = Arc::new(Mutex::new(Parts::default()));
         let link = |does: &str, put: fn(&mut Parts, CarrierState)| {
             let (parts, state) = (Arc::clone(&parts), state.clone());
@@ -84,7 +85,7 @@ impl AmqpCarrier {
                 state.send_replace(whole);
             });
             let name = format!("neisse {node} {does}");
-            Arc::new(Link::new(config.clone(), uri.clone(), name, Arc::clone(&partners), report))
+            Arc::new(Link::new(config.clone(), uri.clone(), name, Arc::clone(&partners), lost.clone(), report))
         };
         let publishing = link("publish", |parts, part| parts.publishing = Some(part));
         let consuming = link("consume", |parts, part| parts.consuming = Some(part));
@@ -97,7 +98,7 @@ impl AmqpCarrier {
             consuming_started: Once::new(),
             tasks: Mutex::new(vec![task]),
             state,
-            lost: watch::Sender::new(0),
+            lost,
         })))
     }
 
@@ -105,7 +106,7 @@ impl AmqpCarrier {
         let result = self.0.publisher.publish(envelope).await;
         if result == Err(PublishError::Unroutable) && self.knows(&envelope.partner) {
             // Someone deleted a queue that should be there: the next attempt finds it.
-            self.0.publisher.link().incomplete();
+            self.0.publisher.link().missing();
         }
         result
     }
