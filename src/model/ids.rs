@@ -180,6 +180,8 @@ uuid_id!(/// The unit that is routed and read.
     CaseId);
 uuid_id!(/// One thing owed to one partner.
     DeliveryId);
+uuid_id!(/// One request of a hospital.
+    OrderId);
 uuid_id!(/// One version of one report.
     ReportId);
 uuid_id!(/// One append-only file of received instances.

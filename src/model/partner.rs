@@ -46,6 +46,15 @@ pub enum Priority {
 impl Priority {
     pub const ALL: [Priority; 3] = [Priority::Routine, Priority::Urgent, Priority::Stat];
 
+    /// Reads TQ1-9 (table 0485) or the older OBR-27.6, ORC-7.6, OBR-5 (table 0027).
+    pub fn of_hl7(code: &str) -> Self {
+        match code.trim() {
+            "S" | "STAT" => Priority::Stat,
+            "A" | "ASAP" | "P" | "C" => Priority::Urgent,
+            _ => Priority::Routine,
+        }
+    }
+
     /// Reads Requested Procedure Priority (0040,1003): STAT, HIGH, ROUTINE, MEDIUM, LOW (PS3.3 C.4.11).
     pub fn of_dicom(value: &str) -> Self {
         match value.trim() {
