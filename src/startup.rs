@@ -256,7 +256,14 @@ impl Running {
             ("[database] url", old.database != new.database),
             ("[queue]", old.queue != new.queue),
             ("[dicom] listen", old.dicom.listen != new.dicom.listen),
+            ("[dicom] max_associations", old.dicom.max_associations != new.dicom.max_associations),
+            ("[dicom] max_pdu", old.dicom.max_pdu_bytes != new.dicom.max_pdu_bytes),
+            ("[dicom] idle", old.dicom.idle != new.dicom.idle),
+            ("[dicom] handshake", old.dicom.handshake != new.dicom.handshake),
             ("[hl7] listen", old.hl7.listen != new.hl7.listen),
+            ("[hl7] max_message", old.hl7.max_message_bytes != new.hl7.max_message_bytes),
+            ("[hl7] max_connections", old.hl7.max_connections != new.hl7.max_connections),
+            ("[hl7] message_within", old.hl7.message_within != new.hl7.message_within),
             ("[http] listen", old.http.listen != new.http.listen),
         ];
         for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {

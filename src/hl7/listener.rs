@@ -71,8 +71,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some(seat) = seats.take() else {
-            warn!(%peer, "HL7 connection closed: {} are in the middle of a message", settings.max_connections);
+        let Some(seat) = seats.take(peer.ip()) else {
+            warn!(%peer, "HL7 connection closed: as many as may be are in the middle of a message");
             continue;
         };
         let connection = Connection::new(stream, peer, settings.clone(), budget.clone(), seat);
