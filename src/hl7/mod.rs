@@ -7,6 +7,7 @@ pub mod charset;
 pub mod listener;
 pub mod message;
 pub mod mllp;
+pub mod order;
 pub mod oru;
 mod receive;
 mod seats;
@@ -30,6 +31,7 @@ pub fn fuzz_message(bytes: &[u8]) {
     assert_eq!(length, bytes.len(), "a byte belongs to no line");
     let fallback = charset::Charset::ISO_8859_1;
     let charset = charset::Charset::of_message(&message, fallback).unwrap_or(fallback);
+    let _ = order::OrderMessage::parse(&message, charset);
     let problem = oru::OruReport::parse(&message, charset).err();
     let verdict = problem.as_ref().map_or(ack::Verdict::Accept, ack::Rejected::verdict);
     let answer = ack::acknowledge(&message, verdict, problem.as_ref(), Moment(0));

@@ -31,6 +31,35 @@ pub fn acknowledge(received: &Message<'_>, verdict: Verdict, problem: Option<&Re
     }
 }
 
+/// The application response to an order message: the acknowledgement, and for each order what was done with it
+/// (HL7 v2.5.1 4.4.2). Where the sender asked for an accept acknowledgement only, that, without the orders.
+pub fn respond(received: &Message<'_>, response: &Response<'_>, at: Moment) -> Vec<u8> {
+    match code_for(&received.header(), Verdict::Accept) {
+        Some(AckCode::CA) => Writer::new(received).write(AckCode::CA, None, at),
+        Some(code) => Writer { response: Some(response), ..Writer::new(received) }.write(code, None, at),
+        None => Vec::new(),
+    }
+}
+
+/// What is answered to each order of a message.
+pub struct Response<'a> {
+    /// MSH-9: `ORR` and `O02`, `ORG` and `O20`, `ORI` and `O24`.
+    pub message_type: &'static str,
+    pub event: &'static str,
+    pub orders: &'a [OrderAnswer],
+}
+
+/// The answer to one order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderAnswer {
+    /// ORC-1, table 0119: OK, UA, CR, UC, …
+    pub code: &'static str,
+    /// Which ORC of the message it answers, from 1: its numbers are given back as they were sent.
+    pub sequence: usize,
+    /// ORC-16: why not.
+    pub reason: Option<String>,
+}
+
 /// The answer to bytes that may not be a whole message: its header is used if there is one. Always says no.
 pub fn refuse_bytes(bytes: &[u8], problem: &Rejected, at: Moment) -> Vec<u8> {
     // 64 KiB hold any header; a longer first line is none.
@@ -79,6 +108,9 @@ struct Writer<'a> {
     field: u8,
     component: u8,
     subcomponent: Option<u8>,
+    /// The ORC segments of the message received, in order.
+    orders: Vec<Segment<'a>>,
+    response: Option<&'a Response<'a>>,
     out: Vec<u8>,
 }
 
@@ -90,6 +122,8 @@ impl<'a> Writer<'a> {
             field: separators.field,
             component: separators.component.unwrap_or(b'^'),
             subcomponent: separators.subcomponent,
+            orders: received.segments().filter(|segment| segment.is("ORC")).collect(),
+            response: None,
             out: Vec::with_capacity(512),
         }
     }
@@ -106,7 +140,31 @@ impl<'a> Writer<'a> {
         if let Some(problem) = problem {
             self.err(problem);
         }
+        self.orc();
         self.out
+    }
+
+    /// ORC-1, the order's numbers as they were sent, and why not (ORC-16).
+    fn orc(&mut self) {
+        let Some(response) = self.response else { return };
+        for answer in response.orders {
+            self.out.extend_from_slice(b"ORC");
+            self.text(answer.code);
+            let received = answer.sequence.checked_sub(1).and_then(|index| self.orders.get(index)).copied();
+            for n in [2, 3] {
+                self.out.push(self.field);
+                self.out.extend(received.iter().flat_map(|orc| kept(orc.field(n).raw())));
+            }
+            if let Some(reason) = &answer.reason {
+                for _ in 4..16 {
+                    self.text("");
+                }
+                self.out.push(self.field);
+                // CE: the text is its second component.
+                self.joined(&["", &plain(reason)]);
+            }
+            self.out.push(b'\r');
+        }
     }
 
     fn msh(&mut self, at: Moment) {
@@ -131,6 +189,9 @@ impl<'a> Writer<'a> {
 
     /// `ACK^R01^ACK`; before v2.3.1 there is no message structure, and `ACK` alone is understood by all.
     fn message_type(&mut self) {
+        if let Some(response) = self.response {
+            return self.response_type(response);
+        }
         let event = kept(self.header.field(9).component(2).raw());
         self.text("ACK");
         if !event.is_empty() && version(&self.header) >= (2, 4) {
@@ -138,6 +199,16 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(&event);
             self.out.push(self.component);
             self.out.extend_from_slice(b"ACK");
+        }
+    }
+
+    fn response_type(&mut self, response: &Response<'_>) {
+        self.text(response.message_type);
+        self.out.push(self.component);
+        self.out.extend_from_slice(response.event.as_bytes());
+        if version(&self.header) >= (2, 4) {
+            self.out.push(self.component);
+            self.out.extend_from_slice(format!("{}_{}", response.message_type, response.event).as_bytes());
         }
     }
 
@@ -192,6 +263,11 @@ impl<'a> Writer<'a> {
         });
         self.out.extend(plain);
     }
+}
+
+/// Our own words without anything that could be a delimiter.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || " .,-".contains(c) { c } else { ' ' }).collect()
 }
 
 /// What is given back of a header field. Control characters are left out: 0x1C before the CR would end the MLLP frame.

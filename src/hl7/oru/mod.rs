@@ -15,6 +15,9 @@ mod write;
 
 pub use super::ack::{ErrorCode, Rejected};
 pub use names::Interpreter;
+pub(super) use names::patient_name;
+pub(super) use observation::coded;
+pub(super) use read::{Reader, patient_ids};
 pub use write::{ObservationToSend, OruToSend};
 
 use crate::model::{IssuedId, ReportStatus, Uid};

@@ -63,7 +63,7 @@ fn is_name(component: Value<'_>) -> bool {
 
 /// PID-5: family^given^middle^suffix^prefix (XPN), the first repetition, in the order of DICOM's PN. Letters that
 /// delimit a PN become spaces.
-pub(super) fn patient_name(field: Value<'_>, reader: &Reader<'_>) -> String {
+pub(in crate::hl7) fn patient_name(field: Value<'_>, reader: &Reader<'_>) -> String {
     let part = |n: usize| {
         // The family name is in the first subcomponent of XPN-1 (FN-1).
         let text = reader.text(field.component(n).subcomponent(1));

@@ -104,7 +104,7 @@ fn shown(coded: Value<'_>) -> Value<'_> {
     parts.into_iter().find(Value::is_valued).unwrap_or(coded)
 }
 
-pub(super) fn coded(field: Value<'_>, reader: &Reader<'_>) -> Coded {
+pub(in crate::hl7) fn coded(field: Value<'_>, reader: &Reader<'_>) -> Coded {
     let [code, text, system] = [1, 2, 3].map(|n| reader.text(field.component(n)));
     Coded { code, text, system }
 }

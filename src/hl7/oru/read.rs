@@ -14,14 +14,18 @@ use std::cell::Cell;
 const MAX_PATIENT_IDS: usize = 100;
 
 /// Decodes values, and remembers whether letters were lost.
-pub(super) struct Reader<'a> {
+pub(in crate::hl7) struct Reader<'a> {
     charset: Charset,
     lossy: &'a Cell<bool>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(in crate::hl7) fn new(charset: Charset, lossy: &'a Cell<bool>) -> Self {
+        Self { charset, lossy }
+    }
+
     /// A value's text, without blanks around it.
-    pub(super) fn text(&self, value: Value<'_>) -> String {
+    pub(in crate::hl7) fn text(&self, value: Value<'_>) -> String {
         let text = self.decode(&value.unescaped());
         let trimmed = text.trim();
         if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
@@ -34,7 +38,7 @@ impl Reader<'_> {
     }
 
     /// EI (v2.5.1 2.A.28): the number, and its namespace or else universal id as issuer.
-    pub(super) fn entity(&self, field: Value<'_>) -> IssuedId {
+    pub(in crate::hl7) fn entity(&self, field: Value<'_>) -> IssuedId {
         let namespace = [2, 3].into_iter().map(|n| field.component(n)).find(Value::is_valued);
         IssuedId::new(self.text(field.component(1)), namespace.map(|n| self.text(n)).unwrap_or_default())
     }
@@ -58,7 +62,7 @@ impl OruReport {
     /// cannot be read. Says where.
     pub fn parse(message: &Message<'_>, charset: Charset) -> Result<OruReport, Rejected> {
         let lossy = Cell::new(false);
-        let reader = Reader { charset, lossy: &lossy };
+        let reader = Reader::new(charset, &lossy);
         let mut report = read_header(&message.header(), &reader)?;
         let mut groups = Groups::new(message);
         let mut patients = 0;
@@ -163,7 +167,7 @@ fn read_patient(
 }
 
 /// CX (v2.5.1 2.A.14): the id, and the assigning authority's namespace (CX-4.1) or else universal id (CX-4.2).
-fn patient_ids(field: Value<'_>, reader: &Reader<'_>) -> Vec<IssuedId> {
+pub(in crate::hl7) fn patient_ids(field: Value<'_>, reader: &Reader<'_>) -> Vec<IssuedId> {
     let read = |id: Value<'_>| {
         let authority = id.component(4);
         let issuer = [1, 2].map(|n| authority.subcomponent(n)).into_iter().find(Value::is_valued);

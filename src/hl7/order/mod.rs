@@ -1,0 +1,103 @@
+//! Orders as HL7 v2: ORM^O01 (with ZDS), OMG^O19 and OMI^O23 in (HL7 v2.5.1 4.4; IHE RAD-2, RAD-4, RAD-13).
+//!
+//! In: a [`Message`](super::message::Message). Out: an [`OrderMessage`] with one [`OrderRequest`] for each order it speaks
+//! of. Segments out of order, local segments and old versions are tolerated; what an order cannot do without is refused
+//! with its place, and nothing of the message is then taken.
+//!
+//! Does not say what becomes of an order: `model::order` does. Laboratory orders (OML) are not read yet: without their
+//! specimens they would be understood by half.
+
+mod read;
+
+use super::oru::Coded;
+use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};
+
+/// More orders than this in one message are not a request of a hospital.
+pub const MAX_ORDERS: usize = 200;
+
+/// Which message it is; decides the name of the application response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderKind {
+    /// ORM^O01, v2.2 to v2.5: the field's reality.
+    Orm,
+    /// OMG^O19: general clinical order.
+    Omg,
+    /// OMI^O23: imaging order, with IPC.
+    Omi,
+}
+
+impl OrderKind {
+    /// Of MSH-9.1; None for what is no order.
+    pub fn of_type(message_type: &[u8]) -> Option<Self> {
+        match message_type {
+            b"ORM" => Some(OrderKind::Orm),
+            b"OMG" => Some(OrderKind::Omg),
+            b"OMI" => Some(OrderKind::Omi),
+            _ => None,
+        }
+    }
+
+    /// MSH-9.2 of the order.
+    pub fn event(self) -> &'static str {
+        match self {
+            OrderKind::Orm => "O01",
+            OrderKind::Omg => "O19",
+            OrderKind::Omi => "O23",
+        }
+    }
+
+    /// MSH-9 of its application response.
+    pub fn response(self) -> (&'static str, &'static str) {
+        match self {
+            OrderKind::Orm => ("ORR", "O02"),
+            OrderKind::Omg => ("ORG", "O20"),
+            OrderKind::Omi => ("ORI", "O24"),
+        }
+    }
+}
+
+/// An order message as received. Holds patient data: goes to the store and to partners, never to a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderMessage {
+    pub kind: OrderKind,
+    /// PID-3, each with CX-4.1 as its issuer; PID-2 where PID-3 is empty. At least one.
+    pub patient_ids: Vec<IssuedId>,
+    /// PID-5 in the order of DICOM: `Family^Given^Middle^Prefix^Suffix` (PS3.5 6.2.1.1).
+    pub patient_name: String,
+    /// PID-7, `YYYYMMDD`; empty unless the sender names a day.
+    pub birth_date: String,
+    /// PID-8.
+    pub sex: String,
+    /// At least one.
+    pub orders: Vec<OrderRequest>,
+    /// Bytes that mean nothing in the message's character set became U+FFFD somewhere in it.
+    pub lossy: bool,
+}
+
+/// One ORC and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRequest {
+    /// Which ORC of the message, from 1.
+    pub sequence: usize,
+    /// ORC-1.
+    pub control: OrderControl,
+    /// ORC-5.
+    pub status: OrderStatus,
+    /// ORC-2, or OBR-2. One of the two numbers is there.
+    pub placer: IssuedId,
+    /// ORC-3, or OBR-3.
+    pub filler: IssuedId,
+    /// IPC-1, or OBR-18 (where ORM carries it). May be empty.
+    pub accession: IssuedId,
+    /// IPC-3, ZDS-1; each once.
+    pub study_uids: Vec<Uid>,
+    /// OBR-4.
+    pub procedure: Coded,
+    /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5, the first that says something.
+    pub priority: Priority,
+    /// IPC-5, OBR-24 where it is a modality (CT, MR, …).
+    pub modality: String,
+}
+
+#[cfg(test)]
+mod tests;
