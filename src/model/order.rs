@@ -208,6 +208,8 @@ pub enum Unable {
     Reported,
     #[error("the order is not on hold")]
     NotOnHold,
+    #[error("the order is for another patient")]
+    OtherPatient,
     #[error("numbers are given by the department that does the work, not here")]
     NoNumbersHere,
 }

@@ -238,11 +238,11 @@ pub(super) fn to_json<T: Serialize>(value: &T, what: &'static str) -> Result<Str
     serde_json::to_string(value).map_err(|_| StoreError::Unreadable { what })
 }
 
-fn from_word<T: DeserializeOwned>(word: &str, what: &'static str) -> Result<T, StoreError> {
+pub(super) fn from_word<T: DeserializeOwned>(word: &str, what: &'static str) -> Result<T, StoreError> {
     serde_json::from_value(serde_json::Value::from(word)).map_err(|_| StoreError::Unreadable { what })
 }
 
-fn to_word<T: Serialize>(value: T) -> String {
+pub(super) fn to_word<T: Serialize>(value: T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),

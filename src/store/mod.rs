@@ -16,6 +16,7 @@ mod due;
 mod error;
 mod events;
 mod instances;
+mod orders;
 mod pauses;
 mod reports;
 mod retention;
@@ -26,6 +27,7 @@ pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
+pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use pauses::Pause;
 pub use reports::{HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow};
 

@@ -116,6 +116,10 @@ fn patient(pid: &Segment<'_>, sequence: usize, read: &mut OrderMessage, reader: 
         let text = "PID-3 is empty: a patient identifier is expected";
         return Err(refused("PID", sequence, 3, ErrorCode::RequiredFieldMissing, text));
     }
+    if !ids.iter().all(is_number) {
+        let text = "longer than 199 characters, or with control characters";
+        return Err(refused("PID", sequence, 3, ErrorCode::DataType, text));
+    }
     if sequence > 1 {
         let text = "a second patient in one message: expected one";
         let is_same = ids == read.patient_ids;
@@ -249,6 +253,11 @@ fn is_modality(code: &str) -> bool {
     matches!(code, "CR" | "CT" | "DX" | "MG" | "MR" | "NM" | "OT" | "PT" | "RF" | "SM" | "US" | "XA")
 }
 
+/// EI.1 and CX.1 have at most 199 characters (v2.7), 50 before. Control characters are no part of a number.
+fn is_number(id: &IssuedId) -> bool {
+    [&id.value, &id.issuer].iter().all(|text| text.chars().count() <= 199 && !text.chars().any(char::is_control))
+}
+
 fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
     let sequence = draft.sequence;
     let Some(control) = draft.control else {
@@ -257,6 +266,14 @@ fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
     if draft.placer.is_empty() && draft.filler.is_empty() {
         let text = "ORC-2 and ORC-3 are empty: a placer or filler order number is expected";
         return Err(refused("ORC", sequence, 2, ErrorCode::RequiredFieldMissing, text));
+    }
+    for (id, segment, field) in
+        [(&draft.placer, "ORC", 2), (&draft.filler, "ORC", 3), (&draft.accession, "IPC", 1), (&draft.obr_18, "OBR", 18)]
+    {
+        if !is_number(id) {
+            let text = "longer than 199 characters, or with control characters";
+            return Err(refused(segment, sequence, field, ErrorCode::DataType, text));
+        }
     }
     let priority = draft.priorities.iter().find(|code| !code.is_empty()).map(|code| Priority::of_hl7(code));
     Ok(OrderRequest {

@@ -1,0 +1,57 @@
+-- What hospitals ask for, and the studies it became.
+
+CREATE TABLE orders (
+    id               TEXT    NOT NULL PRIMARY KEY,
+    origin           TEXT    NOT NULL,
+    state            TEXT    NOT NULL CHECK (state IN ('open', 'on_hold', 'cancelled', 'discontinued', 'replaced', 'completed')),
+    -- Each number with its issuer; empty where the origin has given none.
+    placer           TEXT    NOT NULL,
+    placer_issuer    TEXT    NOT NULL,
+    filler           TEXT    NOT NULL,
+    filler_issuer    TEXT    NOT NULL,
+    accession        TEXT    NOT NULL,
+    accession_issuer TEXT    NOT NULL,
+    patient_id       TEXT    NOT NULL,
+    patient_issuer   TEXT    NOT NULL,
+    modality         TEXT    NOT NULL,
+    priority         TEXT    NOT NULL,
+    -- Name, birth date, sex, procedure: patient data.
+    facts            TEXT    NOT NULL,
+    received_us      INTEGER NOT NULL,
+    changed_us       INTEGER NOT NULL,
+    CHECK (placer <> '' OR filler <> '')
+) STRICT;
+-- Two hospitals may use equal numbers: an order is known by its origin and its number.
+CREATE UNIQUE INDEX orders_by_placer ON orders (origin, placer, placer_issuer) WHERE placer <> '';
+CREATE UNIQUE INDEX orders_by_filler ON orders (origin, filler, filler_issuer) WHERE filler <> '';
+CREATE INDEX orders_by_accession ON orders (origin, accession, accession_issuer) WHERE accession <> '';
+
+-- Study Instance UIDs an order was announced with.
+CREATE TABLE order_studies (
+    order_id  TEXT NOT NULL REFERENCES orders (id),
+    origin    TEXT NOT NULL,
+    study_uid TEXT NOT NULL,
+    PRIMARY KEY (order_id, study_uid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX order_studies_by_uid ON order_studies (origin, study_uid);
+
+-- One order may become two studies, one study may answer two orders.
+CREATE TABLE order_cases (
+    order_id  TEXT    NOT NULL REFERENCES orders (id),
+    case_id   TEXT    NOT NULL REFERENCES cases (id),
+    joined_by TEXT    NOT NULL,
+    joined_us INTEGER NOT NULL,
+    PRIMARY KEY (order_id, case_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX order_cases_by_case ON order_cases (case_id);
+
+-- Every message that spoke of an order, as received.
+CREATE TABLE order_messages (
+    order_id    TEXT    NOT NULL REFERENCES orders (id),
+    received_us INTEGER NOT NULL,
+    control     TEXT    NOT NULL,
+    answer      TEXT    NOT NULL,
+    sha256      TEXT    NOT NULL,
+    content     BLOB    NOT NULL,
+    PRIMARY KEY (order_id, received_us, sha256)
+) STRICT;

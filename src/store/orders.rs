@@ -1,0 +1,337 @@
+//! Orders: what hospitals asked for, every message that spoke of it, and the cases it became.
+
+use super::{
+    Sql, Store, StoreError, Tx,
+    cases::{CaseRow, from_json, from_word, partner, to_json, to_word},
+    on_read, on_tx,
+};
+use crate::model::{CaseId, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// An order as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRow {
+    pub id: OrderId,
+    pub origin: PartnerId,
+    pub state: OrderState,
+    /// At least one of the two is there; each with its issuer.
+    pub placer: IssuedId,
+    pub filler: IssuedId,
+    pub accession: IssuedId,
+    /// Studies it was announced with.
+    pub studies: Vec<Uid>,
+    pub patient: IssuedId,
+    pub modality: String,
+    pub priority: Priority,
+    /// Patient data: never into a log.
+    pub facts: OrderFacts,
+    pub received: Moment,
+    pub changed: Moment,
+}
+
+/// What a person reads of an order. Patient data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrderFacts {
+    /// `Family^Given^Middle^Prefix^Suffix`, as in DICOM.
+    pub patient_name: String,
+    pub birth_date: String,
+    pub sex: String,
+    /// OBR-4: code and text.
+    pub procedure_code: String,
+    pub procedure: String,
+}
+
+/// A message that spoke of an order, as received.
+#[derive(Clone, Debug)]
+pub struct OrderMessageRow {
+    pub received: Moment,
+    /// ORC-1 as received, and as answered.
+    pub control: &'static str,
+    pub answer: &'static str,
+    pub sha256: String,
+    pub content: Bytes,
+}
+
+/// An order of a case, for its story.
+#[derive(Clone, Debug)]
+pub struct OrderOfCase {
+    pub id: OrderId,
+    pub state: OrderState,
+    pub joined_by: String,
+    pub joined: Moment,
+}
+
+#[derive(sqlx::FromRow)]
+struct Raw {
+    id: String,
+    origin: String,
+    state: String,
+    placer: String,
+    placer_issuer: String,
+    filler: String,
+    filler_issuer: String,
+    accession: String,
+    accession_issuer: String,
+    patient_id: String,
+    patient_issuer: String,
+    modality: String,
+    priority: String,
+    facts: String,
+    received_us: i64,
+    changed_us: i64,
+}
+
+impl Raw {
+    fn read(self) -> Result<OrderRow, StoreError> {
+        let unreadable = |what| StoreError::Unreadable { what };
+        Ok(OrderRow {
+            id: self.id.parse().map_err(|_| unreadable("order id"))?,
+            origin: partner(&self.origin)?,
+            state: OrderState::parse(&self.state).ok_or(unreadable("order state"))?,
+            placer: IssuedId::new(self.placer, self.placer_issuer),
+            filler: IssuedId::new(self.filler, self.filler_issuer),
+            accession: IssuedId::new(self.accession, self.accession_issuer),
+            studies: Vec::new(),
+            patient: IssuedId::new(self.patient_id, self.patient_issuer),
+            modality: self.modality,
+            priority: from_word(&self.priority, "priority")?,
+            facts: from_json(&self.facts, "order")?,
+            received: Moment(self.received_us),
+            changed: Moment(self.changed_us),
+        })
+    }
+}
+
+macro_rules! select_orders {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, \
+             patient_id, patient_issuer, modality, priority, facts, received_us, changed_us FROM orders ",
+            $rest
+        )
+    };
+}
+
+/// PostgreSQL locks the row, but not against `order_cases`, which refers to it: whoever joins holds the case already.
+/// SQLite has the only writer.
+const BY_PLACER: Sql = Sql {
+    sqlite: select_orders!("WHERE origin = $1 AND placer = $2 AND placer_issuer = $3 AND placer <> ''"),
+    postgres: select_orders!(
+        "WHERE origin = $1 AND placer = $2 AND placer_issuer = $3 AND placer <> '' FOR NO KEY UPDATE"
+    ),
+};
+const BY_FILLER: Sql = Sql {
+    sqlite: select_orders!("WHERE origin = $1 AND filler = $2 AND filler_issuer = $3 AND filler <> ''"),
+    postgres: select_orders!(
+        "WHERE origin = $1 AND filler = $2 AND filler_issuer = $3 AND filler <> '' FOR NO KEY UPDATE"
+    ),
+};
+// Each takes an origin, a value and an issuer; those that need no issuer do not look at it.
+const BY_ACCESSION: &str = select_orders!(
+    "WHERE origin = $1 AND accession = $2 AND accession_issuer = $3 AND accession <> '' ORDER BY id LIMIT 65"
+);
+const BY_STUDY: &str = select_orders!(
+    "WHERE id IN (SELECT order_id FROM order_studies WHERE origin = $1 AND study_uid = $2 AND $3 = '') ORDER BY id LIMIT 65"
+);
+const WITH_PLACER: &str =
+    select_orders!("WHERE origin = $1 AND placer = $2 AND placer <> '' AND $3 = '' ORDER BY id LIMIT 65");
+const WITH_FILLER: &str =
+    select_orders!("WHERE origin = $1 AND filler = $2 AND filler <> '' AND $3 = '' ORDER BY id LIMIT 65");
+
+impl Tx {
+    /// The order with one of these numbers of this origin, held for change until the transaction ends.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order_with_number(
+        &mut self,
+        origin: &PartnerId,
+        placer: &IssuedId,
+        filler: &IssuedId,
+    ) -> Result<Option<OrderRow>, StoreError> {
+        for (number, sql) in [(placer, BY_PLACER), (filler, BY_FILLER)] {
+            if number.is_empty() {
+                continue;
+            }
+            let sql = self.pick(sql);
+            let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
+                .bind(origin.as_str())
+                .bind(&number.value)
+                .bind(&number.issuer)
+                .fetch_optional(&mut **c)
+                .await)?;
+            if let Some(raw) = raw {
+                return Ok(Some(self.with_studies(raw.read()?).await?));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn with_studies(&mut self, mut order: OrderRow) -> Result<OrderRow, StoreError> {
+        const SQL: &str = "SELECT study_uid FROM order_studies WHERE order_id = $1 ORDER BY study_uid LIMIT 100";
+        let id = order.id.to_string();
+        let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
+        order.studies = rows.into_iter().filter_map(|(uid,)| Uid::new(&uid).ok()).collect();
+        Ok(order)
+    }
+
+    /// Orders of the case's origin that name its study, its accession number with its issuer, or one of the order numbers
+    /// in its images.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_for_case(&mut self, case: &CaseRow) -> Result<Vec<OrderRow>, StoreError> {
+        let (origin, facts) = (case.origin.as_str(), &case.facts);
+        let (accession, issuer) = (facts.accession.value.as_str(), facts.accession.issuer.as_str());
+        let looks = [
+            (BY_STUDY, case.study.as_str(), ""),
+            (BY_ACCESSION, accession, issuer),
+            (WITH_PLACER, facts.placer_order_number.as_str(), ""),
+            (WITH_FILLER, facts.filler_order_number.as_str(), ""),
+        ];
+        let mut orders: Vec<OrderRow> = Vec::new();
+        for (sql, value, issuer) in looks.into_iter().filter(|(_, value, _)| !value.is_empty()) {
+            let value = super::plain(value);
+            let raws: Vec<Raw> =
+                on_tx!(self, |c| sqlx::query_as(sql).bind(origin).bind(&value).bind(issuer).fetch_all(&mut **c).await)?;
+            for raw in raws {
+                let order = raw.read()?;
+                if !orders.iter().any(|known| known.id == order.id) {
+                    orders.push(self.with_studies(order).await?);
+                }
+            }
+        }
+        Ok(orders)
+    }
+
+    /// Adds an order, or writes what has changed of it.
+    ///
+    /// # Errors
+    /// When the database fails, or the origin has another order with the same number.
+    pub async fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
+             accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
+             placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
+             accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
+             patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
+             priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us";
+        const STUDY: &str = "INSERT INTO order_studies (order_id, origin, study_uid) VALUES ($1, $2, $3) \
+             ON CONFLICT (order_id, study_uid) DO NOTHING";
+        let facts = to_json(&order.facts, "order")?;
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(order.id.to_string())
+            .bind(order.origin.as_str())
+            .bind(order.state.as_str())
+            .bind(&order.placer.value)
+            .bind(&order.placer.issuer)
+            .bind(&order.filler.value)
+            .bind(&order.filler.issuer)
+            .bind(&order.accession.value)
+            .bind(&order.accession.issuer)
+            .bind(&order.patient.value)
+            .bind(&order.patient.issuer)
+            .bind(&order.modality)
+            .bind(to_word(order.priority))
+            .bind(facts)
+            .bind(order.received.0)
+            .bind(order.changed.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        for study in &order.studies {
+            on_tx!(self, |c| sqlx::query(STUDY)
+                .bind(order.id.to_string())
+                .bind(order.origin.as_str())
+                .bind(study.as_str())
+                .execute(&mut **c)
+                .await
+                .map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a message that spoke of an order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_order_message(&mut self, order: OrderId, message: &OrderMessageRow) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO order_messages (order_id, received_us, control, answer, sha256, content) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (order_id, received_us, sha256) DO NOTHING";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(order.to_string())
+            .bind(message.received.0)
+            .bind(message.control)
+            .bind(message.answer)
+            .bind(&message.sha256)
+            .bind(&message.content[..])
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Joins an order to a case. False when they have been joined before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn join_order(
+        &mut self,
+        order: OrderId,
+        case: CaseId,
+        by: &str,
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO order_cases (order_id, case_id, joined_by, joined_us) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (order_id, case_id) DO NOTHING";
+        let joined = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(order.to_string())
+            .bind(case.to_string())
+            .bind(by)
+            .bind(now.0)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(joined == 1)
+    }
+
+    /// The cases an order has become, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_of_order(&mut self, order: OrderId) -> Result<Vec<CaseId>, StoreError> {
+        const SQL: &str = "SELECT case_id FROM order_cases WHERE order_id = $1 ORDER BY case_id LIMIT 100";
+        let id = order.to_string();
+        let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
+        let unreadable = |_| StoreError::Unreadable { what: "case id" };
+        rows.into_iter().map(|(case,)| case.parse().map_err(unreadable)).collect()
+    }
+}
+
+impl Store {
+    /// The orders a case answers, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_of_case(&self, case: CaseId) -> Result<Vec<OrderOfCase>, StoreError> {
+        const SQL: &str = "SELECT o.id, o.state, oc.joined_by, oc.joined_us FROM order_cases oc \
+             JOIN orders o ON o.id = oc.order_id WHERE oc.case_id = $1 ORDER BY oc.joined_us, o.id LIMIT 100";
+        let id = case.to_string();
+        let rows: Vec<(String, String, String, i64)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(id).fetch_all(p).await)?;
+        rows.into_iter()
+            .map(|(id, state, joined_by, joined)| {
+                let unreadable = |what| StoreError::Unreadable { what };
+                Ok(OrderOfCase {
+                    id: id.parse().map_err(|_| unreadable("order id"))?,
+                    state: OrderState::parse(&state).ok_or(unreadable("order state"))?,
+                    joined_by,
+                    joined: Moment(joined),
+                })
+            })
+            .collect()
+    }
+}
