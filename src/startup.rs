@@ -2,6 +2,8 @@
 //!
 //! The only place that knows every room. Each stage gets the bells it rings and hears; wire rooms get their handlers.
 
+mod hl7_desk;
+
 use crate::{
     config::{Config, Live, Replacer},
     delivery::{overdue, probe, worker},
@@ -14,6 +16,7 @@ use crate::{
         index::{IndexQueue, Indexer},
         matching::Bells,
         open_studies::OpenStudies,
+        orders::OrderTaker,
         recovery,
         retention::Retention,
     },
@@ -27,6 +30,7 @@ use crate::{
     web::{self, Watched},
 };
 use anyhow::Context;
+use hl7_desk::Hl7Desk;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -210,7 +214,14 @@ impl Running {
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
-        let objects = ReportObjects { receiver: reports.clone(), spool: spool.clone(), bell: bells.results.clone() };
+        let desk = Hl7Desk {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            orders: OrderTaker { store: store.clone(), routing: bells.routing.clone() },
+            reports: reports.clone(),
+        };
+        let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {
             config: config.clone(),
@@ -220,13 +231,13 @@ impl Running {
             open,
             completeness: bells.completeness,
         };
-        self.listen(intake, reports, spool, dicom, hl7, http);
+        self.listen(intake, desk, spool, dicom, hl7, http);
     }
 
     fn listen(
         &self,
         intake: Intake,
-        reports: ReportReceiver,
+        desk: Hl7Desk,
         spool: Spool,
         dicom: TcpListener,
         hl7: TcpListener,
@@ -236,7 +247,7 @@ impl Running {
         let config = self.config.now();
         let stop = || listeners.stop.clone();
         listeners.spawn(scp::serve(dicom, scp_settings(&config), intake, stop()));
-        listeners.spawn(listener::serve(hl7, hl7_settings(&config), reports, stop()));
+        listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),
             spool,

@@ -4,7 +4,7 @@
 //! was new. Equal bytes under a known SOP Instance UID change nothing; other bytes are kept and flagged (PS3.5 9.1: a
 //! UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
 
-use super::completeness;
+use super::{completeness, orders};
 use crate::{
     config::{Config, Reader},
     dicom::documents,
@@ -57,6 +57,7 @@ pub async fn join(
     case.last = fresh.iter().map(|(i, _)| i.received).fold(case.last, Ord::max);
     note_evidence(tx, &mut case, now).await?;
     tx.save_case(&case).await?;
+    orders::join_orders(tx, &mut case, now).await?;
     Ok(Some(IndexedCase { case: case.id, created, added }))
 }
 

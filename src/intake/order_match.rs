@@ -5,7 +5,7 @@
 //! identifier that contradicts stops it: images joined to the wrong order are read for the wrong patient.
 
 use crate::{
-    model::IssuedId,
+    model::{IssuedId, OrderState},
     store::{CaseRow, OrderRow},
 };
 
@@ -16,10 +16,12 @@ pub enum Fit {
     By(&'static str),
     /// Together by this, but the patients differ.
     OtherPatient(&'static str),
+    /// Together by this, but the order has been taken back.
+    NotWanted(&'static str),
 }
 
 pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
-    if order.origin != case.origin || !order.state.is_live() {
+    if order.origin != case.origin {
         return Fit::No;
     }
     let accession = &case.facts.accession;
@@ -41,7 +43,12 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
     let (ordered, imaged) = (&order.patient, &case.facts.patient_id);
     let contradicts =
         !ordered.is_empty() && !imaged.is_empty() && ordered.issuer == imaged.issuer && ordered.value != imaged.value;
-    if contradicts { Fit::OtherPatient(by) } else { Fit::By(by) }
+    match order.state {
+        _ if contradicts => Fit::OtherPatient(by),
+        OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(by),
+        // What was done before it was broken off or called complete may arrive after.
+        OrderState::Open | OrderState::OnHold | OrderState::Discontinued | OrderState::Completed => Fit::By(by),
+    }
 }
 
 fn same(number: &IssuedId, in_images: &str) -> bool {

@@ -292,13 +292,17 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
     match fits(order, case) {
         Fit::No => Ok(false),
         Fit::OtherPatient(by) => {
-            let reason = format!("an order with the same {by} is for another patient: ask the sender which is right");
-            if !case.needs_a_person(&reason) {
-                return Ok(false);
-            }
-            tx.tell(case.id, now, "intake", &reason).await?;
-            tx.save_case(case).await?;
-            Ok(true)
+            warn(
+                tx,
+                case,
+                &format!("an order with the same {by} is for another patient: ask the sender which is right"),
+                now,
+            )
+            .await
+        }
+        Fit::NotWanted(by) => {
+            warn(tx, case, &format!("images came for an order ({by}) that is {}: ask the sender", order.state), now)
+                .await
         }
         Fit::By(by) => {
             if !tx.join_order(order.id, case.id, by, now).await? {
@@ -321,4 +325,14 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
             Ok(true)
         }
     }
+}
+
+/// Puts the case before a person, once for each reason. True when that is new.
+async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<bool, StoreError> {
+    if !case.needs_a_person(reason) {
+        return Ok(false);
+    }
+    tx.tell(case.id, now, "intake", reason).await?;
+    tx.save_case(case).await?;
+    Ok(true)
 }

@@ -1,0 +1,144 @@
+//! Where every HL7 message arrives: who sends it, has it come before, and which stage takes it.
+//!
+//! In: one message from an MLLP connection. Out: its answer, given by the stage that takes it after its commit. The sender
+//! is known by MSH-4 (and MSH-3 and address where configured); a repeated message (MSH-3, MSH-4, MSH-10 and equal bytes)
+//! gets the same answer and changes nothing. A refusal is not kept: the same message is looked at again when its sender,
+//! or our configuration, has been mended.
+
+use crate::{
+    config::{Config, Hl7Sender, Live, Partner},
+    hl7::{
+        ack::{ErrorCode, Rejected, Verdict, acknowledge, refuse_bytes},
+        charset::Charset,
+        listener::Hl7Handler,
+        message::{Message, Segment},
+        order::OrderKind,
+    },
+    intake::orders::OrderTaker,
+    model::{Clock, Digest, chain},
+    results::receive::ReportReceiver,
+    store::{MessageKey, Store, StoreError},
+};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use std::{net::SocketAddr, sync::Arc};
+use tokio::runtime::Handle;
+
+/// What is stored as `[hl7] charset` when a partner has none.
+const DEFAULT_CHARSET: &str = "8859/1";
+/// Reading a message of this size takes long enough for an association to notice.
+const LARGE_BYTES: usize = 1 << 20;
+
+#[derive(Clone)]
+pub struct Hl7Desk {
+    pub store: Store,
+    pub config: Live,
+    pub clock: Clock,
+    pub orders: OrderTaker,
+    pub reports: ReportReceiver,
+}
+
+impl Hl7Handler for Hl7Desk {
+    /// Large messages are read on a thread for long work: the others share theirs with every association.
+    async fn receive(&self, peer: SocketAddr, message: Bytes) -> Vec<u8> {
+        if message.len() <= LARGE_BYTES {
+            return self.answer(peer, &message).await;
+        }
+        let (this, bytes) = (self.clone(), message.clone());
+        let answered = tokio::task::spawn_blocking(move || Handle::current().block_on(this.answer(peer, &bytes)));
+        match answered.await {
+            Ok(answer) => answer,
+            Err(_) => refuse_bytes(&message, &not_stored(), self.clock.now()),
+        }
+    }
+}
+
+fn not_stored() -> Rejected {
+    Rejected::new("MSH", 1, 0, ErrorCode::Internal, "cannot be stored now, send again later")
+}
+
+impl Hl7Desk {
+    async fn answer(&self, peer: SocketAddr, message: &Bytes) -> Vec<u8> {
+        let config = self.config.now();
+        let now = self.clock.now();
+        let view = match Message::parse(message) {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "Refused what is no HL7 message");
+                let problem = Rejected::new("MSH", 1, 0, ErrorCode::SegmentSequence, "no readable MSH segment");
+                return refuse_bytes(message, &problem, now);
+            }
+        };
+        let Some(partner) = recognise(&config, &view.header(), peer) else {
+            tracing::warn!("Refused an HL7 message: its sending facility and address are no partner's");
+            let problem = Rejected::new("MSH", 1, 4, ErrorCode::Internal, "sender not known: MSH-4, MSH-3 or address");
+            return acknowledge(&view, Verdict::Reject, Some(&problem), now);
+        };
+        match self.take(&config, partner, &view, message).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(site = %partner.id, error = %chain(&error), "A message of {} could not be stored; its sender is asked to send it again", partner.id);
+                acknowledge(&view, Verdict::Reject, Some(&not_stored()), now)
+            }
+        }
+    }
+
+    /// To the stage that takes messages of this type.
+    async fn take(
+        &self,
+        config: &Arc<Config>,
+        partner: &Partner,
+        view: &Message<'_>,
+        bytes: &Bytes,
+    ) -> Result<Vec<u8>, StoreError> {
+        let now = self.clock.now();
+        let key = message_key(partner, &view.header(), bytes);
+        if let Some(answer) = self.store.answer_given(&key).await? {
+            tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);
+            return Ok(answer);
+        }
+        let charset = match charset_of(partner, view) {
+            Ok(charset) => charset,
+            Err(problem) => return Ok(acknowledge(view, problem.verdict(), Some(&problem), now)),
+        };
+        let message_type = view.header().field(9).component(1).raw().trim_ascii();
+        if OrderKind::of_type(message_type).is_some() {
+            return self.orders.take(partner, view, charset, bytes, &key, now).await;
+        }
+        self.reports.take(config, partner, view, charset, bytes, &key).await
+    }
+}
+
+/// By sending facility, and by application and address where the configuration gives them.
+fn recognise<'a>(config: &'a Config, header: &Segment<'_>, peer: SocketAddr) -> Option<&'a Partner> {
+    let first = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).trim().to_owned();
+    let (application, facility, address) = (first(3), first(4), peer.ip().to_canonical());
+    let sends = |sender: &Hl7Sender| {
+        sender.facility == facility
+            && sender.application.as_ref().is_none_or(|allowed| *allowed == application)
+            && sender.address.is_none_or(|allowed| allowed == address)
+    };
+    config.partners.values().find(|partner| partner.hl7.iter().any(|hl7| hl7.senders.iter().any(sends)))
+}
+
+fn message_key(partner: &Partner, header: &Segment<'_>, bytes: &Bytes) -> MessageKey {
+    let text = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).into_owned();
+    let part = |n| text(n).trim().chars().filter(|letter| !letter.is_control()).take(100).collect();
+    MessageKey {
+        partner: partner.id.clone(),
+        application: part(3),
+        facility: part(4),
+        control_id: part(10),
+        sha256: Digest(Sha256::digest(bytes).into()).to_string(),
+    }
+}
+
+/// MSH-18, or the partner's own where it is empty.
+fn charset_of(partner: &Partner, view: &Message<'_>) -> Result<Charset, Rejected> {
+    let configured = partner.hl7.as_ref().and_then(|hl7| hl7.charset.as_deref()).unwrap_or(DEFAULT_CHARSET);
+    let fallback = Charset::named(configured).unwrap_or(Charset::UTF_8);
+    Charset::of_message(view, fallback).map_err(|_| {
+        let text = "character set not known, expected one of table 0211";
+        Rejected::new("MSH", 1, 18, ErrorCode::TableValueNotFound, text)
+    })
+}
