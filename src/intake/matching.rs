@@ -1,8 +1,8 @@
 //! Joins a batch of durable instances to their cases, in the caller's transaction.
 //!
 //! In: instances of one study of one origin, in the order they became durable. Out: the case they belong to, with what
-//! was new. Equal bytes under a known SOP Instance UID change nothing; other bytes are kept and flagged (PS3.5 9.1: a
-//! UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
+//! was new. Of equal bytes under a known SOP Instance UID the newest copy is kept, and nothing else changes; other bytes
+//! are kept beside them and flagged (PS3.5 9.1: a UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
 
 use super::completeness;
 use crate::{
@@ -31,6 +31,8 @@ pub async fn join(
     let Some(first) = instances.first() else { return Ok(None) };
     let (mut case, created) = find_or_add(tx, origin, study, first).await?;
     let (fresh, again) = without_known(tx, case.id, instances).await?;
+    // First: what came twice in this batch is where its second copy lies.
+    tx.add_instances(case.id, case.instances + 1, &fresh).await?;
     if tx.back_on_disk(case.id, &again).await? > 0 {
         case.last = again.iter().map(|i| i.received).fold(case.last, Ord::max);
         tx.tell(case.id, now, "intake", BACK).await?;
@@ -43,7 +45,6 @@ pub async fn join(
         let from = format!("first instance of a {} study from {origin} ({})", modality(&case), case.calling_ae);
         tx.tell(case.id, case.first, "intake", &from).await?;
     }
-    tx.add_instances(case.id, case.instances + 1, &fresh).await?;
     let conflicts = fresh.iter().filter(|(_, conflict)| *conflict).count();
     if conflicts > 0 {
         case.needs_a_person(CONFLICT);

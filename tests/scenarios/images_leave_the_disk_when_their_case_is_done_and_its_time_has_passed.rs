@@ -46,6 +46,12 @@ async fn images_leave_the_disk_when_their_case_is_done_and_its_time_has_passed()
         // The same study again: acknowledged, known, and there again; sent on only when a person wants it.
         send_study(network.node().dicom, &done_slices).await;
         until_told(&network, &done, "on disk again").await;
+        let case = network.case(&done.study(), "its case", |_| true).await;
+        eventually("all of it is there again", SOON, async || {
+            let images = network.node().store.deliverable(case.id, 1, 8).await.expect("the store");
+            images.iter().all(|image| image.on_disk)
+        })
+        .await;
         can_be_sent_again(&network, &done, &done_slices).await;
         network.at_rest().await;
     }
