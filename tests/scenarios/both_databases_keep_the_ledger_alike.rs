@@ -101,6 +101,34 @@ async fn what_comes_again_is_where_its_newest_copy_lies() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_patients_in_one_study_are_put_before_a_person() {
+    for ledger in both().await {
+        let of = |number: u8, value: &str, issuer: &str| {
+            let mut instance = received("1.2.3", number, number);
+            instance.facts.patient_id = IssuedId::new(value, issuer);
+            instance
+        };
+        let id = joined(&ledger, &of(1, "", "")).await;
+        for instance in [of(2, "4711", "RAB"), of(3, "4711", "RAB"), of(4, "", ""), of(5, "4711", "")] {
+            joined(&ledger, &instance).await;
+        }
+        let case = ledger.store.case(id).await.expect("the case");
+        assert_eq!(case.facts.patient_id, IssuedId::new("4711", "RAB"), "{}: of the first that has one", ledger.name);
+        assert_eq!(case.attention, "", "{}", ledger.name);
+        for instance in [of(6, "4712", "RAB"), of(7, "4711", "LIC"), of(8, "4712", "RAB")] {
+            joined(&ledger, &instance).await;
+        }
+        let case = ledger.store.case(id).await.expect("the case");
+        assert_eq!(case.instances, 8, "{}: all the same", ledger.name);
+        let name = "its images name different patients: ask the sender which is right";
+        assert_eq!(case.attention, name, "{}", ledger.name);
+        let story = ledger.store.story(id).await.expect("the story");
+        assert_eq!(story.iter().filter(|event| event.what == name).count(), 1, "{}: told once", ledger.name);
+        assert_eq!(ledger.raw.ask(&format!("SELECT patient_id FROM cases WHERE id = '{id}'")).await, "4711");
+    }
+}
+
 async fn joined(ledger: &Ledger, instance: &ReceivedInstance) -> neisse::model::CaseId {
     let mut tx = ledger.begin().await;
     let batch = std::slice::from_ref(instance);
