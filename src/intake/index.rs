@@ -7,7 +7,7 @@
 
 use super::{
     matching::{self, Bells},
-    recovery,
+    recovery::{RecoveryError, Tail},
 };
 use crate::{
     config::Live,
@@ -36,7 +36,7 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct IndexQueue {
     sender: mpsc::Sender<ReceivedInstance>,
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
 }
 
 /// Journals whose newest records are on disk but not in the channel, each with the byte behind the newest.
@@ -48,7 +48,7 @@ impl Backlog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<JournalId> {
+    pub(super) fn all(&self) -> Vec<JournalId> {
         self.journals().keys().copied().collect()
     }
 
@@ -96,7 +96,7 @@ impl Indexer {
         Self::with_room(WAITING, store, spool, config, clock, bells)
     }
 
-    fn with_room(
+    pub(super) fn with_room(
         waiting: usize,
         store: Store,
         spool: Spool,
@@ -195,15 +195,9 @@ impl Indexer {
             if stop.is_cancelled() {
                 return true;
             }
-            match recovery::read_behind(&self.store, &self.spool, &self.config, journal).await {
-                Ok(behind) => {
-                    for chunk in behind.instances.chunks(BATCH) {
-                        if !self.index(chunk, stop).await {
-                            return false;
-                        }
-                    }
-                    self.backlog.caught_up(journal, behind.to);
-                }
+            match self.read_again(journal, stop).await {
+                Ok(true) => {}
+                Ok(false) => return false,
                 Err(error) => {
                     tracing::error!(%journal, error = %chain(&error), "Journal {journal} cannot be re-read yet");
                 }
@@ -211,134 +205,19 @@ impl Indexer {
         }
         true
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        cli::sample::{SampleCase, SampleInstance, head_ct},
-        config,
-        dicom::scan::HeaderScanner,
-        model::Moment,
-        spool::{JournalWriter, RecordMeta, SpoolSettings},
-        store::CaseRow,
-    };
-    use bytes::Bytes;
-    use std::time::Instant;
-    use tempfile::TempDir;
-
-    struct House {
-        store: Store,
-        queue: IndexQueue,
-        writer: JournalWriter,
-        spool: Spool,
-        stop: CancellationToken,
-        running: tokio::task::JoinHandle<()>,
-        _folder: TempDir,
-    }
-
-    /// An index with room for four instances.
-    async fn house() -> House {
-        let folder = TempDir::new().unwrap();
-        let partner = "name = \"R\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nissuer = \"RABENSTEIN\"\n";
-        let route = "[[route]]\nname = \"All\"\nfrom = [\"rabenstein\"]\nto = [\"origin\"]\n";
-        let files = [("neisse.toml", ""), ("routes.toml", route), ("partners/rabenstein.toml", partner)];
-        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
-        let config = config::load_from(folder.path(), &files.into(), &|_| None).unwrap();
-        let store = Store::open(&config.database, folder.path()).await.unwrap();
-        let spool = Spool::open(&folder.path().join("journals"), SpoolSettings { reserve_bytes: 0 }).unwrap();
-        let (_replacer, live) = config::Live::new(config);
-        let (clock, bells) = (Clock::system(), Bells::default());
-        let (queue, indexer) = Indexer::with_room(4, store.clone(), spool.clone(), live, clock, bells);
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(indexer.run(stop.clone()));
-        House { store, queue, writer: spool.writer(), spool, stop, running, _folder: folder }
-    }
-
-    impl House {
-        /// As `c_store` does it.
-        async fn receive(&mut self, instance: &SampleInstance) {
-            let meta = RecordMeta {
-                origin: PartnerId::new("rabenstein").unwrap(),
-                calling_ae: "RAB_CT1".into(),
-                called_ae: "NEISSE".into(),
-                sop_class: instance.sop_class.clone(),
-                sop_instance: instance.sop_instance.clone(),
-                transfer_syntax: instance.transfer_syntax.clone(),
-                received: Moment(1),
-            };
-            self.writer.begin(meta.clone()).await.unwrap();
-            self.writer.write(Bytes::copy_from_slice(&instance.data_set)).await.unwrap();
-            let place = self.writer.commit().await.unwrap();
-            let mut scanner = HeaderScanner::new(&instance.transfer_syntax);
-            scanner.push(&instance.data_set).unwrap();
-            let header = scanner.finish().unwrap();
-            self.queue.push(ReceivedInstance {
-                facts: header.facts(None, "RABENSTEIN"),
-                study: header.study().unwrap(),
-                series: header.series().unwrap(),
-                origin: meta.origin,
-                calling_ae: meta.calling_ae,
-                called_ae: meta.called_ae,
-                sop_class: meta.sop_class,
-                sop_instance: meta.sop_instance,
-                transfer_syntax: meta.transfer_syntax,
-                place,
-                received: meta.received,
-            });
-        }
-
-        async fn case(&self, study: &Uid) -> Option<CaseRow> {
-            self.store.find_case(&PartnerId::new("rabenstein").unwrap(), study).await.unwrap()
-        }
-
-        async fn until_indexed(&self, study: &Uid, count: i64) {
-            let since = Instant::now();
-            while self.case(study).await.is_none_or(|case| case.instances < count) {
-                assert!(since.elapsed() < Duration::from_secs(30), "not indexed: {:?}", self.case(study).await);
-                tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Indexes what of a journal is not indexed. False: the process stops.
+    async fn read_again(&mut self, journal: JournalId, stop: &CancellationToken) -> Result<bool, RecoveryError> {
+        let mut tail = Tail::behind(&self.store, &self.spool, &self.config, journal).await?;
+        loop {
+            let instances = tail.next().await?;
+            if instances.is_empty() {
+                self.backlog.caught_up(journal, tail.to());
+                return Ok(true);
+            }
+            if !self.index(&instances, stop).await {
+                return Ok(false);
             }
         }
-    }
-
-    #[tokio::test]
-    async fn instances_that_overrun_the_index_while_the_database_is_away_are_indexed_afterwards() {
-        let mut house = house().await;
-        let case = SampleCase::numbered(1);
-        let slices: Vec<_> = head_ct(30, 16, &case).collect();
-        // Whoever holds the only write transaction keeps the database from everybody else.
-        let away = house.store.begin(Durability::Process).await.unwrap();
-        for slice in &slices[..25] {
-            house.receive(slice).await;
-        }
-        assert!(!house.queue.backlog.all().is_empty(), "the channel holds four");
-        drop(away);
-        house.until_indexed(&case.study(), 25).await;
-        let since = Instant::now();
-        while !house.queue.backlog.all().is_empty() {
-            assert!(since.elapsed() < Duration::from_secs(30), "the journal goes back to the fast way");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        for slice in &slices[25..] {
-            house.receive(slice).await;
-        }
-        house.until_indexed(&case.study(), 30).await;
-        assert_eq!(house.case(&case.study()).await.unwrap().instances, 30, "each once");
-    }
-
-    #[tokio::test]
-    async fn told_to_stop_while_the_database_is_away_it_leaves_the_rest_to_the_next_start() {
-        let mut house = house().await;
-        house.store.close().await;
-        let case = SampleCase::numbered(2);
-        for slice in head_ct(3, 16, &case) {
-            house.receive(&slice).await;
-        }
-        house.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), &mut house.running).await.expect("it stops").unwrap();
-        let journal = house.spool.journals().unwrap()[0];
-        let left = house.spool.records(journal, 0).unwrap().filter(Result::is_ok).count();
-        assert_eq!(left, 3, "in the journal, for the next start");
     }
 }
