@@ -62,6 +62,11 @@ async fn recover_journal(
         if instances.is_empty() {
             return Ok(found);
         }
+        if found == 0 {
+            // What a killed process had written and not synced is in the page cache only, however whole it reads.
+            let spool = spool.clone();
+            tokio::task::spawn_blocking(move || spool.make_durable(journal)).await??;
+        }
         found += instances.len();
         for instance in instances {
             index.push_in_order(instance).await;
