@@ -3,20 +3,21 @@
 //! In: a bounded channel fed by `c_store` and `recovery`. Out: rows, and a ring of the bells. The first instance of a
 //! quiet moment goes at once, so that the reader has it within milliseconds; while more keep coming, a batch gathers
 //! for [`GATHER`]. The database may be away for an hour: the batch is tried again, the channel fills, and what does
-//! not fit is left to the journal ([`Backlog`]), which is re-read when the database is back. Nothing waits on it.
+//! not fit is left to the journal ([`Backlog`]), which is re-read when the database is back. Nothing waits on it. One
+//! study that the database does not take keeps no other waiting: it stays in its journal, which is read again.
 
 use super::{
     matching::{self, Bells},
     recovery::{RecoveryError, Tail},
 };
 use crate::{
-    config::Live,
-    model::{Clock, JournalId, PartnerId, ReceivedInstance, Uid, chain},
+    config::{Config, Live},
+    model::{Aside, Clock, JournalId, Moment, PartnerId, ReceivedInstance, Uid, chain},
     spool::Spool,
-    store::{Durability, Store, StoreError},
+    store::{Durability, Store, StoreError, Tx},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -89,6 +90,11 @@ pub struct Indexer {
     pub bells: Bells,
     receiver: mpsc::Receiver<ReceivedInstance>,
     backlog: Backlog,
+    /// Journals that hold something that could not be indexed, though the rest of them could. Their mark stays where it
+    /// is until all of it has been.
+    stuck: HashSet<JournalId>,
+    /// When they are looked at again.
+    aside: Aside<JournalId>,
 }
 
 impl Indexer {
@@ -107,7 +113,8 @@ impl Indexer {
         let (sender, receiver) = mpsc::channel(waiting);
         let backlog = Backlog::default();
         let queue = IndexQueue { sender, backlog: backlog.clone() };
-        (queue, Indexer { store, spool, config, clock, bells, receiver, backlog })
+        let (stuck, aside) = (HashSet::new(), Aside::default());
+        (queue, Indexer { store, spool, config, clock, bells, receiver, backlog, stuck, aside })
     }
 
     /// Indexes until `stop`, then what is still in the channel.
@@ -138,7 +145,7 @@ impl Indexer {
 
     /// Writes the batch, trying again until the database takes it. False: the process stops before that. Then nothing
     /// more may be indexed: the journal's mark would pass over this batch, and the next start would not look for it.
-    async fn index(&self, batch: &[ReceivedInstance], stop: &CancellationToken) -> bool {
+    async fn index(&mut self, batch: &[ReceivedInstance], stop: &CancellationToken) -> bool {
         let mut wait = Duration::from_millis(100);
         loop {
             match self.write(batch).await {
@@ -155,52 +162,118 @@ impl Indexer {
         }
     }
 
-    async fn write(&self, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
-        let config = self.config.now();
-        let now = self.clock.now();
-        let mut tx = self.store.begin(Durability::Process).await?;
-        let mut studies: BTreeMap<(PartnerId, Uid), Vec<ReceivedInstance>> = BTreeMap::new();
-        let mut reports = 0_usize;
+    async fn write(&mut self, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
+        let (config, now) = (self.config.now(), self.clock.now());
+        let mut studies: Studies = BTreeMap::new();
         for instance in batch {
-            if matching::is_returning_report(&mut tx, &config, instance).await? {
-                matching::keep_report(&mut tx, instance).await?;
-                reports += 1;
-                continue;
-            }
             studies.entry((instance.origin.clone(), instance.study.clone())).or_default().push(instance.clone());
         }
-        let mut added = 0;
-        for ((origin, study), instances) in &studies {
-            if let Some(done) = matching::join(&mut tx, origin, study, instances, now).await? {
-                added += done.added;
+        match self.write_together(&config, &studies, batch, now).await {
+            Err(error) if error.is_about_one() => self.write_apart(&config, &studies, batch, now).await,
+            written => written,
+        }
+    }
+
+    async fn write_together(
+        &self,
+        config: &Config,
+        studies: &Studies,
+        batch: &[ReceivedInstance],
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut written = Written::default();
+        for instances in studies.values() {
+            written.add(write_study(&mut tx, config, instances, now).await?);
+        }
+        self.mark(&mut tx, batch).await?;
+        tx.commit().await?;
+        self.ring(written);
+        Ok(())
+    }
+
+    /// Each study by itself, because one of them cannot be written. What fails is in its journal, whose mark stays before
+    /// it: the journal is read again now and then, and at the next start.
+    async fn write_apart(
+        &mut self,
+        config: &Config,
+        studies: &Studies,
+        batch: &[ReceivedInstance],
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        for ((origin, _), instances) in studies {
+            match self.write_alone(config, instances, now).await {
+                Ok(written) => self.ring(written),
+                Err(error) if error.is_about_one() => {
+                    self.stuck.extend(instances.iter().map(|instance| instance.place.journal));
+                    let count = instances.len();
+                    tracing::error!(site = %origin, instances = count, error = %chain(&error), "{count} instances of one study of {origin} cannot be indexed and stay in their journal; the others go on");
+                }
+                Err(error) => return Err(error),
             }
         }
-        for (journal, end) in matching::journal_ends(batch) {
-            tx.journal_indexed(journal, end).await?;
-        }
+        let mut tx = self.store.begin(Durability::Process).await?;
+        self.mark(&mut tx, batch).await?;
+        tx.commit().await
+    }
+
+    async fn write_alone(
+        &self,
+        config: &Config,
+        instances: &[ReceivedInstance],
+        now: Moment,
+    ) -> Result<Written, StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let written = write_study(&mut tx, config, instances, now).await?;
         tx.commit().await?;
-        if reports > 0 {
-            self.bells.results.ring();
-        }
-        if added > 0 {
-            self.bells.routing.ring();
-            self.bells.completeness.ring();
+        Ok(written)
+    }
+
+    /// How far each journal is indexed, but for those that hold something that could not be.
+    async fn mark(&self, tx: &mut Tx, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
+        for (journal, end) in matching::journal_ends(batch) {
+            if !self.stuck.contains(&journal) {
+                tx.journal_indexed(journal, end).await?;
+            }
         }
         Ok(())
     }
 
-    /// Re-reads journals that overran the channel. False: the process stops.
+    fn ring(&self, written: Written) {
+        if written.reports > 0 {
+            self.bells.results.ring();
+        }
+        if written.added > 0 {
+            self.bells.routing.ring();
+            self.bells.completeness.ring();
+        }
+    }
+
+    /// Re-reads journals that overran the channel, and those that hold something that could not be indexed. False: the
+    /// process stops.
     async fn catch_up(&mut self, stop: &CancellationToken) -> bool {
-        for journal in self.backlog.all() {
+        let mut journals: BTreeSet<JournalId> = self.backlog.all().into_iter().collect();
+        journals.extend(self.stuck.iter().filter(|journal| !self.aside.waits(journal)));
+        for journal in journals {
             if stop.is_cancelled() {
                 return true;
             }
+            let was_stuck = self.stuck.remove(&journal);
             match self.read_again(journal, stop).await {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
+                    if was_stuck {
+                        self.stuck.insert(journal);
+                    }
                     tracing::error!(%journal, error = %chain(&error), "Journal {journal} cannot be re-read yet");
                 }
+            }
+            // All of it is read each time, so not every time.
+            if self.stuck.contains(&journal) {
+                self.aside.failed(journal);
+            } else {
+                self.aside.done(&journal);
             }
         }
         true
@@ -220,4 +293,45 @@ impl Indexer {
             }
         }
     }
+}
+
+/// Instances by origin and study, in the order they became durable.
+type Studies = BTreeMap<(PartnerId, Uid), Vec<ReceivedInstance>>;
+
+/// What came of a batch.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    added: i64,
+    reports: usize,
+}
+
+impl Written {
+    fn add(&mut self, more: Written) {
+        self.added += more.added;
+        self.reports += more.reports;
+    }
+}
+
+/// Instances of one study of one origin, each to its case or to the reports.
+async fn write_study(
+    tx: &mut Tx,
+    config: &Config,
+    instances: &[ReceivedInstance],
+    now: Moment,
+) -> Result<Written, StoreError> {
+    let (mut written, mut images) = (Written::default(), Vec::with_capacity(instances.len()));
+    for instance in instances {
+        if matching::is_returning_report(tx, config, instance).await? {
+            matching::keep_report(tx, instance).await?;
+            written.reports += 1;
+        } else {
+            images.push(instance.clone());
+        }
+    }
+    if let Some(first) = images.first()
+        && let Some(done) = matching::join(tx, &first.origin, &first.study, &images, now).await?
+    {
+        written.added = done.added;
+    }
+    Ok(written)
 }

@@ -7,6 +7,7 @@ use crate::support::{
     dcmtk::files_in,
     eventually,
     hospital::{head_ct, send_study},
+    ledger::Raw,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
     process,
 };
@@ -81,6 +82,28 @@ async fn what_waits_for_a_person_stays_on_the_disk_and_what_has_left_it_is_not_s
             "{said}"
         );
         assert!(all_delivered(&network, &case).await, "nothing is owed again");
+        network.at_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_cannot_be_read_keeps_no_other_from_leaving_the_disk() {
+    for footing in BOTH {
+        let network = start(footing).await;
+        let mut patients = Vec::new();
+        for number in [1, 2] {
+            let (patient, slices) = head_ct(number, 2);
+            send_study(network.node().dicom, &slices).await;
+            network.case_in(&patient.study(), CaseState::Delivered).await;
+            report(&network, &patient).await;
+            patients.push(patient);
+        }
+        let spoilt = network.case(&patients[0].study(), "its case", |_| true).await.id;
+        let raw = Raw::of(&network, footing).await;
+        raw.run(&format!("UPDATE cases SET facts = '{{nonsense' WHERE id = '{spoilt}'")).await;
+        network.clock.advance(15 * DAY);
+        until_told(&network, &patients[1], "2 images taken off").await;
+        raw.run(&format!("UPDATE cases SET facts = '{{}}' WHERE id = '{spoilt}'")).await;
         network.at_rest().await;
     }
 }
