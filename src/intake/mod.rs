@@ -15,3 +15,5 @@ pub mod matching;
 pub mod open_studies;
 pub mod recovery;
 pub mod retention;
+#[cfg(test)]
+mod tests;
