@@ -1,18 +1,15 @@
 //! DIMSE command sets: bytes in, a named [`Command`] out, and back (PS3.7 9.3, Annex E).
 //!
-//! A command set is always Implicit VR Little Endian and flat, and is refused above [`MAX_COMMAND_BYTES`]. What a
-//! command means is the business of `scp` and `scu`.
+//! A command set is always Implicit VR Little Endian and flat, and is refused above [`MAX_COMMAND_BYTES`]. It is walked
+//! here and never by dicom-object, which passes over fewer bytes than an element has when its length is no multiple of its
+//! VR's, and then takes the memory that the shifted bytes seem to claim: 170 bytes took 4 GiB. What a command means is the
+//! business of `scp` and `scu`.
 
 use crate::model::Uid;
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
-use dicom_encoding::TransferSyntaxIndex;
-use dicom_object::{InMemDicomObject, mem::InMemElement};
-use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use dicom_core::Tag;
 
 /// Command sets in the field are under 1 KiB; more than this is not one.
 pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
-
-const IMPLICIT_VR_LE: &str = "1.2.840.10008.1.2";
 
 // Command elements, PS3.7 Table E.1-1.
 const AFFECTED_SOP_CLASS_UID: Tag = Tag(0x0000, 0x0002);
@@ -78,8 +75,6 @@ pub enum Command {
 pub enum CommandError {
     #[error("command set of {0} bytes: at most {MAX_COMMAND_BYTES} expected")]
     TooLong(usize),
-    #[error("command set is not readable Implicit VR Little Endian (PS3.7 6.3.1)")]
-    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("command set without {0} (PS3.7 Annex E)")]
     Missing(&'static str),
 }
@@ -91,8 +86,7 @@ impl Command {
         if bytes.len() > MAX_COMMAND_BYTES {
             return Err(CommandError::TooLong(bytes.len()));
         }
-        flat_group_zero(bytes)?;
-        let set = read_command_set(bytes)?;
+        let set = CommandSet::read(bytes)?;
         let field = number(&set, COMMAND_FIELD).ok_or(CommandError::Missing("Command Field (0000,0100)"))?;
         let request_id = number(&set, MESSAGE_ID);
         let response_id = number(&set, MESSAGE_ID_BEING_RESPONDED_TO);
@@ -178,44 +172,61 @@ impl Command {
     }
 }
 
-/// Every element must belong to group 0000 and end inside the set. dicom-object allocates what a length claims before it
-/// looks for the bytes, so a lying length must not reach it.
-fn flat_group_zero(bytes: &[u8]) -> Result<(), CommandError> {
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let header = rest.get(..8).ok_or(CommandError::Missing("a whole element header"))?;
-        if header[0] != 0 || header[1] != 0 {
-            return Err(CommandError::Missing("only group 0000"));
+/// The elements of a command set, borrowed from its bytes.
+struct CommandSet<'a>(Vec<(u16, &'a [u8])>);
+
+impl<'a> CommandSet<'a> {
+    /// Every element must belong to group 0000 and end inside the set.
+    fn read(bytes: &'a [u8]) -> Result<Self, CommandError> {
+        let (mut elements, mut rest) = (Vec::with_capacity(16), bytes);
+        while !rest.is_empty() {
+            let header = rest.get(..8).ok_or(CommandError::Missing("a whole element header"))?;
+            if header[..2] != [0, 0] {
+                return Err(CommandError::Missing("only group 0000"));
+            }
+            let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+            let end = length.checked_add(8).filter(|end| *end <= rest.len());
+            let end = end.ok_or(CommandError::Missing("all bytes an element claims"))?;
+            elements.push((u16::from_le_bytes([header[2], header[3]]), &rest[8..end]));
+            rest = &rest[end..];
         }
-        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
-        rest = rest.get(8 + length..).ok_or(CommandError::Missing("all bytes an element claims"))?;
+        Ok(Self(elements))
     }
-    Ok(())
+
+    /// The last one written counts, should there be several.
+    fn value(&self, tag: Tag) -> Option<&'a [u8]> {
+        self.0.iter().rev().find(|(element, _)| *element == tag.element()).map(|(_, value)| *value)
+    }
 }
 
-fn read_command_set(bytes: &[u8]) -> Result<InMemDicomObject, CommandError> {
-    let syntax = TransferSyntaxRegistry.get(IMPLICIT_VR_LE).ok_or(CommandError::Missing("a known transfer syntax"))?;
-    InMemDicomObject::read_dataset_with_ts(bytes, syntax).map_err(|error| CommandError::Unreadable(error.into()))
-}
+/// An element to be written: its tag and its value, of even length.
+type Element = (Tag, Vec<u8>);
 
-fn write_command_set(elements: Vec<InMemElement>) -> Vec<u8> {
+fn write_command_set(mut elements: Vec<Element>) -> Vec<u8> {
+    elements.sort_by_key(|(tag, _)| *tag);
     let mut bytes = Vec::with_capacity(256);
-    let set = InMemDicomObject::command_from_element_iter(elements);
-    if let Some(syntax) = TransferSyntaxRegistry.get(IMPLICIT_VR_LE) {
-        // Writing flat elements of known length into a Vec has no way to fail.
-        let written = set.write_dataset_with_ts(&mut bytes, syntax);
-        debug_assert!(written.is_ok(), "command set not written: {written:?}");
+    // Group length (0000,0000): what follows it.
+    let length: usize = elements.iter().map(|(_, value)| 8 + value.len()).sum();
+    write_element(&mut bytes, Tag(0, 0), &length32(length));
+    for (tag, value) in &elements {
+        write_element(&mut bytes, *tag, value);
     }
     bytes
 }
 
-fn store_response(
-    id: u16,
-    sop_class: &str,
-    sop_instance: &str,
-    status: u16,
-    comment: Option<&str>,
-) -> Vec<InMemElement> {
+fn write_element(bytes: &mut Vec<u8>, tag: Tag, value: &[u8]) {
+    bytes.extend_from_slice(&tag.group().to_le_bytes());
+    bytes.extend_from_slice(&tag.element().to_le_bytes());
+    bytes.extend_from_slice(&length32(value.len()));
+    bytes.extend_from_slice(value);
+}
+
+/// Command sets are a few hundred bytes long.
+fn length32(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+fn store_response(id: u16, sop_class: &str, sop_instance: &str, status: u16, comment: Option<&str>) -> Vec<Element> {
     let mut elements = vec![
         uid(AFFECTED_SOP_CLASS_UID, sop_class),
         us(COMMAND_FIELD, field::C_STORE_RSP),
@@ -225,28 +236,36 @@ fn store_response(
         uid(AFFECTED_SOP_INSTANCE_UID, sop_instance),
     ];
     if let Some(comment) = comment {
-        // LO: at most 64 characters.
+        // LO: at most 64 characters, padded with a space.
         let comment: String = comment.chars().take(64).collect();
-        elements.push(DataElement::new(ERROR_COMMENT, VR::LO, PrimitiveValue::from(comment)));
+        elements.push((ERROR_COMMENT, padded(comment.into_bytes(), b' ')));
     }
     elements
 }
 
-fn us(tag: Tag, value: u16) -> InMemElement {
-    DataElement::new(tag, VR::US, PrimitiveValue::from(value))
+fn us(tag: Tag, value: u16) -> Element {
+    (tag, value.to_le_bytes().to_vec())
 }
 
-fn uid(tag: Tag, value: &str) -> InMemElement {
-    DataElement::new(tag, VR::UI, PrimitiveValue::from(value))
+/// UI is padded with NUL (PS3.5 9.1).
+fn uid(tag: Tag, value: &str) -> Element {
+    (tag, padded(value.as_bytes().to_vec(), 0))
 }
 
-fn number(set: &InMemDicomObject, tag: Tag) -> Option<u16> {
-    set.get(tag)?.to_int().ok()
+fn padded(mut value: Vec<u8>, with: u8) -> Vec<u8> {
+    if value.len() % 2 == 1 {
+        value.push(with);
+    }
+    value
 }
 
-fn text(set: &InMemDicomObject, tag: Tag) -> String {
-    let value = set.get(tag).and_then(|element| element.to_str().ok());
-    value.map(|text| text.trim_end_matches(['\0', ' ']).to_owned()).unwrap_or_default()
+fn number(set: &CommandSet<'_>, tag: Tag) -> Option<u16> {
+    set.value(tag)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes))
+}
+
+fn text(set: &CommandSet<'_>, tag: Tag) -> String {
+    let value = set.value(tag).unwrap_or_default();
+    String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
 }
 
 /// A checked pair of UIDs of a C-STORE-RQ.
@@ -307,6 +326,34 @@ mod tests {
         ] {
             assert_eq!(Command::parse(&command.encode()).expect("parsed"), command);
         }
+    }
+
+    /// What a fuzzer found: it took dicom-object to 4 GiB.
+    #[test]
+    fn a_number_of_one_byte_does_not_shift_what_follows_it() {
+        let bytes = b"\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\
+            \x00\x00\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x00\
+            \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00}\x00\x00\xfb\xff\xff\xff\x00\x00\x00\x00\x00\
+            \x00\x00\x00\x00\x00\x00\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00WWWWWWWWWWWWWWWWWWWWWWWWWWWW\
+            WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW\x00\x00\x00\x00\x01\x00\x00\x00\x00";
+        for end in 0..=bytes.len() {
+            fuzz_command(&bytes[..end]);
+        }
+    }
+
+    /// Byte for byte what PS3.7 9.3.1 and PS3.5 A.1 ask for.
+    #[test]
+    fn a_response_is_written_as_the_standard_says() {
+        let echo = Command::EchoRsp { message_id: 7, status: 0 }.encode();
+        let expected: [&[u8]; 6] = [
+            &[0, 0, 0, 0, 4, 0, 0, 0, 66, 0, 0, 0],
+            b"\0\0\x02\0\x12\0\0\x001.2.840.10008.1.1\0",
+            &[0, 0, 0x00, 0x01, 2, 0, 0, 0, 0x30, 0x80],
+            &[0, 0, 0x20, 0x01, 2, 0, 0, 0, 7, 0],
+            &[0, 0, 0x00, 0x08, 2, 0, 0, 0, 0x01, 0x01],
+            &[0, 0, 0x00, 0x09, 2, 0, 0, 0, 0, 0],
+        ];
+        assert_eq!(echo, expected.concat());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! In: what `dicom::scp` reads from the network. Out: durable instances in the index's channel. The header is checked
 //! before the journal commits, so what is refused leaves nothing behind; the database is never waited for.
 
-use super::{index::IndexQueue, open_studies::OpenStudies};
+use super::{
+    index::IndexQueue,
+    open_studies::{OpenStudies, Sending},
+};
 use crate::{
     config::{Config, DicomSender, Live, Partner},
     dicom::{
@@ -17,7 +20,6 @@ use crate::{
     spool::{JournalWriter, RecordMeta, Spool, SpoolError},
 };
 use bytes::Bytes;
-use std::collections::HashSet;
 
 /// Answers associations. Clones share everything.
 #[derive(Clone)]
@@ -45,7 +47,7 @@ impl StorageScp for Intake {
             called_ae: request.called_ae.clone(),
             writer: self.spool.writer(),
             current: None,
-            studies: HashSet::new(),
+            studies: self.open.sending(&partner.id),
             intake: self.clone(),
         })
     }
@@ -87,7 +89,7 @@ pub struct Receiving {
     writer: JournalWriter,
     current: Option<Current>,
     /// Studies this association has sent some of.
-    studies: HashSet<Uid>,
+    studies: Sending,
     intake: Intake,
 }
 
@@ -145,9 +147,7 @@ impl StoreAssociation for Receiving {
             }
         };
         // Before the sync: while this association has it, the study is not whole.
-        if self.studies.insert(study.clone()) {
-            self.intake.open.open(&self.partner, &study);
-        }
+        self.studies.some_of(&study);
         let place = self.writer.commit().await.map_err(|error| self.spool_refusal(&error))?;
         metrics::counter!("neisse_instances_received_total", "partner" => self.partner.to_string()).increment(1);
         metrics::counter!("neisse_bytes_received_total", "partner" => self.partner.to_string()).increment(place.length);
@@ -174,10 +174,8 @@ impl StoreAssociation for Receiving {
 
     async fn end(self, how: AssociationEnd) {
         self.writer.close().await;
-        for study in &self.studies {
-            self.intake.open.close(&self.partner, study);
-        }
-        tracing::debug!(site = %self.partner, end = ?how, studies = self.studies.len(), "Association with {} ended", self.partner);
+        drop(self.studies);
+        tracing::debug!(site = %self.partner, end = ?how, "Association with {} ended", self.partner);
         self.intake.completeness.ring();
     }
 }

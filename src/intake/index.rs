@@ -3,20 +3,21 @@
 //! In: a bounded channel fed by `c_store` and `recovery`. Out: rows, and a ring of the bells. The first instance of a
 //! quiet moment goes at once, so that the reader has it within milliseconds; while more keep coming, a batch gathers
 //! for [`GATHER`]. The database may be away for an hour: the batch is tried again, the channel fills, and what does
-//! not fit is left to the journal ([`Backlog`]), which is re-read when the database is back. Nothing waits on it.
+//! not fit is left to the journal ([`Backlog`]), which is re-read when the database is back. Nothing waits on it. One
+//! study that the database does not take keeps no other waiting: it stays in its journal, which is read again.
 
 use super::{
     matching::{self, Bells},
-    recovery,
+    recovery::{RecoveryError, Tail},
 };
 use crate::{
-    config::Live,
-    model::{Clock, JournalId, PartnerId, ReceivedInstance, Uid, chain},
+    config::{Config, Live},
+    model::{Aside, Clock, JournalId, Moment, PartnerId, ReceivedInstance, Uid, chain},
     spool::Spool,
-    store::{Durability, Store, StoreError},
+    store::{Durability, Store, StoreError, Tx},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -36,7 +37,7 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct IndexQueue {
     sender: mpsc::Sender<ReceivedInstance>,
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
 }
 
 /// Journals whose newest records are on disk but not in the channel, each with the byte behind the newest.
@@ -48,7 +49,7 @@ impl Backlog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<JournalId> {
+    pub(super) fn all(&self) -> Vec<JournalId> {
         self.journals().keys().copied().collect()
     }
 
@@ -89,6 +90,11 @@ pub struct Indexer {
     pub bells: Bells,
     receiver: mpsc::Receiver<ReceivedInstance>,
     backlog: Backlog,
+    /// Journals that hold something that could not be indexed, though the rest of them could. Their mark stays where it
+    /// is until all of it has been.
+    stuck: HashSet<JournalId>,
+    /// When they are looked at again.
+    aside: Aside<JournalId>,
 }
 
 impl Indexer {
@@ -96,7 +102,7 @@ impl Indexer {
         Self::with_room(WAITING, store, spool, config, clock, bells)
     }
 
-    fn with_room(
+    pub(super) fn with_room(
         waiting: usize,
         store: Store,
         spool: Spool,
@@ -107,7 +113,8 @@ impl Indexer {
         let (sender, receiver) = mpsc::channel(waiting);
         let backlog = Backlog::default();
         let queue = IndexQueue { sender, backlog: backlog.clone() };
-        (queue, Indexer { store, spool, config, clock, bells, receiver, backlog })
+        let (stuck, aside) = (HashSet::new(), Aside::default());
+        (queue, Indexer { store, spool, config, clock, bells, receiver, backlog, stuck, aside })
     }
 
     /// Indexes until `stop`, then what is still in the channel.
@@ -138,7 +145,7 @@ impl Indexer {
 
     /// Writes the batch, trying again until the database takes it. False: the process stops before that. Then nothing
     /// more may be indexed: the journal's mark would pass over this batch, and the next start would not look for it.
-    async fn index(&self, batch: &[ReceivedInstance], stop: &CancellationToken) -> bool {
+    async fn index(&mut self, batch: &[ReceivedInstance], stop: &CancellationToken) -> bool {
         let mut wait = Duration::from_millis(100);
         loop {
             match self.write(batch).await {
@@ -155,190 +162,176 @@ impl Indexer {
         }
     }
 
-    async fn write(&self, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
-        let config = self.config.now();
-        let now = self.clock.now();
-        let mut tx = self.store.begin(Durability::Process).await?;
-        let mut studies: BTreeMap<(PartnerId, Uid), Vec<ReceivedInstance>> = BTreeMap::new();
-        let mut reports = 0_usize;
+    async fn write(&mut self, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
+        let (config, now) = (self.config.now(), self.clock.now());
+        let mut studies: Studies = BTreeMap::new();
         for instance in batch {
-            if matching::is_returning_report(&mut tx, &config, instance).await? {
-                matching::keep_report(&mut tx, instance).await?;
-                reports += 1;
-                continue;
-            }
             studies.entry((instance.origin.clone(), instance.study.clone())).or_default().push(instance.clone());
         }
-        let mut added = 0;
-        for ((origin, study), instances) in &studies {
-            if let Some(done) = matching::join(&mut tx, origin, study, instances, now).await? {
-                added += done.added;
+        match self.write_together(&config, &studies, batch, now).await {
+            Err(error) if error.is_about_one() => self.write_apart(&config, &studies, batch, now).await,
+            written => written,
+        }
+    }
+
+    async fn write_together(
+        &self,
+        config: &Config,
+        studies: &Studies,
+        batch: &[ReceivedInstance],
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut written = Written::default();
+        for instances in studies.values() {
+            written.add(write_study(&mut tx, config, instances, now).await?);
+        }
+        self.mark(&mut tx, batch).await?;
+        tx.commit().await?;
+        self.ring(written);
+        Ok(())
+    }
+
+    /// Each study by itself, because one of them cannot be written. What fails is in its journal, whose mark stays before
+    /// it: the journal is read again now and then, and at the next start.
+    async fn write_apart(
+        &mut self,
+        config: &Config,
+        studies: &Studies,
+        batch: &[ReceivedInstance],
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        for ((origin, _), instances) in studies {
+            match self.write_alone(config, instances, now).await {
+                Ok(written) => self.ring(written),
+                Err(error) if error.is_about_one() => {
+                    self.stuck.extend(instances.iter().map(|instance| instance.place.journal));
+                    let count = instances.len();
+                    tracing::error!(site = %origin, instances = count, error = %chain(&error), "{count} instances of one study of {origin} cannot be indexed and stay in their journal; the others go on");
+                }
+                Err(error) => return Err(error),
             }
         }
-        for (journal, end) in matching::journal_ends(batch) {
-            tx.journal_indexed(journal, end).await?;
-        }
+        let mut tx = self.store.begin(Durability::Process).await?;
+        self.mark(&mut tx, batch).await?;
+        tx.commit().await
+    }
+
+    async fn write_alone(
+        &self,
+        config: &Config,
+        instances: &[ReceivedInstance],
+        now: Moment,
+    ) -> Result<Written, StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let written = write_study(&mut tx, config, instances, now).await?;
         tx.commit().await?;
-        if reports > 0 {
-            self.bells.results.ring();
-        }
-        if added > 0 {
-            self.bells.routing.ring();
-            self.bells.completeness.ring();
+        Ok(written)
+    }
+
+    /// How far each journal is indexed, but for those that hold something that could not be.
+    async fn mark(&self, tx: &mut Tx, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
+        for (journal, end) in matching::journal_ends(batch) {
+            if !self.stuck.contains(&journal) {
+                tx.journal_indexed(journal, end).await?;
+            }
         }
         Ok(())
     }
 
-    /// Re-reads journals that overran the channel. False: the process stops.
+    fn ring(&self, written: Written) {
+        if written.reports > 0 {
+            self.bells.results.ring();
+        }
+        if written.added > 0 {
+            self.bells.routing.ring();
+            self.bells.completeness.ring();
+        }
+    }
+
+    /// Re-reads journals that overran the channel, and those that hold something that could not be indexed. False: the
+    /// process stops.
     async fn catch_up(&mut self, stop: &CancellationToken) -> bool {
-        for journal in self.backlog.all() {
+        let mut journals: BTreeSet<JournalId> = self.backlog.all().into_iter().collect();
+        journals.extend(self.stuck.iter().filter(|journal| !self.aside.waits(journal)));
+        for journal in journals {
             if stop.is_cancelled() {
                 return true;
             }
-            match recovery::read_behind(&self.store, &self.spool, &self.config, journal).await {
-                Ok(behind) => {
-                    for chunk in behind.instances.chunks(BATCH) {
-                        if !self.index(chunk, stop).await {
-                            return false;
-                        }
-                    }
-                    self.backlog.caught_up(journal, behind.to);
-                }
+            let was_stuck = self.stuck.remove(&journal);
+            match self.read_again(journal, stop).await {
+                Ok(true) => {}
+                Ok(false) => return false,
                 Err(error) => {
+                    if was_stuck {
+                        self.stuck.insert(journal);
+                    }
                     tracing::error!(%journal, error = %chain(&error), "Journal {journal} cannot be re-read yet");
                 }
+            }
+            // All of it is read each time, so not every time.
+            if self.stuck.contains(&journal) {
+                self.aside.failed(journal);
+            } else {
+                self.aside.done(&journal);
             }
         }
         true
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        cli::sample::{SampleCase, SampleInstance, head_ct},
-        config,
-        dicom::scan::HeaderScanner,
-        model::Moment,
-        spool::{JournalWriter, RecordMeta, SpoolSettings},
-        store::CaseRow,
-    };
-    use bytes::Bytes;
-    use std::time::Instant;
-    use tempfile::TempDir;
-
-    struct House {
-        store: Store,
-        queue: IndexQueue,
-        writer: JournalWriter,
-        spool: Spool,
-        stop: CancellationToken,
-        running: tokio::task::JoinHandle<()>,
-        _folder: TempDir,
-    }
-
-    /// An index with room for four instances.
-    async fn house() -> House {
-        let folder = TempDir::new().unwrap();
-        let partner = "name = \"R\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nissuer = \"RABENSTEIN\"\n";
-        let route = "[[route]]\nname = \"All\"\nfrom = [\"rabenstein\"]\nto = [\"origin\"]\n";
-        let files = [("neisse.toml", ""), ("routes.toml", route), ("partners/rabenstein.toml", partner)];
-        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
-        let config = config::load_from(folder.path(), &files.into(), &|_| None).unwrap();
-        let store = Store::open(&config.database, folder.path()).await.unwrap();
-        let spool = Spool::open(&folder.path().join("journals"), SpoolSettings { reserve_bytes: 0 }).unwrap();
-        let (_replacer, live) = config::Live::new(config);
-        let (clock, bells) = (Clock::system(), Bells::default());
-        let (queue, indexer) = Indexer::with_room(4, store.clone(), spool.clone(), live, clock, bells);
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(indexer.run(stop.clone()));
-        House { store, queue, writer: spool.writer(), spool, stop, running, _folder: folder }
-    }
-
-    impl House {
-        /// As `c_store` does it.
-        async fn receive(&mut self, instance: &SampleInstance) {
-            let meta = RecordMeta {
-                origin: PartnerId::new("rabenstein").unwrap(),
-                calling_ae: "RAB_CT1".into(),
-                called_ae: "NEISSE".into(),
-                sop_class: instance.sop_class.clone(),
-                sop_instance: instance.sop_instance.clone(),
-                transfer_syntax: instance.transfer_syntax.clone(),
-                received: Moment(1),
-            };
-            self.writer.begin(meta.clone()).await.unwrap();
-            self.writer.write(Bytes::copy_from_slice(&instance.data_set)).await.unwrap();
-            let place = self.writer.commit().await.unwrap();
-            let mut scanner = HeaderScanner::new(&instance.transfer_syntax);
-            scanner.push(&instance.data_set).unwrap();
-            let header = scanner.finish().unwrap();
-            self.queue.push(ReceivedInstance {
-                facts: header.facts(None, "RABENSTEIN"),
-                study: header.study().unwrap(),
-                series: header.series().unwrap(),
-                origin: meta.origin,
-                calling_ae: meta.calling_ae,
-                called_ae: meta.called_ae,
-                sop_class: meta.sop_class,
-                sop_instance: meta.sop_instance,
-                transfer_syntax: meta.transfer_syntax,
-                place,
-                received: meta.received,
-            });
-        }
-
-        async fn case(&self, study: &Uid) -> Option<CaseRow> {
-            self.store.find_case(&PartnerId::new("rabenstein").unwrap(), study).await.unwrap()
-        }
-
-        async fn until_indexed(&self, study: &Uid, count: i64) {
-            let since = Instant::now();
-            while self.case(study).await.is_none_or(|case| case.instances < count) {
-                assert!(since.elapsed() < Duration::from_secs(30), "not indexed: {:?}", self.case(study).await);
-                tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Indexes what of a journal is not indexed. False: the process stops.
+    async fn read_again(&mut self, journal: JournalId, stop: &CancellationToken) -> Result<bool, RecoveryError> {
+        let mut tail = Tail::behind(&self.store, &self.spool, &self.config, journal).await?;
+        loop {
+            let instances = tail.next().await?;
+            if instances.is_empty() {
+                self.backlog.caught_up(journal, tail.to());
+                return Ok(true);
+            }
+            if !self.index(&instances, stop).await {
+                return Ok(false);
             }
         }
     }
+}
 
-    #[tokio::test]
-    async fn instances_that_overrun_the_index_while_the_database_is_away_are_indexed_afterwards() {
-        let mut house = house().await;
-        let case = SampleCase::numbered(1);
-        let slices: Vec<_> = head_ct(30, 16, &case).collect();
-        // Whoever holds the only write transaction keeps the database from everybody else.
-        let away = house.store.begin(Durability::Process).await.unwrap();
-        for slice in &slices[..25] {
-            house.receive(slice).await;
-        }
-        assert!(!house.queue.backlog.all().is_empty(), "the channel holds four");
-        drop(away);
-        house.until_indexed(&case.study(), 25).await;
-        let since = Instant::now();
-        while !house.queue.backlog.all().is_empty() {
-            assert!(since.elapsed() < Duration::from_secs(30), "the journal goes back to the fast way");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        for slice in &slices[25..] {
-            house.receive(slice).await;
-        }
-        house.until_indexed(&case.study(), 30).await;
-        assert_eq!(house.case(&case.study()).await.unwrap().instances, 30, "each once");
-    }
+/// Instances by origin and study, in the order they became durable.
+type Studies = BTreeMap<(PartnerId, Uid), Vec<ReceivedInstance>>;
 
-    #[tokio::test]
-    async fn told_to_stop_while_the_database_is_away_it_leaves_the_rest_to_the_next_start() {
-        let mut house = house().await;
-        house.store.close().await;
-        let case = SampleCase::numbered(2);
-        for slice in head_ct(3, 16, &case) {
-            house.receive(&slice).await;
-        }
-        house.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), &mut house.running).await.expect("it stops").unwrap();
-        let journal = house.spool.journals().unwrap()[0];
-        let left = house.spool.records(journal, 0).unwrap().filter(Result::is_ok).count();
-        assert_eq!(left, 3, "in the journal, for the next start");
+/// What came of a batch.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    added: i64,
+    reports: usize,
+}
+
+impl Written {
+    fn add(&mut self, more: Written) {
+        self.added += more.added;
+        self.reports += more.reports;
     }
+}
+
+/// Instances of one study of one origin, each to its case or to the reports.
+async fn write_study(
+    tx: &mut Tx,
+    config: &Config,
+    instances: &[ReceivedInstance],
+    now: Moment,
+) -> Result<Written, StoreError> {
+    let (mut written, mut images) = (Written::default(), Vec::with_capacity(instances.len()));
+    for instance in instances {
+        if matching::is_returning_report(tx, config, instance).await? {
+            matching::keep_report(tx, instance).await?;
+            written.reports += 1;
+        } else {
+            images.push(instance.clone());
+        }
+    }
+    if let Some(first) = images.first()
+        && let Some(done) = matching::join(tx, &first.origin, &first.study, &images, now).await?
+    {
+        written.added = done.added;
+    }
+    Ok(written)
 }

@@ -1,8 +1,8 @@
 //! Joins a batch of durable instances to their cases, in the caller's transaction.
 //!
 //! In: instances of one study of one origin, in the order they became durable. Out: the case they belong to, with what
-//! was new. Equal bytes under a known SOP Instance UID change nothing; other bytes are kept and flagged (PS3.5 9.1: a
-//! UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
+//! was new. Of equal bytes under a known SOP Instance UID the newest copy is kept, and nothing else changes; other bytes
+//! are kept beside them and flagged (PS3.5 9.1: a UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
 
 use super::{completeness, orders};
 use crate::{
@@ -15,6 +15,7 @@ use std::collections::HashSet;
 
 const LATE: &str = "late instance joined, to be delivered as an amendment";
 const BACK: &str = "images that had been taken off the disk came again: on disk again, not sent again";
+const TWO_PATIENTS: &str = "its images name different patients: ask the sender which is right";
 const CONFLICT: &str = "an instance came twice with different content: both kept, the first was delivered";
 
 /// Joins instances of one study from one origin to their case.
@@ -31,6 +32,8 @@ pub async fn join(
     let Some(first) = instances.first() else { return Ok(None) };
     let (mut case, created) = find_or_add(tx, origin, study, first).await?;
     let (fresh, again) = without_known(tx, case.id, instances).await?;
+    // First: what came twice in this batch is where its second copy lies.
+    tx.add_instances(case.id, case.instances + 1, &fresh).await?;
     if tx.back_on_disk(case.id, &again).await? > 0 {
         case.last = again.iter().map(|i| i.received).fold(case.last, Ord::max);
         tx.tell(case.id, now, "intake", BACK).await?;
@@ -43,12 +46,12 @@ pub async fn join(
         let from = format!("first instance of a {} study from {origin} ({})", modality(&case), case.calling_ae);
         tx.tell(case.id, case.first, "intake", &from).await?;
     }
-    tx.add_instances(case.id, case.instances + 1, &fresh).await?;
     let conflicts = fresh.iter().filter(|(_, conflict)| *conflict).count();
     if conflicts > 0 {
         case.needs_a_person(CONFLICT);
         tx.tell(case.id, now, "intake", CONFLICT).await?;
     }
+    note_patients(tx, &mut case, &fresh, now).await?;
     note_lateness(tx, &mut case, now).await?;
     let added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
     case.instances += added;
@@ -125,6 +128,29 @@ async fn without_known<'a>(
         digests.push(digest);
     }
     Ok((fresh, again))
+}
+
+/// A study has one patient (PS3.3 A.1.2). A scanner whose operator did not close the last patient's study sends two under
+/// one UID: the images go on, and a person is told. An issuer that is not known contradicts none.
+async fn note_patients(
+    tx: &mut Tx,
+    case: &mut CaseRow,
+    fresh: &[(&ReceivedInstance, bool)],
+    now: Moment,
+) -> Result<(), StoreError> {
+    for id in fresh.iter().map(|(instance, _)| &instance.facts.patient_id).filter(|id| !id.is_empty()) {
+        let known = &mut case.facts.patient_id;
+        if known.is_empty() {
+            *known = id.clone();
+            tx.save_facts(case).await?;
+        } else if (id.value != known.value
+            || (id.issuer != known.issuer && !id.issuer.is_empty() && !known.issuer.is_empty()))
+            && case.needs_a_person(TWO_PATIENTS)
+        {
+            return tx.tell(case.id, now, "intake", TWO_PATIENTS).await;
+        }
+    }
+    Ok(())
 }
 
 /// A sender that says how many instances there are (Number of Study Related Instances, (0020,1208)) need not be waited

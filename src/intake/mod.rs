@@ -17,3 +17,5 @@ pub mod order_match;
 pub mod orders;
 pub mod recovery;
 pub mod retention;
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use super::recovery::RecoveryError;
 use crate::{
     config::Live,
-    model::{Clock, JournalId, Moment, chain},
+    model::{CaseId, Clock, JournalId, Moment, chain},
     spool::{Spool, SpoolError},
     store::{Durability, JournalUse, PurgeBefore, Store, StoreError},
 };
@@ -52,10 +52,19 @@ impl Retention {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            let known = self.store.journal_use(journal).await?;
-            self.clear(journal, known).await?;
+            match self.look_at(journal).await {
+                Err(RecoveryError::Store(error)) if error.is_about_one() => {
+                    tracing::error!(%journal, error = %chain(&error), "Journal {journal} stays as it is for now; the others go on");
+                }
+                looked => looked?,
+            }
         }
         Ok(())
+    }
+
+    async fn look_at(&self, journal: JournalId) -> Result<(), RecoveryError> {
+        let known = self.store.journal_use(journal).await?;
+        self.clear(journal, known).await
     }
 
     fn before(&self, now: Moment) -> PurgeBefore {
@@ -80,21 +89,33 @@ impl Retention {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                let mut tx = self.store.begin(Durability::Synced).await?;
-                // Holds the case, so that nothing is joined to it meanwhile.
-                tx.case(*id).await?;
-                let Some((images, bytes)) = tx.purge_case(*id, before, now).await? else { continue };
-                tx.tell(*id, now, "retention", &format!("{images} images taken off this node's disk")).await?;
-                tx.commit().await?;
-                given_up += 1;
-                metrics::counter!("neisse_bytes_purged_total").increment(u64::try_from(bytes).unwrap_or(0));
-                tracing::info!(case.id = %id, images, bytes, "Case {id} is done: its {images} images leave the disk");
+                match self.give_up(*id, before, now).await {
+                    Ok(true) => given_up += 1,
+                    Ok(false) => {}
+                    Err(error) if error.is_about_one() => {
+                        tracing::error!(case.id = %id, error = %chain(&error), "Images of case {id} stay for now; the others go on");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            // What was not given up has changed since it was listed, and would be listed for ever.
+            // What was not given up has changed since it was listed, or cannot be, and would be listed for ever.
             if given_up < usize::try_from(BATCH).unwrap_or(usize::MAX) {
                 return Ok(());
             }
         }
+    }
+
+    /// False: the case is not done any more.
+    async fn give_up(&self, id: CaseId, before: PurgeBefore, now: Moment) -> Result<bool, StoreError> {
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        // Holds the case, so that nothing is joined to it meanwhile.
+        tx.case(id).await?;
+        let Some((images, bytes)) = tx.purge_case(id, before, now).await? else { return Ok(false) };
+        tx.tell(id, now, "retention", &format!("{images} images taken off this node's disk")).await?;
+        tx.commit().await?;
+        metrics::counter!("neisse_bytes_purged_total").increment(u64::try_from(bytes).unwrap_or(0));
+        tracing::info!(case.id = %id, images, bytes, "Case {id} is done: its {images} images leave the disk");
+        Ok(true)
     }
 
     /// Takes what may go out of one journal; the whole of it when nothing else is in it.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -19,12 +20,15 @@ pub(super) const BLOCK_BYTES: usize = 256 << 10;
 const SPARE_BLOCKS: usize = 16;
 
 /// Pieces this long are kept as they were received; shorter ones are gathered.
-const KEEP_PIECE_BYTES: usize = 8 << 10;
+const KEEP_PIECE_BYTES: usize = 16 << 10;
 
-/// A run of an instance's bytes, at most [`BLOCK_BYTES`]. It holds on to the buffers they were received in: as the pieces
-/// of a block follow each other on the wire, those are not much longer than the block.
+/// A run of an instance's bytes, at most [`BLOCK_BYTES`]. Of its own it has one buffer, for all its short pieces. A long
+/// piece holds on to the buffer it was received in: where long pieces follow each other on the wire they share those, but
+/// a peer may send them so far apart that each of the sixteen keeps one of its own.
 pub(super) struct Block {
     pieces: Vec<Piece>,
+    /// No buffer at all until there is a short piece.
+    gathered: Vec<u8>,
     length: usize,
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
@@ -32,12 +36,13 @@ pub(super) struct Block {
 
 enum Piece {
     Received(Bytes),
-    Gathered(Vec<u8>),
+    /// Of the block's gathered bytes.
+    Gathered(Range<usize>),
 }
 
 impl Block {
     pub(super) fn new(shared: &Arc<Shared>, permit: OwnedSemaphorePermit) -> Self {
-        Self { pieces: Vec::new(), length: 0, shared: shared.clone(), _permit: permit }
+        Self { pieces: Vec::new(), gathered: Vec::new(), length: 0, shared: shared.clone(), _permit: permit }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -53,13 +58,16 @@ impl Block {
         let piece = data.split_to(BLOCK_BYTES.saturating_sub(self.length).min(data.len()));
         self.length += piece.len();
         if piece.len() >= KEEP_PIECE_BYTES {
-            self.pieces.push(Piece::Received(piece));
-        } else if let Some(Piece::Gathered(gathered)) = self.pieces.last_mut() {
-            gathered.extend_from_slice(&piece);
-        } else {
-            let mut gathered = self.shared.blocks.take();
-            gathered.extend_from_slice(&piece);
-            self.pieces.push(Piece::Gathered(gathered));
+            return self.pieces.push(Piece::Received(piece));
+        }
+        if self.gathered.capacity() == 0 {
+            self.gathered = self.shared.blocks.take();
+        }
+        let from = self.gathered.len();
+        self.gathered.extend_from_slice(&piece);
+        match self.pieces.last_mut() {
+            Some(Piece::Gathered(run)) => run.end = self.gathered.len(),
+            _ => self.pieces.push(Piece::Gathered(from..self.gathered.len())),
         }
     }
 
@@ -67,7 +75,7 @@ impl Block {
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let bytes = self.pieces.iter().map(|piece| match piece {
             Piece::Received(bytes) => &bytes[..],
-            Piece::Gathered(bytes) => &bytes[..],
+            Piece::Gathered(run) => &self.gathered[run.clone()],
         });
         bytes.filter(|bytes| !bytes.is_empty())
     }
@@ -82,10 +90,8 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        for piece in self.pieces.drain(..) {
-            if let Piece::Gathered(buffer) = piece {
-                self.shared.blocks.give_back(buffer);
-            }
+        if self.gathered.capacity() > 0 {
+            self.shared.blocks.give_back(std::mem::take(&mut self.gathered));
         }
     }
 }
@@ -178,5 +184,38 @@ impl Hashing {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::{Spool, SpoolSettings};
+    use tempfile::TempDir;
+    use tokio::sync::Semaphore;
+
+    #[test]
+    fn short_pieces_between_long_ones_share_one_buffer() {
+        let dir = TempDir::new().unwrap();
+        let spool = Spool::open(dir.path(), SpoolSettings { reserve_bytes: 0 }).unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut block = Block::new(&spool.shared, permit);
+        let mut sent = Vec::new();
+        for number in 0_u8.. {
+            if block.is_full() {
+                break;
+            }
+            let long = vec![number; KEEP_PIECE_BYTES];
+            for piece in [&long[..], &[!number]] {
+                block.take(&mut Bytes::copy_from_slice(piece));
+                sent.extend_from_slice(piece);
+            }
+        }
+        sent.truncate(BLOCK_BYTES);
+        assert_eq!(block.pieces().count(), 30, "the last long piece has to be cut, and is short");
+        assert_eq!(block.pieces().collect::<Vec<_>>().concat(), sent);
+        assert_eq!(block.sha256().0, <[u8; 32]>::from(Sha256::digest(&sent)));
+        drop(block);
+        assert_eq!(spool.shared.blocks.0.lock().unwrap().len(), 1, "buffers it had of its own");
     }
 }

@@ -230,6 +230,17 @@ impl Spool {
         Records::open(self.shared.open(journal, false)?, journal, from)
     }
 
+    /// Makes durable what a process that was killed has left of a journal: it may have written a record and not synced
+    /// it. Blocking.
+    ///
+    /// # Errors
+    /// When the file system refuses. Nothing of the journal may then be taken for durable.
+    pub fn make_durable(&self, journal: JournalId) -> Result<(), SpoolError> {
+        let shared = &self.shared;
+        shared.disk.sync_left(&shared.path(journal)).map_err(SpoolError::Sync)?;
+        shared.disk.sync_dir(&shared.dir).map_err(SpoolError::Sync)
+    }
+
     /// What the file system has left for us, at most one second old.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! One association's end of the spool, async side: bytes in as they come, a durable place out.
 //!
-//! Four blocks of 256 KiB at most are in memory: one fills while one blocking thread writes and another hashes those
-//! before. A small instance is one block and one visit to a blocking thread, which hashes, writes and syncs it. Between
-//! instances nothing is held.
+//! Four blocks of 256 KiB of data at most are in memory: one fills while one blocking thread writes and another hashes
+//! those before. A block keeps long pieces in the buffers they were received in, which are longer than the pieces when a
+//! peer wraps little data in much protocol, and gathers the short ones in one buffer. A small instance is one block and
+//! one visit to a blocking thread, which hashes, writes and syncs it. Between instances nothing is held.
 //!
 //! Every future here may be dropped at any await: the work that has been handed over goes on, and the next call waits
 //! for it first. An instance whose `commit` was dropped may be durable without anybody having been told, as after a

@@ -345,6 +345,24 @@ impl Tx {
         Ok(())
     }
 
+    /// Writes what is known of a case's study anew: what its first instance did not say, a later one may.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_facts(&mut self, case: &CaseRow) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET facts = $2, patient_id = $3, patient_issuer = $4 WHERE id = $1";
+        let facts = to_json(&case.facts, "study header")?;
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.id.to_string())
+            .bind(facts)
+            .bind(key(&case.facts.patient_id.value))
+            .bind(key(&case.facts.patient_id.issuer))
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
     /// Moves a case on when it is whole, all of it has been made owed, and all that was owed has arrived. The caller
     /// saves the case.
     ///

@@ -203,14 +203,18 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps a report object until `results` has correlated it; a repeated one changes nothing.
+    /// Keeps a report object until `results` has correlated it. A repeated one is where its newest copy lies, and is
+    /// read anew if the one before was held because our own journal would not give it: no report has its digest then.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn add_report_object(&mut self, object: &ReportObject) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO report_objects (sender, sop_uid, sha256, sop_class, transfer_syntax, study_uid, facts, \
              journal, record_at, data_at, length, received_us, done) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0) ON CONFLICT (sender, sop_uid, sha256) DO NOTHING";
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0) ON CONFLICT (sender, sop_uid, sha256) \
+             DO UPDATE SET journal = excluded.journal, record_at = excluded.record_at, data_at = excluded.data_at, on_disk = 1, \
+             done = CASE WHEN EXISTS (SELECT 1 FROM reports r WHERE r.sha256 = excluded.sha256) THEN report_objects.done ELSE 0 END \
+             WHERE report_objects.journal <> excluded.journal OR report_objects.record_at <> excluded.record_at";
         let facts = to_json(&object.facts, "study header")?;
         let offset = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
         on_tx!(self, |c| sqlx::query(SQL)

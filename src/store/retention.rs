@@ -169,19 +169,24 @@ impl Tx {
         Ok(())
     }
 
-    /// The same bytes came again after they had been given up: the instance is where they are now. How many.
+    /// The same bytes came again: the instances of a case, held by this transaction, are where they are now. The older
+    /// copy may be the damaged one that its sender was asked to send again. How many of them had been given up.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn back_on_disk(&mut self, case: CaseId, again: &[&ReceivedInstance]) -> Result<u64, StoreError> {
+    pub async fn back_on_disk(&mut self, case: CaseId, again: &[&ReceivedInstance]) -> Result<i64, StoreError> {
+        // The same record read again is no other copy: it may be on its way off the disk.
         const SQL: &str = "UPDATE instances SET on_disk = 1, journal = $4, record_at = $5, data_at = $6 \
-             WHERE case_id = $1 AND sop_uid = $2 AND sha256 = $3 AND on_disk <> 1";
+             WHERE case_id = $1 AND sop_uid = $2 AND sha256 = $3 AND (journal <> $4 OR record_at <> $5)";
         const NOTE: &str = "UPDATE cases SET purged_us = NULL WHERE id = $1";
-        let (id, mut back) = (case.to_string(), 0);
+        if again.is_empty() {
+            return Ok(0);
+        }
+        let (id, purged) = (case.to_string(), self.images_purged(case).await?);
         let offset = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
         for instance in again {
             let place = &instance.place;
-            back += on_tx!(self, |c| sqlx::query(SQL)
+            on_tx!(self, |c| sqlx::query(SQL)
                 .bind(&id)
                 .bind(instance.sop_instance.as_str())
                 .bind(place.sha256.to_string())
@@ -190,8 +195,9 @@ impl Tx {
                 .bind(offset(place.data))
                 .execute(&mut **c)
                 .await
-                .map(|done| done.rows_affected()))?;
+                .map(drop))?;
         }
+        let back = if purged > 0 { purged - self.images_purged(case).await? } else { 0 };
         if back > 0 {
             on_tx!(self, |c| sqlx::query(NOTE).bind(&id).execute(&mut **c).await.map(drop))?;
         }

@@ -6,10 +6,10 @@ use crate::support::{
     ledger::{Ledger, NOW, both, case, images, rabenstein, received},
 };
 use neisse::{
-    intake::matching::join,
+    intake::matching::{join, keep_report},
     model::{
-        CaseEvent, Channel, DeliveryId, DeliveryKind, DeliveryState, Fault, IssuedId, Lane, Moment, Outcome, ReportId,
-        ReportStatus, chain,
+        CaseEvent, Channel, DeliveryId, DeliveryKind, DeliveryState, Fault, IssuedId, Lane, Moment, Outcome,
+        ReceivedInstance, ReportId, ReportStatus, chain,
     },
     store::{
         Durability, MAX_ALIKE, MessageKey, NewDelivery, NewReport, ReportFormRow, Settled, Settlement, StoreError,
@@ -71,6 +71,100 @@ async fn a_study_is_one_case_and_an_instance_counts_once() {
         assert!(tx.add_case(&case_of_lichtenstein()).await.expect("a case"));
         assert!(!tx.add_case(&case_of_lichtenstein()).await.expect("asked again"), "not twice");
         tx.commit().await.expect("a commit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_is_where_its_newest_copy_lies() {
+    for ledger in both().await {
+        let (old, new) = (received("1.2.3", 1, 1), received("1.2.3", 1, 1));
+        let live = async |of: &ReceivedInstance| ledger.store.journal_use(of.place.journal).await.expect("asked").live;
+        let id = joined(&ledger, &old).await;
+        joined(&ledger, &new).await;
+        let found = ledger.store.deliverable(id, 1, 9).await.expect("instances");
+        assert_eq!(found.iter().map(|found| found.place).collect::<Vec<_>>(), [new.place], "{}", ledger.name);
+        assert!(!live(&old).await && live(&new).await, "{}: the older copy may leave the disk", ledger.name);
+        assert!(ledger.store.story(id).await.expect("the story").iter().all(|event| !event.what.contains("on disk")));
+
+        // Given up, and the same record read again: still given up.
+        ledger.raw.run("UPDATE instances SET on_disk = 2").await;
+        joined(&ledger, &new).await;
+        assert!(!ledger.store.deliverable(id, 1, 9).await.expect("instances")[0].on_disk, "{}", ledger.name);
+        // Both copies in one batch, and each time it is told that the images are there again.
+        let mut tx = ledger.begin().await;
+        join(&mut tx, &rabenstein(), &old.study, &[new.clone(), old.clone()], NOW).await.expect("joined");
+        tx.commit().await.expect("a commit");
+        let found = ledger.store.deliverable(id, 1, 9).await.expect("instances");
+        assert!(found[0].on_disk && found[0].place == old.place, "{}", ledger.name);
+        let story = ledger.store.story(id).await.expect("the story");
+        assert_eq!(story.iter().filter(|event| event.what.contains("on disk again")).count(), 1, "{}", ledger.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_patients_in_one_study_are_put_before_a_person() {
+    for ledger in both().await {
+        let of = |number: u8, value: &str, issuer: &str| {
+            let mut instance = received("1.2.3", number, number);
+            instance.facts.patient_id = IssuedId::new(value, issuer);
+            instance
+        };
+        let id = joined(&ledger, &of(1, "", "")).await;
+        for instance in [of(2, "4711", "RAB"), of(3, "4711", "RAB"), of(4, "", ""), of(5, "4711", "")] {
+            joined(&ledger, &instance).await;
+        }
+        let case = ledger.store.case(id).await.expect("the case");
+        assert_eq!(case.facts.patient_id, IssuedId::new("4711", "RAB"), "{}: of the first that has one", ledger.name);
+        assert_eq!(case.attention, "", "{}", ledger.name);
+        for instance in [of(6, "4712", "RAB"), of(7, "4711", "LIC"), of(8, "4712", "RAB")] {
+            joined(&ledger, &instance).await;
+        }
+        let case = ledger.store.case(id).await.expect("the case");
+        assert_eq!(case.instances, 8, "{}: all the same", ledger.name);
+        let name = "its images name different patients: ask the sender which is right";
+        assert_eq!(case.attention, name, "{}", ledger.name);
+        let story = ledger.store.story(id).await.expect("the story");
+        assert_eq!(story.iter().filter(|event| event.what == name).count(), 1, "{}: told once", ledger.name);
+        assert_eq!(ledger.raw.ask(&format!("SELECT patient_id FROM cases WHERE id = '{id}'")).await, "4711");
+    }
+}
+
+async fn joined(ledger: &Ledger, instance: &ReceivedInstance) -> neisse::model::CaseId {
+    let mut tx = ledger.begin().await;
+    let batch = std::slice::from_ref(instance);
+    let done = join(&mut tx, &rabenstein(), &instance.study, batch, NOW).await.expect("joined");
+    tx.commit().await.expect("a commit");
+    done.expect("a case").case
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_object_that_could_not_be_read_is_read_where_it_lies_now() {
+    for ledger in both().await {
+        let keep = async |instance: &ReceivedInstance| {
+            let mut tx = ledger.begin().await;
+            keep_report(&mut tx, instance).await.expect("kept");
+            tx.commit().await.expect("a commit");
+            ledger.store.waiting_report_objects(0, 9).await.expect("objects")
+        };
+        let copies: Vec<_> = (0..3).map(|_| received("1.2.3", 1, 1)).collect();
+        let waiting = keep(&copies[0]).await;
+        // Held as one that its journal would not give.
+        let mut tx = ledger.begin().await;
+        assert!(tx.report_object_done(&waiting[0]).await.expect("done"));
+        tx.add_report(&report(None, 0, ReportStatus::Final)).await.expect("held");
+        tx.commit().await.expect("a commit");
+        assert!(keep(&copies[0]).await.is_empty(), "{}: the same record read again", ledger.name);
+        let waiting = keep(&copies[1]).await;
+        assert_eq!(waiting[0].place, copies[1].place, "{}", ledger.name);
+        // Read this time.
+        let mut tx = ledger.begin().await;
+        assert!(tx.report_object_done(&waiting[0]).await.expect("done"));
+        let read = report(None, 0, ReportStatus::Final);
+        tx.add_report(&NewReport { sha256: copies[1].place.sha256.to_string(), ..read }).await.expect("held");
+        tx.commit().await.expect("a commit");
+        assert!(keep(&copies[2]).await.is_empty(), "{}: not a second time", ledger.name);
+        let last = ledger.store.journal_use(copies[2].place.journal).await.expect("asked");
+        assert!(last.live, "{}: its newest copy is kept", ledger.name);
     }
 }
 

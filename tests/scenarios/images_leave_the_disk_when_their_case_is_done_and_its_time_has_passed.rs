@@ -7,6 +7,7 @@ use crate::support::{
     dcmtk::files_in,
     eventually,
     hospital::{head_ct, send_study},
+    ledger::Raw,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
     process,
 };
@@ -46,6 +47,12 @@ async fn images_leave_the_disk_when_their_case_is_done_and_its_time_has_passed()
         // The same study again: acknowledged, known, and there again; sent on only when a person wants it.
         send_study(network.node().dicom, &done_slices).await;
         until_told(&network, &done, "on disk again").await;
+        let case = network.case(&done.study(), "its case", |_| true).await;
+        eventually("all of it is there again", SOON, async || {
+            let images = network.node().store.deliverable(case.id, 1, 8).await.expect("the store");
+            images.iter().all(|image| image.on_disk)
+        })
+        .await;
         can_be_sent_again(&network, &done, &done_slices).await;
         network.at_rest().await;
     }
@@ -75,6 +82,28 @@ async fn what_waits_for_a_person_stays_on_the_disk_and_what_has_left_it_is_not_s
             "{said}"
         );
         assert!(all_delivered(&network, &case).await, "nothing is owed again");
+        network.at_rest().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_cannot_be_read_keeps_no_other_from_leaving_the_disk() {
+    for footing in BOTH {
+        let network = start(footing).await;
+        let mut patients = Vec::new();
+        for number in [1, 2] {
+            let (patient, slices) = head_ct(number, 2);
+            send_study(network.node().dicom, &slices).await;
+            network.case_in(&patient.study(), CaseState::Delivered).await;
+            report(&network, &patient).await;
+            patients.push(patient);
+        }
+        let spoilt = network.case(&patients[0].study(), "its case", |_| true).await.id;
+        let raw = Raw::of(&network, footing).await;
+        raw.run(&format!("UPDATE cases SET facts = '{{nonsense' WHERE id = '{spoilt}'")).await;
+        network.clock.advance(15 * DAY);
+        until_told(&network, &patients[1], "2 images taken off").await;
+        raw.run(&format!("UPDATE cases SET facts = '{{}}' WHERE id = '{spoilt}'")).await;
         network.at_rest().await;
     }
 }

@@ -1,10 +1,12 @@
 //! A case and a report object that cannot be read from the database: every stage passes them by, a person is told, and
-//! the cases behind them are routed, completed, delivered and reported, by a message of two megabytes too.
+//! the cases behind them are indexed, routed, completed, delivered and reported, by a message of two megabytes too. What
+//! came for the spoilt case meanwhile is joined to it when it is mended.
 
 use crate::support::{
     center::{About, oru},
     eventually,
     faults::send_head_ct,
+    hospital::{head_ct, send_study},
     ledger::Raw,
     network::{BOTH, Network, SOON},
 };
@@ -18,11 +20,13 @@ async fn one_spoilt_row_holds_up_nobody_else() {
     for footing in BOTH {
         let network = Network::night(footing, "2026-11-24T23:10").await;
         let raw = Raw::of(&network, footing).await;
+        let (of_spoilt, more) = head_ct(2, 1);
         raw.run(&format!(
             "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, \
              patient_id, patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
-             routed_to, first_us, last_us, whole_us, decision, reader, attention) VALUES ('{SPOILT}', 'rabenstein', '1.2.3', 'new', 'radiology', \
-             'routine', 'A', 'B', '{{nonsense', '', '', '', '', '', '', 1, 1, 0, 1, 1, NULL, NULL, NULL, '')"
+             routed_to, first_us, last_us, whole_us, decision, reader, attention) VALUES ('{SPOILT}', 'rabenstein', '{}', 'new', 'radiology', \
+             'routine', 'A', 'B', '{{nonsense', '', '', '', '', '', '', 1, 1, 0, 1, 1, NULL, NULL, NULL, '')",
+            of_spoilt.study()
         ))
         .await;
         // An object whose journal is gone.
@@ -34,6 +38,8 @@ async fn one_spoilt_row_holds_up_nobody_else() {
         ))
         .await;
 
+        // One more of the spoilt case's study, before the others in the same journal.
+        send_study(network.node().dicom, &more).await;
         let (patient, slices) = send_head_ct(&network, 1, 3).await;
         network.case_in(&patient.study(), CaseState::Delivered).await;
         assert_eq!(network.chemnitz.archive().len(), slices.len());
@@ -70,6 +76,8 @@ async fn one_spoilt_row_holds_up_nobody_else() {
             raw.ask(&format!("SELECT state FROM cases WHERE id = '{SPOILT}'")).await != "new"
         })
         .await;
+        let joined = format!("SELECT 'yes' FROM instances WHERE case_id = '{SPOILT}' UNION ALL SELECT 'no'");
+        eventually("what came for it is joined to it", SOON, async || raw.ask(&joined).await == "yes").await;
         network.node.expect("the node runs").stop().await;
     }
 }

@@ -6,6 +6,10 @@ use crate::{
     model::{IssuedId, Priority, StudyFacts},
 };
 
+/// Of a longer text the beginning is kept. A PN has three groups of 64 letters at most, an LO 64 (PS3.5 6.2), but a sender
+/// may write 4 KB into each, and thousands of instances wait in memory.
+const MAX_LETTERS: usize = 256;
+
 impl Header {
     /// What this instance says about its study. `fallback_charset` is used where the data set names no Specific
     /// Character Set; `issuer` where it names no issuer of a patient ID or accession number.
@@ -79,7 +83,10 @@ impl Reader<'_> {
         let text = text.trim_matches([' ', '\0']);
         // None of the wanted VRs allows control characters; inside they would reach HL7 segments and database text.
         let has_controls = text.contains(char::is_control);
-        (text.replace(char::is_control, "\u{FFFD}"), lossy || has_controls)
+        let plain = |letter: char| if letter.is_control() { '\u{FFFD}' } else { letter };
+        let mut kept: String = text.chars().take(MAX_LETTERS).map(plain).collect();
+        kept.shrink_to_fit();
+        (kept, lossy || has_controls)
     }
 
     /// An item may name its own character set; otherwise the data set's is in force (PS3.3 C.12.1.1.2).

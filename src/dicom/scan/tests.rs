@@ -238,6 +238,21 @@ fn an_item_may_name_its_own_character_set_and_the_fallback_serves_where_none_is_
 }
 
 #[test]
+fn of_a_text_without_end_the_beginning_is_kept() {
+    let long = "Łódź ".repeat(300);
+    let nodes = [
+        value(0x0008, 0x0005, b"CS", "ISO_IR 192"),
+        value(0x0008, 0x1030, b"LO", &long),
+        value(0x0010, 0x0020, b"LO", &"9".repeat(256)),
+        value(0x0020, 0x000D, b"UI", "1.2.3"),
+    ];
+    let header = scan(EXPLICIT_LE, &written(EXPLICIT_LE, &nodes)).expect("scanned");
+    let facts = header.facts(None, "X");
+    assert_eq!(facts.description, long.chars().take(256).collect::<String>());
+    assert_eq!(facts.patient_id.value, "9".repeat(256), "whole");
+}
+
+#[test]
 fn control_characters_do_not_get_into_facts() {
     let nodes = [value(0x0010, 0x0020, b"LO", "47\0\rPID|11")];
     let header = scan(EXPLICIT_LE, &written(EXPLICIT_LE, &nodes)).expect("scanned");

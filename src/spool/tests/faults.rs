@@ -89,6 +89,13 @@ impl Disk for FaultyDisk {
         Ok(Box::new(FaultyFile(self.clone(), path.to_owned())))
     }
 
+    fn sync_left(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.call(Call::Sync)?;
+        let file = state.files.get_mut(path).unwrap();
+        file.durable = file.cached.clone();
+        Ok(())
+    }
+
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         self.call(Call::SyncDir)?.files.values_mut().for_each(|file| file.named = true);
         Ok(())
@@ -214,6 +221,30 @@ async fn instances_are_refused_before_the_disk_is_full() {
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     store(&mut writer, 4, &data_set(4, 600_000)).await.unwrap();
     assert!(spool.free_bytes().unwrap() < 20_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_had_only_written_survives_the_next_power_cut_once_it_is_made_durable() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new();
+    let spool = disk.spool(&dir, 0);
+    let mut writer = spool.writer();
+    let first = store(&mut writer, 1, &data_set(1, 5000)).await.unwrap();
+    let second = store(&mut writer, 2, &data_set(2, 5000)).await.unwrap();
+    // Killed before the second sync: written, and in the page cache only.
+    let path = spool.shared.path(first.journal);
+    disk.0.lock().unwrap().files.get_mut(&path).unwrap().durable.truncate(second.record as usize);
+    disk.cut_power(|| false);
+    assert_eq!(spool.records(first.journal, 0).unwrap().count(), 1);
+    disk.calls();
+    spool.make_durable(first.journal).unwrap();
+    assert_eq!(disk.calls(), [Call::Sync, Call::SyncDir]);
+    disk.cut_power(|| false);
+    assert!(spool.records(first.journal, 0).unwrap().map(|found| found.unwrap().1).eq([first, second]));
+    for call in [Call::Sync, Call::SyncDir] {
+        disk.fail_next(call, io::ErrorKind::Other);
+        assert!(matches!(spool.make_durable(first.journal), Err(SpoolError::Sync(_))));
+    }
 }
 
 #[derive(Clone, Debug)]
