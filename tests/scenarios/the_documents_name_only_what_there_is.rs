@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -16,6 +16,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/conformance.md",
     "docs/hl7.md",
     "docs/operations.md",
+    "docs/orders.md",
 ];
 
 fn root() -> &'static Path {

@@ -12,6 +12,13 @@ impl Desk {
         let case = self.store.case(id).await?;
         self.head(&case, patient);
         self.decision(&case);
+        let orders = self.store.orders_of_case(id).await?;
+        if !orders.is_empty() {
+            println!("\nOrders");
+        }
+        for order in orders {
+            println!("  {}  {}, joined by {}", self.wall(&case.origin, order.joined), order.state, order.joined_by);
+        }
         println!("\nStory (times in {})", self.zone(&case.origin));
         for event in self.store.story(id).await? {
             println!("  {}  {:<10} {}", self.wall(&case.origin, event.at), event.actor, event.what);
