@@ -191,6 +191,30 @@ const RESEND: Sql = Sql {
                WHERE id IN (SELECT id FROM deliveries WHERE case_id = $1 \
                AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered')) ORDER BY id FOR UPDATE)",
 };
+/// What follows a report that is owed again: its later versions, also one that is under way at this moment. Otherwise
+/// the older version would arrive last. The attempt under way is not this row's any more when it ends.
+const RESEND_LATER: Sql = Sql {
+    sqlite: "WITH later AS MATERIALIZED (SELECT d.id FROM deliveries d WHERE d.case_id = $1 AND d.kind <> 'images' \
+               AND d.state IN ('queued', 'attempting', 'delivered') AND EXISTS (SELECT 1 FROM deliveries e \
+                 WHERE e.case_id = d.case_id AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
+                 AND e.state = 'owed')) \
+             UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, give_up_us = $3, \
+             refused = '[]', done_to = 0 WHERE id IN (SELECT id FROM later)",
+    postgres: "WITH later AS MATERIALIZED (SELECT d.id FROM deliveries d WHERE d.case_id = $1 AND d.kind <> 'images' \
+                 AND d.state IN ('queued', 'attempting', 'delivered') AND EXISTS (SELECT 1 FROM deliveries e \
+                   WHERE e.case_id = d.case_id AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
+                   AND e.state = 'owed') ORDER BY d.id FOR UPDATE OF d) \
+               UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, give_up_us = $3, \
+               refused = '[]', done_to = 0 WHERE id IN (SELECT id FROM later)",
+};
+
+/// What is owed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resent {
+    pub again: u64,
+    /// Versions of a report that follow an older one among them.
+    pub later: u64,
+}
 
 impl Tx {
     /// Owes a thing. It is due at once.
@@ -398,7 +422,8 @@ impl Tx {
             .map(|done| done.rows_affected()))?)
     }
 
-    /// Owes again what ended in front of a person, and with `everything` also what had arrived. Returns how many.
+    /// Owes again what ended in front of a person, and with `everything` also what had arrived. What follows an older
+    /// version of a report is owed again behind it.
     ///
     /// # Errors
     /// When the database fails.
@@ -408,16 +433,24 @@ impl Tx {
         everything: bool,
         now: Moment,
         give_up: Moment,
-    ) -> Result<u64, StoreError> {
-        let sql = self.pick(RESEND);
-        Ok(on_tx!(self, |c| sqlx::query(sql)
+    ) -> Result<Resent, StoreError> {
+        let (sql, sql_later) = (self.pick(RESEND), self.pick(RESEND_LATER));
+        let again = on_tx!(self, |c| sqlx::query(sql)
             .bind(case.to_string())
             .bind(now.0)
             .bind(give_up.0)
             .bind(i64::from(everything))
             .execute(&mut **c)
             .await
-            .map(|done| done.rows_affected()))?)
+            .map(|done| done.rows_affected()))?;
+        let later = on_tx!(self, |c| sqlx::query(sql_later)
+            .bind(case.to_string())
+            .bind(now.0)
+            .bind(give_up.0)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(Resent { again, later })
     }
 }
 

@@ -12,7 +12,8 @@ use neisse::{
         ReceivedInstance, ReportId, ReportStatus, chain,
     },
     store::{
-        Durability, MAX_ALIKE, MessageKey, NewDelivery, NewReport, ReportFormRow, Settled, Settlement, StoreError,
+        Durability, MAX_ALIKE, MessageKey, NewDelivery, NewReport, ReportFormRow, Resent, Settled, Settlement,
+        StoreError,
     },
 };
 use std::time::Duration;
@@ -326,6 +327,43 @@ async fn of_eight_who_claim_a_delivery_one_gets_it() {
         assert_eq!(tx.withdraw_images(of.id, NOW).await.expect("withdrawn"), Some(6), "{}", ledger.name);
         assert!(tx.claim(id, NOW, NOW + LEASE, "one").await.expect("asked").is_none(), "{}", ledger.name);
         tx.commit().await.expect("a commit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_sent_again_is_followed_by_its_later_versions() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let report = |version| NewDelivery {
+            kind: DeliveryKind::ReportOru,
+            version,
+            first_seq: 0,
+            last_seq: 0,
+            ..images(&of, "rabenstein", Lane::Routine)
+        };
+        let mut versions = Vec::new();
+        for (version, ended) in [(1, Settled::Delivered), (2, Settled::Stopped), (3, Settled::Delivered)] {
+            versions.push(ledger.owe(&report(version)).await);
+            assert_eq!(ids(&take(&ledger, NOW, 200).await), versions[versions.len() - 1..]);
+            assert!(claim_and_settle(&ledger, versions[versions.len() - 1], ended).await, "{}", ledger.name);
+        }
+        // The fourth is on its way while a person has the second sent again.
+        versions.push(ledger.owe(&report(4)).await);
+        take(&ledger, NOW, 200).await;
+        let mut tx = ledger.begin().await;
+        let under_way = tx.claim(versions[3], NOW, NOW + LEASE, "one").await.expect("asked").expect("claimed");
+        tx.commit().await.expect("a commit");
+        let mut tx = ledger.begin().await;
+        let resent = tx.resend(of.id, false, NOW, NOW + LEASE).await.expect("sent again");
+        assert_eq!(resent, Resent { again: 1, later: 2 }, "{}", ledger.name);
+        let end = settlement(under_way.id, under_way.attempts, Settled::Delivered);
+        assert!(!tx.settle(&end).await.expect("asked"), "{}: it comes once more", ledger.name);
+        tx.commit().await.expect("a commit");
+        for id in &versions[1..] {
+            assert_eq!(ids(&take(&ledger, NOW, 200).await), [*id], "{}: one after the other", ledger.name);
+            assert!(claim_and_settle(&ledger, *id, Settled::Delivered).await, "{}", ledger.name);
+        }
+        assert!(take(&ledger, NOW, 200).await.is_empty(), "{}: the first stays where it is", ledger.name);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         decide::{Rules, decide},
         step::facts_of,
     },
-    store::{CaseRow, Durability, Tx},
+    store::{CaseRow, Durability, Resent, Tx},
 };
 use anyhow::{Context, bail};
 use chrono::Utc;
@@ -148,7 +148,7 @@ impl Desk {
                 case.origin
             );
         }
-        let again = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
+        let Resent { again, later } = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
         if again == 0 {
             bail!(
                 "nothing of case {id} has stopped{}",
@@ -157,10 +157,14 @@ impl Desk {
         }
         case.attention.clear();
         let again = counted(again, "delivery", "deliveries");
-        tx.tell(id, now, ACTOR, &format!("{again} sent again")).await?;
+        let behind = match later {
+            0 => String::new(),
+            later => format!(", and after it {} of a report", counted(later, "later version", "later versions")),
+        };
+        tx.tell(id, now, ACTOR, &format!("{again} sent again{behind}")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!("{again} of case {id} owed again.");
+        println!("{again} of case {id} owed again{behind}.");
         Ok(())
     }
 }
