@@ -68,6 +68,11 @@ impl RefusedInstance {
     /// The association ended at it every time.
     pub const BROKEN_OFF: u16 = 0x0001;
 
+    /// Up to where every instance has arrived: `done_to` also passes what was refused.
+    pub fn arrived_to(done_to: i64, refused: &[Self]) -> i64 {
+        refused.iter().map(|refused| refused.seq - 1).fold(done_to, i64::min)
+    }
+
     /// In words for a person, with the status for whoever looks it up.
     pub fn why(&self) -> String {
         match self.status {
@@ -170,10 +175,10 @@ impl Raw {
 /// PostgreSQL locks the rows in the order of their ids, as everything does that changes several deliveries at once.
 const WITHDRAW: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 \
-             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING done_to",
+             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING first_seq, done_to, refused",
     postgres: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE id IN (\
                SELECT id FROM deliveries WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') \
-               ORDER BY id FOR UPDATE) RETURNING done_to",
+               ORDER BY id FOR UPDATE) RETURNING first_seq, done_to, refused",
 };
 const WITHDRAW_TO: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE case_id = $1 \
@@ -390,15 +395,21 @@ impl Tx {
         Ok(count)
     }
 
-    /// Takes back the images of a case that no worker has begun to send. Returns the number of the first such instance.
+    /// Takes back the images of a case that no worker has begun to send. Returns the number of the first instance that
+    /// has not arrived by them.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn withdraw_images(&mut self, case: CaseId, now: Moment) -> Result<Option<i64>, StoreError> {
         let sql = self.pick(WITHDRAW);
-        let rows: Vec<(i64,)> =
+        let rows: Vec<(i64, i64, String)> =
             on_tx!(self, |c| sqlx::query_as(sql).bind(case.to_string()).bind(now.0).fetch_all(&mut **c).await)?;
-        Ok(rows.into_iter().map(|(done,)| done + 1).min())
+        // A list that cannot be read keeps no case from being held: all of it is owed again.
+        let arrived = rows.into_iter().map(|(first, done_to, refused)| {
+            from_json(&refused, "list of refused instances")
+                .map_or(first - 1, |refused: Vec<_>| RefusedInstance::arrived_to(done_to, &refused))
+        });
+        Ok(arrived.min().map(|to| to + 1))
     }
 
     /// A partner does not get this case any more: what has not left for it is not owed, and what it would not have
