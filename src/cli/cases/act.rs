@@ -106,6 +106,8 @@ impl Desk {
         Ok(())
     }
 
+    /// Another reads it. What the decision before promised to others stays: copies, the deadline, and that a report of a
+    /// former reader is joined.
     fn by_hand(&self, case: &CaseRow, reader: &str, now: Moment) -> anyhow::Result<Decision> {
         let on_site = reader == "origin";
         let reader = if on_site { case.origin.clone() } else { PartnerId::new(reader)? };
@@ -116,17 +118,36 @@ impl Desk {
         if !on_site && known.dicom.as_ref().is_none_or(|dicom| dicom.deliver.is_none()) {
             bail!("{reader} has no [dicom] deliver in partners/{reader}.toml: images cannot be sent there");
         }
+        let before = match case.decision.as_ref().map(|decision| &decision.disposition) {
+            Some(Disposition::Read(reading)) => Some(reading),
+            _ => None,
+        };
+        let mut reasons = vec!["a person named the reader".to_owned()];
+        let mut readers = vec![reader];
+        if let Some(before) = before {
+            reasons.push(format!("copies, deadline and former readers stay as by \"{}\"", before.rule));
+            for former in &before.readers {
+                if !readers.contains(former) {
+                    readers.push(former.clone());
+                }
+            }
+        }
+        let reading_mode = match before.map(|before| before.reading_mode) {
+            _ if on_site => ReadingMode::OnSite,
+            None | Some(ReadingMode::OnSite) => ReadingMode::RemoteReading,
+            Some(mode) => mode,
+        };
         Ok(Decision {
             disposition: Disposition::Read(Reading {
                 rule: "released by hand".into(),
-                readers: vec![reader],
-                also_to: Vec::new(),
-                reading_mode: if on_site { ReadingMode::OnSite } else { ReadingMode::RemoteReading },
+                readers,
+                also_to: before.map(|before| before.also_to.clone()).unwrap_or_default(),
+                reading_mode,
                 claim_within: None,
-                report_within: None,
+                report_within: before.and_then(|before| before.report_within),
                 window_ends: None,
             }),
-            reasons: vec!["a person named the reader".into()],
+            reasons,
             rules_version: self.config.rules_version.clone(),
             decided_at: now,
         })
