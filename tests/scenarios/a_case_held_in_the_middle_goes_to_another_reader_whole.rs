@@ -7,11 +7,12 @@ use crate::support::{
     carrier::partner,
     center::{About, Manners, oru},
     eventually,
-    faults::{CHEMNITZ_AND_LEIPZIG, send_head_ct},
+    faults::{CHEMNITZ_AND_LEIPZIG, is_delivered, send_head_ct},
     hospital::{head_ct, send_study},
     network::{ALWAYS_CHEMNITZ, Footing, Network, SOON},
 };
 use neisse::{
+    dicom::status::StoreStatus,
     model::{CaseState, DeliveryState, Disposition, Moment, ReadingMode},
     store::CaseRow,
 };
@@ -62,16 +63,23 @@ async fn a_case_held_in_the_middle_goes_to_another_reader_whole() {
     network.at_rest().await;
 }
 
-/// Leipzig gets copies whoever reads.
+/// Leipzig gets copies whoever reads, and it has not taken one when the case is held.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copies_the_deadline_and_the_former_reader_stay() {
     let rules = format!("{CHEMNITZ_AND_LEIPZIG}report_within = \"60m\"\n");
     let network = Network::start(Footing::Embedded, &rules, Moment::from_utc(chrono::Utc::now())).await;
     let (_, slices) = head_ct(1, 4);
+    let refuse = Some((slices[1].sop_instance.clone(), StoreStatus::CannotUnderstand));
+    network.leipzig.behave(Manners { refuse, ..Manners::default() });
     let (patient, _) = send_head_ct(&network, 1, 4).await;
     let case = network.case(&patient.study(), "whole", |case| case.whole.is_some()).await;
     network.until_delivered(&case, "chemnitz").await;
-    network.until_delivered(&case, "leipzig-ukl").await;
+    eventually("Leipzig has refused a slice", SOON, async || {
+        let copies = network.owed_to(&case, "leipzig-ukl").await;
+        copies.iter().all(|row| row.finished.is_some()) && copies.iter().any(|row| !is_delivered(row))
+    })
+    .await;
+    network.leipzig.behave(Manners::default());
     let id = case.id.to_string();
     network.cases_screen(&["hold", &id, "--why", "Chemnitz has no time"]).await;
     network.cases_screen(&["release", &id, "--to", "origin"]).await;

@@ -63,8 +63,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Everything is owed to another reader, and nothing any more to the one before; to the same one, only what it
-    /// does not have.
+    /// Everything is owed to another reader and to whoever gets copies, in place of what waited or had stopped, and
+    /// nothing any more to the one before; to the same one, only what it does not have.
     async fn owe_anew(
         &self,
         tx: &mut Tx,
@@ -75,12 +75,13 @@ impl Desk {
         let receivers = case.receivers();
         let ledger = tx.deliveries(case.id).await?;
         let partners: BTreeSet<&PartnerId> = ledger.iter().map(|delivery| &delivery.partner).collect();
+        let stays = before == case.reader.as_ref();
         for partner in partners {
-            if !receivers.contains(partner) {
+            if !(stays && receivers.contains(partner)) {
                 tx.withdraw_images_to(case.id, partner, now).await?;
             }
         }
-        if before == case.reader.as_ref() {
+        if stays {
             tx.resend(case.id, false, now, now + self.config.delivery.give_up).await?;
         } else {
             case.routed_to = 0;
