@@ -47,12 +47,21 @@ pub struct DeliveryRow {
     pub bytes: i64,
     pub state: DeliveryState,
     pub attempts: i64,
+    /// Those made before a person last had it sent again.
+    pub attempts_before: i64,
     pub next: Moment,
     pub deadline: Option<Moment>,
     pub give_up: Moment,
     pub created: Moment,
     pub finished: Option<Moment>,
     pub last_outcome: Option<Outcome>,
+}
+
+impl DeliveryRow {
+    /// Attempts since it was first owed, or last sent again by a person.
+    pub fn tries(&self) -> i64 {
+        self.attempts - self.attempts_before
+    }
 }
 
 /// An instance the partner would not have, with its DIMSE status, or one of the two values here that no refusal has.
@@ -131,6 +140,7 @@ pub(super) struct Raw {
     bytes: i64,
     state: String,
     attempts: i64,
+    attempts_before: i64,
     next_us: i64,
     deadline_us: Option<i64>,
     give_up_us: i64,
@@ -158,6 +168,7 @@ impl Raw {
             bytes: self.bytes,
             state: DeliveryState::parse(&self.state).ok_or(unreadable("delivery state"))?,
             attempts: self.attempts,
+            attempts_before: self.attempts_before,
             next: Moment(self.next_us),
             deadline: self.deadline_us.map(Moment),
             give_up: Moment(self.give_up_us),
@@ -189,10 +200,12 @@ const WITHDRAW_TO: Sql = Sql {
 };
 const RESEND: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
-             give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+             give_up_us = $3, refused = '[]', attempts_before = attempts, \
+             done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
              WHERE case_id = $1 AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered'))",
     postgres: "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
-               give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+               give_up_us = $3, refused = '[]', attempts_before = attempts, \
+               done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
                WHERE id IN (SELECT id FROM deliveries WHERE case_id = $1 \
                AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered')) ORDER BY id FOR UPDATE)",
 };
@@ -204,13 +217,13 @@ const RESEND_LATER: Sql = Sql {
                  WHERE e.case_id = d.case_id AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
                  AND e.state = 'owed')) \
              UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, give_up_us = $3, \
-             refused = '[]', done_to = 0 WHERE id IN (SELECT id FROM later)",
+             refused = '[]', attempts_before = attempts, done_to = 0 WHERE id IN (SELECT id FROM later)",
     postgres: "WITH later AS MATERIALIZED (SELECT d.id FROM deliveries d WHERE d.case_id = $1 AND d.kind <> 'images' \
                  AND d.state IN ('queued', 'attempting', 'delivered') AND EXISTS (SELECT 1 FROM deliveries e \
                    WHERE e.case_id = d.case_id AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
                    AND e.state = 'owed') ORDER BY d.id FOR UPDATE OF d) \
                UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, give_up_us = $3, \
-               refused = '[]', done_to = 0 WHERE id IN (SELECT id FROM later)",
+               refused = '[]', attempts_before = attempts, done_to = 0 WHERE id IN (SELECT id FROM later)",
 };
 
 /// What is owed again.

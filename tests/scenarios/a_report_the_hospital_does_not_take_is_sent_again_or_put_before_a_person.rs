@@ -142,9 +142,12 @@ async fn it_rejects_for_good_and_a_person_is_told() {
         .await;
     let told = network.now(case.id).await.attention;
     assert!(told.ends_with("not delivered to rabenstein after 8 attempts: message rejected (AR)"), "{told}");
-    network.hospital.answer(Verdict::Accept);
+    // Sent again by a person, it is tried as often as the first time.
     assert_eq!(network.resend(&case).await, 1);
-    eventually("sent again, it is there", SOON, async || network.hospital.reports().len() == 1).await;
+    network.soon("it is tried again and again", async || over_hl7(&network, &case).await[0].attempts >= 10).await;
+    assert_ne!(over_hl7(&network, &case).await[0].state, DeliveryState::Stopped);
+    network.hospital.answer(Verdict::Accept);
+    network.soon("sent again, it is there", async || network.hospital.reports().len() == 1).await;
     network.at_rest().await;
 }
 
