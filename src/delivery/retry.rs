@@ -38,7 +38,7 @@ pub fn verdict(delivery: &DeliveryRow, outcome: &Outcome, times: &DeliveryTimes,
 
 fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &DeliveryTimes, now: Moment) -> Verdict {
     let partner_is_away = matches!(fault, Fault::Partner | Fault::Agreement);
-    let spent = now >= delivery.give_up || (!partner_is_away && delivery.attempts >= OWN_ATTEMPTS);
+    let spent = now >= delivery.give_up || (!partner_is_away && delivery.tries() >= OWN_ATTEMPTS);
     if spent {
         return stop(not_delivered(delivery, reason));
     }
@@ -121,6 +121,7 @@ mod tests {
             bytes: 10,
             state: DeliveryState::Attempting,
             attempts,
+            attempts_before: 0,
             next: Moment(0),
             deadline: None,
             give_up: Moment(0) + Duration::from_secs(86_400),
@@ -153,6 +154,10 @@ mod tests {
         assert!(matches!(verdict(&delivery(7), &ours, &times(), Moment(0)).settled, Settled::Again { .. }));
         let spent = verdict(&delivery(8), &ours, &times(), Moment(0));
         assert_eq!((spent.settled, spent.pause_until), (Settled::Stopped, None));
+        // Sent again by a person after that, it has as many attempts once more.
+        let again = |attempts| DeliveryRow { attempts_before: 8, ..delivery(attempts) };
+        assert!(matches!(verdict(&again(15), &ours, &times(), Moment(0)).settled, Settled::Again { .. }));
+        assert_eq!(verdict(&again(16), &ours, &times(), Moment(0)).settled, Settled::Stopped);
     }
 
     #[test]

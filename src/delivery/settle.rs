@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{CaseState, DeliveryKind, Fault, Moment, Outcome, chain},
-    store::{CaseRow, Claimed, DeliveryRow, Durability, Settled, Settlement, Store, StoreError, Tx},
+    store::{CaseRow, Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError, Tx},
 };
 
 /// May be repeated: what was written the first time is not ours the second.
@@ -31,8 +31,8 @@ pub async fn settle(
     if delivery.kind == DeliveryKind::Images && settled != Settled::Delivered && unwanted(&case, delivery) {
         (settled, attention) = (Settled::Withdrawn, None);
         if case.state == CaseState::Held {
-            // Owed anew from here when a person releases the case.
-            case.routed_to = case.routed_to.min(attempted.done_to);
+            // Owed anew from here when a person releases the case, with what was refused.
+            case.routed_to = case.routed_to.min(RefusedInstance::arrived_to(attempted.done_to, &attempted.refused));
         }
     }
     if tx.settle(&settlement(delivery, attempted, settled, now)).await? {

@@ -263,7 +263,7 @@ impl Delivering {
         let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
         let last_try = match &delivery.last_outcome {
-            Some(outcome) if delivery.attempts >= OWN_ATTEMPTS => Some(reason(outcome)),
+            Some(outcome) if delivery.tries() >= OWN_ATTEMPTS => Some(reason(outcome)),
             _ => None,
         };
         let sending = c_store::send(line, &settings, &target, &self.spool, &instances, last_try, |seq| {

@@ -47,12 +47,21 @@ pub struct DeliveryRow {
     pub bytes: i64,
     pub state: DeliveryState,
     pub attempts: i64,
+    /// Those made before a person last had it sent again.
+    pub attempts_before: i64,
     pub next: Moment,
     pub deadline: Option<Moment>,
     pub give_up: Moment,
     pub created: Moment,
     pub finished: Option<Moment>,
     pub last_outcome: Option<Outcome>,
+}
+
+impl DeliveryRow {
+    /// Attempts since it was first owed, or last sent again by a person.
+    pub fn tries(&self) -> i64 {
+        self.attempts - self.attempts_before
+    }
 }
 
 /// An instance the partner would not have, with its DIMSE status, or one of the two values here that no refusal has.
@@ -67,6 +76,11 @@ impl RefusedInstance {
     pub const UNREADABLE: u16 = 0x0000;
     /// The association ended at it every time.
     pub const BROKEN_OFF: u16 = 0x0001;
+
+    /// Up to where every instance has arrived: `done_to` also passes what was refused.
+    pub fn arrived_to(done_to: i64, refused: &[Self]) -> i64 {
+        refused.iter().map(|refused| refused.seq - 1).fold(done_to, i64::min)
+    }
 
     /// In words for a person, with the status for whoever looks it up.
     pub fn why(&self) -> String {
@@ -126,6 +140,7 @@ pub(super) struct Raw {
     bytes: i64,
     state: String,
     attempts: i64,
+    attempts_before: i64,
     next_us: i64,
     deadline_us: Option<i64>,
     give_up_us: i64,
@@ -153,6 +168,7 @@ impl Raw {
             bytes: self.bytes,
             state: DeliveryState::parse(&self.state).ok_or(unreadable("delivery state"))?,
             attempts: self.attempts,
+            attempts_before: self.attempts_before,
             next: Moment(self.next_us),
             deadline: self.deadline_us.map(Moment),
             give_up: Moment(self.give_up_us),
@@ -170,10 +186,10 @@ impl Raw {
 /// PostgreSQL locks the rows in the order of their ids, as everything does that changes several deliveries at once.
 const WITHDRAW: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 \
-             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING done_to",
+             WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') RETURNING first_seq, done_to, refused",
     postgres: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE id IN (\
                SELECT id FROM deliveries WHERE case_id = $1 AND kind = 'images' AND state IN ('owed', 'queued') \
-               ORDER BY id FOR UPDATE) RETURNING done_to",
+               ORDER BY id FOR UPDATE) RETURNING first_seq, done_to, refused",
 };
 const WITHDRAW_TO: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'withdrawn', lease_us = NULL, finished_us = $2 WHERE case_id = $1 \
@@ -184,13 +200,39 @@ const WITHDRAW_TO: Sql = Sql {
 };
 const RESEND: Sql = Sql {
     sqlite: "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
-             give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+             give_up_us = $3, refused = '[]', attempts_before = attempts, \
+             done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
              WHERE case_id = $1 AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered'))",
     postgres: "UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, \
-               give_up_us = $3, refused = '[]', done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
+               give_up_us = $3, refused = '[]', attempts_before = attempts, \
+               done_to = CASE WHEN kind = 'images' THEN first_seq - 1 ELSE 0 END \
                WHERE id IN (SELECT id FROM deliveries WHERE case_id = $1 \
                AND (state = 'stopped' OR ($4 = 1 AND state = 'delivered')) ORDER BY id FOR UPDATE)",
 };
+/// What follows a report that is owed again: its later versions, also one that is under way at this moment. Otherwise
+/// the older version would arrive last. The attempt under way is not this row's any more when it ends.
+const RESEND_LATER: Sql = Sql {
+    sqlite: "WITH later AS MATERIALIZED (SELECT d.id FROM deliveries d WHERE d.case_id = $1 AND d.kind <> 'images' \
+               AND d.state IN ('queued', 'attempting', 'delivered') AND EXISTS (SELECT 1 FROM deliveries e \
+                 WHERE e.case_id = d.case_id AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
+                 AND e.state = 'owed')) \
+             UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, give_up_us = $3, \
+             refused = '[]', attempts_before = attempts, done_to = 0 WHERE id IN (SELECT id FROM later)",
+    postgres: "WITH later AS MATERIALIZED (SELECT d.id FROM deliveries d WHERE d.case_id = $1 AND d.kind <> 'images' \
+                 AND d.state IN ('queued', 'attempting', 'delivered') AND EXISTS (SELECT 1 FROM deliveries e \
+                   WHERE e.case_id = d.case_id AND e.partner = d.partner AND e.kind = d.kind AND e.version < d.version \
+                   AND e.state = 'owed') ORDER BY d.id FOR UPDATE OF d) \
+               UPDATE deliveries SET state = 'owed', lease_us = NULL, finished_us = NULL, next_us = $2, give_up_us = $3, \
+               refused = '[]', attempts_before = attempts, done_to = 0 WHERE id IN (SELECT id FROM later)",
+};
+
+/// What is owed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resent {
+    pub again: u64,
+    /// Versions of a report that follow an older one among them.
+    pub later: u64,
+}
 
 impl Tx {
     /// Owes a thing. It is due at once.
@@ -366,15 +408,21 @@ impl Tx {
         Ok(count)
     }
 
-    /// Takes back the images of a case that no worker has begun to send. Returns the number of the first such instance.
+    /// Takes back the images of a case that no worker has begun to send. Returns the number of the first instance that
+    /// has not arrived by them.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn withdraw_images(&mut self, case: CaseId, now: Moment) -> Result<Option<i64>, StoreError> {
         let sql = self.pick(WITHDRAW);
-        let rows: Vec<(i64,)> =
+        let rows: Vec<(i64, i64, String)> =
             on_tx!(self, |c| sqlx::query_as(sql).bind(case.to_string()).bind(now.0).fetch_all(&mut **c).await)?;
-        Ok(rows.into_iter().map(|(done,)| done + 1).min())
+        // A list that cannot be read keeps no case from being held: all of it is owed again.
+        let arrived = rows.into_iter().map(|(first, done_to, refused)| {
+            from_json(&refused, "list of refused instances")
+                .map_or(first - 1, |refused: Vec<_>| RefusedInstance::arrived_to(done_to, &refused))
+        });
+        Ok(arrived.min().map(|to| to + 1))
     }
 
     /// A partner does not get this case any more: what has not left for it is not owed, and what it would not have
@@ -398,7 +446,8 @@ impl Tx {
             .map(|done| done.rows_affected()))?)
     }
 
-    /// Owes again what ended in front of a person, and with `everything` also what had arrived. Returns how many.
+    /// Owes again what ended in front of a person, and with `everything` also what had arrived. What follows an older
+    /// version of a report is owed again behind it.
     ///
     /// # Errors
     /// When the database fails.
@@ -408,16 +457,24 @@ impl Tx {
         everything: bool,
         now: Moment,
         give_up: Moment,
-    ) -> Result<u64, StoreError> {
-        let sql = self.pick(RESEND);
-        Ok(on_tx!(self, |c| sqlx::query(sql)
+    ) -> Result<Resent, StoreError> {
+        let (sql, sql_later) = (self.pick(RESEND), self.pick(RESEND_LATER));
+        let again = on_tx!(self, |c| sqlx::query(sql)
             .bind(case.to_string())
             .bind(now.0)
             .bind(give_up.0)
             .bind(i64::from(everything))
             .execute(&mut **c)
             .await
-            .map(|done| done.rows_affected()))?)
+            .map(|done| done.rows_affected()))?;
+        let later = on_tx!(self, |c| sqlx::query(sql_later)
+            .bind(case.to_string())
+            .bind(now.0)
+            .bind(give_up.0)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(Resent { again, later })
     }
 }
 

@@ -22,7 +22,7 @@ mod reports;
 mod retention;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
-pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Settled, Settlement};
+pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;

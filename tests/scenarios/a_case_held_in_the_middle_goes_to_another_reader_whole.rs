@@ -1,19 +1,22 @@
 //! A person holds a case while it is being sent: nothing more of it leaves, not even what was under way and failed. Then
-//! it goes to another reader whole, and held and released once more it does not get stuck.
+//! it goes to another reader whole, and held and released once more it does not get stuck. What the rule promised to
+//! others stays promised.
 
 use crate::support::{
     blocking,
-    center::Manners,
+    carrier::partner,
+    center::{About, Manners, oru},
     eventually,
-    faults::send_head_ct,
+    faults::{CHEMNITZ_AND_LEIPZIG, is_delivered, send_head_ct},
     hospital::{head_ct, send_study},
     network::{ALWAYS_CHEMNITZ, Footing, Network, SOON},
 };
 use neisse::{
-    model::{CaseState, DeliveryState, Moment},
+    dicom::status::StoreStatus,
+    model::{CaseState, DeliveryState, Disposition, Moment, ReadingMode},
     store::CaseRow,
 };
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_held_in_the_middle_goes_to_another_reader_whole() {
@@ -57,6 +60,47 @@ async fn a_case_held_in_the_middle_goes_to_another_reader_whole() {
     say(&network, &case, &["release", "--to", "leipzig-ukl"]).await;
     network.case_in(&patient.study(), CaseState::Delivered).await;
     assert_eq!(network.leipzig.arrivals().len(), slices.len(), "nothing is sent twice");
+    network.at_rest().await;
+}
+
+/// Leipzig gets copies whoever reads, and it has not taken one when the case is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copies_the_deadline_and_the_former_reader_stay() {
+    let rules = format!("{CHEMNITZ_AND_LEIPZIG}report_within = \"60m\"\n");
+    let network = Network::start(Footing::Embedded, &rules, Moment::from_utc(chrono::Utc::now())).await;
+    let (_, slices) = head_ct(1, 4);
+    let refuse = Some((slices[1].sop_instance.clone(), StoreStatus::CannotUnderstand));
+    network.leipzig.behave(Manners { refuse, ..Manners::default() });
+    let (patient, _) = send_head_ct(&network, 1, 4).await;
+    let case = network.case(&patient.study(), "whole", |case| case.whole.is_some()).await;
+    network.until_delivered(&case, "chemnitz").await;
+    eventually("Leipzig has refused a slice", SOON, async || {
+        let copies = network.owed_to(&case, "leipzig-ukl").await;
+        copies.iter().all(|row| row.finished.is_some()) && copies.iter().any(|row| !is_delivered(row))
+    })
+    .await;
+    network.leipzig.behave(Manners::default());
+    let id = case.id.to_string();
+    network.cases_screen(&["hold", &id, "--why", "Chemnitz has no time"]).await;
+    network.cases_screen(&["release", &id, "--to", "origin"]).await;
+    let case = network.case_in(&patient.study(), CaseState::Delivered).await;
+    assert_eq!(case.attention, "", "{}", network.story(&case).await);
+    assert_eq!(network.leipzig.archive().len(), slices.len(), "all of it: {}", network.story(&case).await);
+    let decision = case.decision.as_ref().map(|decision| &decision.disposition);
+    let Some(Disposition::Read(reading)) = decision else { panic!("{decision:?}") };
+    assert_eq!(reading.readers, [partner("rabenstein"), partner("chemnitz")]);
+    assert_eq!((&reading.also_to[..], reading.reading_mode), (&[partner("leipzig-ukl")][..], ReadingMode::OnSite));
+    let deadline = Some(case.first + Duration::from_secs(3600));
+    assert!(network.owed_to(&case, "leipzig-ukl").await.iter().all(|row| row.deadline == deadline));
+
+    // Chemnitz had the images, and reports after all.
+    let study = patient.study().to_string();
+    let (patient_id, accession) = (&patient.patient_id, &patient.accession);
+    let about = About { patient_id, issuer: "RABENSTEIN", accession, study: &study };
+    let message = oru("KLCHEM", "R1", &about, "F", "keine Blutung");
+    assert_eq!(network.chemnitz.send_hl7(network.node().hl7, &message, "R1").await.code.as_str(), "AA");
+    network.case_in(&patient.study(), CaseState::Reported).await;
+
     network.at_rest().await;
 }
 

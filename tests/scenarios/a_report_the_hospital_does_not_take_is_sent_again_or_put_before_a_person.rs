@@ -12,16 +12,20 @@ use crate::support::{
 use neisse::{
     cli::sample::SampleCase,
     hl7::ack::Verdict,
-    model::{CaseState, Channel, DeliveryKind, DeliveryState, Fault, Outcome},
+    model::{CaseState, Channel, DeliveryKind, DeliveryState, Fault, Moment, Outcome},
     store::{CaseRow, DeliveryRow},
 };
 use std::time::Duration;
 
 /// Rabenstein gets reports by HL7 and as SR; its archive is played by the second center.
 async fn delivered_case() -> (Network, SampleCase, CaseRow) {
+    delivered_case_at(tonight()).await
+}
+
+async fn delivered_case_at(at: Moment) -> (Network, SampleCase, CaseRow) {
     let (chemnitz, archive) = (Center::start("CHEMNITZ").await, Center::start("RAB_PACS").await);
     let port = archive.port;
-    let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, tonight(), chemnitz, archive, |files| {
+    let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, at, chemnitz, archive, |files| {
         set(files, "partners/rabenstein.toml", "forms", "[\"oru\", \"sr\"]");
         let file = files.get_mut("partners/rabenstein.toml").expect("a file");
         let target = format!("[dicom]\ndeliver = {{ ae_title = \"RAB_PACS\", host = \"127.0.0.1\", port = {port} }}\n");
@@ -45,6 +49,10 @@ async fn report(network: &Network, patient: &SampleCase, control_id: &str, statu
 async fn over_hl7(network: &Network, case: &CaseRow) -> Vec<DeliveryRow> {
     let rows = network.owed_to(case, "rabenstein").await;
     rows.into_iter().filter(|row| row.kind == DeliveryKind::ReportOru).collect()
+}
+
+fn says(report: &[u8], status: &[u8]) -> bool {
+    report.windows(status.len()).any(|bytes| bytes == status)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +84,8 @@ async fn it_is_down_and_its_archive_gets_the_report_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_stops_this_version_and_not_the_next() {
-    let (network, patient, case) = delivered_case().await;
+    // The command line goes by the system's clock.
+    let (network, patient, case) = delivered_case_at(Moment::from_utc(chrono::Utc::now())).await;
     network.hospital.answer(Verdict::Error);
     report(&network, &patient, "R1", "P").await;
     let told = network.case(&patient.study(), "a person is told", |case| !case.attention.is_empty()).await;
@@ -88,6 +97,14 @@ async fn an_error_stops_this_version_and_not_the_next() {
     report(&network, &patient, "R2", "F").await;
     eventually("the final version is there", SOON, async || network.hospital.reports().len() == 1).await;
     assert_eq!(over_hl7(&network, &case).await[0].state, DeliveryState::Stopped, "a person's matter still");
+    // Sent again by a person, it does not stay the last thing the hospital hears.
+    network.cases_screen(&["resend", &case.id.to_string()]).await;
+    network.soon("both are there, the final one once more", async || network.hospital.reports().len() == 3).await;
+    let reports = network.hospital.reports();
+    assert!(says(&reports[1], b"||||||P") && says(&reports[2], b"||||||F"), "in order");
+    assert_eq!(reports[0], reports[2], "the same message");
+    let told = network.told(&case, "1 delivery sent again, and after it 1 later version of a report").await;
+    assert_eq!(told, 1, "{}", network.story(&case).await);
     network.at_rest().await;
 }
 
@@ -108,7 +125,6 @@ async fn a_rejection_is_sent_again_unchanged_and_keeps_the_versions_in_order() {
     network.hospital.answer(Verdict::Accept);
     network.soon("both are there", async || network.hospital.reports().len() == 2).await;
     let reports = network.hospital.reports();
-    let says = |report: &[u8], status: &[u8]| report.windows(status.len()).any(|bytes| bytes == status);
     assert!(says(&reports[0], b"||||||P") && says(&reports[1], b"||||||F"), "in order");
     eventually("by the ledger too", SOON, async || over_hl7(&network, &case).await.iter().all(is_delivered)).await;
     network.at_rest().await;
@@ -126,9 +142,12 @@ async fn it_rejects_for_good_and_a_person_is_told() {
         .await;
     let told = network.now(case.id).await.attention;
     assert!(told.ends_with("not delivered to rabenstein after 8 attempts: message rejected (AR)"), "{told}");
-    network.hospital.answer(Verdict::Accept);
+    // Sent again by a person, it is tried as often as the first time.
     assert_eq!(network.resend(&case).await, 1);
-    eventually("sent again, it is there", SOON, async || network.hospital.reports().len() == 1).await;
+    network.soon("it is tried again and again", async || over_hl7(&network, &case).await[0].attempts >= 10).await;
+    assert_ne!(over_hl7(&network, &case).await[0].state, DeliveryState::Stopped);
+    network.hospital.answer(Verdict::Accept);
+    network.soon("sent again, it is there", async || network.hospital.reports().len() == 1).await;
     network.at_rest().await;
 }
 

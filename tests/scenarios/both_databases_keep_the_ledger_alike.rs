@@ -6,18 +6,28 @@ use crate::support::{
     ledger::{Ledger, NOW, both, case, images, rabenstein, received},
 };
 use neisse::{
+    config::DeliveryTimes,
+    delivery::{retry::verdict, settle::settle, worker::Attempted},
     intake::matching::{join, keep_report},
     model::{
         CaseEvent, Channel, DeliveryId, DeliveryKind, DeliveryState, Fault, IssuedId, Lane, Moment, Outcome,
         ReceivedInstance, ReportId, ReportStatus, chain,
     },
     store::{
-        Durability, MAX_ALIKE, MessageKey, NewDelivery, NewReport, ReportFormRow, Settled, Settlement, StoreError,
+        Durability, MAX_ALIKE, MessageKey, NewDelivery, NewReport, RefusedInstance, ReportFormRow, Resent, Settled,
+        Settlement, StoreError,
     },
 };
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(60);
+const DELIVERY: DeliveryTimes = DeliveryTimes {
+    connect: Duration::from_secs(10),
+    response: Duration::from_secs(60),
+    retry_min: Duration::from_secs(5),
+    retry_max: Duration::from_secs(600),
+    give_up: Duration::from_secs(86_400),
+};
 
 /// What is due for the queue now, and taken.
 async fn take(ledger: &Ledger, now: Moment, a_line: i64) -> Vec<neisse::store::DueDelivery> {
@@ -326,6 +336,79 @@ async fn of_eight_who_claim_a_delivery_one_gets_it() {
         assert_eq!(tx.withdraw_images(of.id, NOW).await.expect("withdrawn"), Some(6), "{}", ledger.name);
         assert!(tx.claim(id, NOW, NOW + LEASE, "one").await.expect("asked").is_none(), "{}", ledger.name);
         tx.commit().await.expect("a commit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_sent_again_is_followed_by_its_later_versions() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let report = |version| NewDelivery {
+            kind: DeliveryKind::ReportOru,
+            version,
+            first_seq: 0,
+            last_seq: 0,
+            ..images(&of, "rabenstein", Lane::Routine)
+        };
+        let mut versions = Vec::new();
+        for (version, ended) in [(1, Settled::Delivered), (2, Settled::Stopped), (3, Settled::Delivered)] {
+            versions.push(ledger.owe(&report(version)).await);
+            assert_eq!(ids(&take(&ledger, NOW, 200).await), versions[versions.len() - 1..]);
+            assert!(claim_and_settle(&ledger, versions[versions.len() - 1], ended).await, "{}", ledger.name);
+        }
+        // The fourth is on its way while a person has the second sent again.
+        versions.push(ledger.owe(&report(4)).await);
+        take(&ledger, NOW, 200).await;
+        let mut tx = ledger.begin().await;
+        let under_way = tx.claim(versions[3], NOW, NOW + LEASE, "one").await.expect("asked").expect("claimed");
+        tx.commit().await.expect("a commit");
+        let mut tx = ledger.begin().await;
+        let resent = tx.resend(of.id, false, NOW, NOW + LEASE).await.expect("sent again");
+        assert_eq!(resent, Resent { again: 1, later: 2 }, "{}", ledger.name);
+        let end = settlement(under_way.id, under_way.attempts, Settled::Delivered);
+        assert!(!tx.settle(&end).await.expect("asked"), "{}: it comes once more", ledger.name);
+        tx.commit().await.expect("a commit");
+        for id in &versions[1..] {
+            assert_eq!(ids(&take(&ledger, NOW, 200).await), [*id], "{}: one after the other", ledger.name);
+            assert!(claim_and_settle(&ledger, *id, Settled::Delivered).await, "{}", ledger.name);
+        }
+        assert!(take(&ledger, NOW, 200).await.is_empty(), "{}: the first stays where it is", ledger.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_reader_refused_before_a_case_was_held_is_owed_again() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let refused = vec![RefusedInstance { seq: 3, status: 0xC000 }];
+        // Between two attempts when the case is held.
+        let waiting = ledger.owe(&images(&of, "chemnitz", Lane::Stat)).await;
+        take(&ledger, NOW, 200).await;
+        let mut tx = ledger.begin().await;
+        tx.claim(waiting, NOW, NOW + LEASE, "one").await.expect("asked").expect("claimed");
+        let again = settlement(waiting, 1, Settled::Again { at: NOW, count: true });
+        assert!(tx.settle(&Settlement { refused: refused.clone(), ..again }).await.expect("settled"));
+        assert_eq!(tx.withdraw_images(of.id, NOW).await.expect("withdrawn"), Some(3), "{}", ledger.name);
+        tx.commit().await.expect("a commit");
+
+        // Under way when the case is held, and all else arrives.
+        let mut of = ledger.case("1.2.4").await;
+        let under_way = ledger.owe(&images(&of, "chemnitz", Lane::Stat)).await;
+        take(&ledger, NOW, 200).await;
+        let mut tx = ledger.begin().await;
+        let mut claimed = tx.claim(under_way, NOW, NOW + LEASE, "one").await.expect("asked").expect("claimed");
+        of.take(CaseEvent::Hold).expect("a move");
+        (of.instances, of.routed_to) = (10, 10);
+        tx.save_case(&of).await.expect("saved");
+        tx.commit().await.expect("a commit");
+        claimed.refused.clone_from(&refused);
+        let outcome = Outcome::Delivered { warning: None };
+        let verdict = verdict(&claimed, &outcome, &DELIVERY, NOW);
+        let attempted = Attempted { outcome, done_to: 10, refused };
+        let settled = settle(&ledger.store, &claimed, &attempted, &verdict, NOW).await.expect("settled");
+        assert_eq!(settled, Settled::Withdrawn, "{}", ledger.name);
+        let of = ledger.store.case(of.id).await.expect("the case");
+        assert_eq!((of.routed_to, of.attention.as_str()), (2, ""), "{}", ledger.name);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         decide::{Rules, decide},
         step::facts_of,
     },
-    store::{CaseRow, Durability, Tx},
+    store::{CaseRow, Durability, Resent, Tx},
 };
 use anyhow::{Context, bail};
 use chrono::Utc;
@@ -63,8 +63,8 @@ impl Desk {
         Ok(())
     }
 
-    /// Everything is owed to another reader, and nothing any more to the one before; to the same one, only what it
-    /// does not have.
+    /// Everything is owed to another reader and to whoever gets copies, in place of what waited or had stopped, and
+    /// nothing any more to the one before; to the same one, only what it does not have.
     async fn owe_anew(
         &self,
         tx: &mut Tx,
@@ -75,12 +75,13 @@ impl Desk {
         let receivers = case.receivers();
         let ledger = tx.deliveries(case.id).await?;
         let partners: BTreeSet<&PartnerId> = ledger.iter().map(|delivery| &delivery.partner).collect();
+        let stays = before == case.reader.as_ref();
         for partner in partners {
-            if !receivers.contains(partner) {
+            if !(stays && receivers.contains(partner)) {
                 tx.withdraw_images_to(case.id, partner, now).await?;
             }
         }
-        if before == case.reader.as_ref() {
+        if stays {
             tx.resend(case.id, false, now, now + self.config.delivery.give_up).await?;
         } else {
             case.routed_to = 0;
@@ -106,6 +107,8 @@ impl Desk {
         Ok(())
     }
 
+    /// Another reads it. What the decision before promised to others stays: copies, the deadline, and that a report of a
+    /// former reader is joined.
     fn by_hand(&self, case: &CaseRow, reader: &str, now: Moment) -> anyhow::Result<Decision> {
         let on_site = reader == "origin";
         let reader = if on_site { case.origin.clone() } else { PartnerId::new(reader)? };
@@ -116,17 +119,36 @@ impl Desk {
         if !on_site && known.dicom.as_ref().is_none_or(|dicom| dicom.deliver.is_none()) {
             bail!("{reader} has no [dicom] deliver in partners/{reader}.toml: images cannot be sent there");
         }
+        let before = match case.decision.as_ref().map(|decision| &decision.disposition) {
+            Some(Disposition::Read(reading)) => Some(reading),
+            _ => None,
+        };
+        let mut reasons = vec!["a person named the reader".to_owned()];
+        let mut readers = vec![reader];
+        if let Some(before) = before {
+            reasons.push(format!("copies, deadline and former readers stay as by \"{}\"", before.rule));
+            for former in &before.readers {
+                if !readers.contains(former) {
+                    readers.push(former.clone());
+                }
+            }
+        }
+        let reading_mode = match before.map(|before| before.reading_mode) {
+            _ if on_site => ReadingMode::OnSite,
+            None | Some(ReadingMode::OnSite) => ReadingMode::RemoteReading,
+            Some(mode) => mode,
+        };
         Ok(Decision {
             disposition: Disposition::Read(Reading {
                 rule: "released by hand".into(),
-                readers: vec![reader],
-                also_to: Vec::new(),
-                reading_mode: if on_site { ReadingMode::OnSite } else { ReadingMode::RemoteReading },
+                readers,
+                also_to: before.map(|before| before.also_to.clone()).unwrap_or_default(),
+                reading_mode,
                 claim_within: None,
-                report_within: None,
+                report_within: before.and_then(|before| before.report_within),
                 window_ends: None,
             }),
-            reasons: vec!["a person named the reader".into()],
+            reasons,
             rules_version: self.config.rules_version.clone(),
             decided_at: now,
         })
@@ -148,7 +170,7 @@ impl Desk {
                 case.origin
             );
         }
-        let again = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
+        let Resent { again, later } = tx.resend(id, all, now, now + self.config.delivery.give_up).await?;
         if again == 0 {
             bail!(
                 "nothing of case {id} has stopped{}",
@@ -157,10 +179,14 @@ impl Desk {
         }
         case.attention.clear();
         let again = counted(again, "delivery", "deliveries");
-        tx.tell(id, now, ACTOR, &format!("{again} sent again")).await?;
+        let behind = match later {
+            0 => String::new(),
+            later => format!(", and after it {} of a report", counted(later, "later version", "later versions")),
+        };
+        tx.tell(id, now, ACTOR, &format!("{again} sent again{behind}")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
-        println!("{again} of case {id} owed again.");
+        println!("{again} of case {id} owed again{behind}.");
         Ok(())
     }
 }

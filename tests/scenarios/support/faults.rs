@@ -137,7 +137,7 @@ impl Network {
         let mut tx = self.node().store.begin(neisse::store::Durability::Synced).await.expect("the store");
         let again = tx.resend(case.id, false, now, now + Duration::from_secs(86_400)).await.expect("the store");
         tx.commit().await.expect("the store");
-        again
+        again.again
     }
 
     /// The configuration read again with these changes, as on SIGHUP.
