@@ -190,13 +190,7 @@ impl Delivering {
         };
         // Done already, withdrawn, or in other hands: the envelope has served.
         let Some(mut delivery) = claimed else { return Some(()) };
-        let made = match delivery.kind {
-            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await,
-            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                report::send(self, &delivery, lines).await
-            }
-        };
-        let attempted = made.unwrap_or_else(|error| Attempted::ended(&delivery, not_read(&error)));
+        let attempted = self.make(&delivery, lines).await;
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
         let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
@@ -238,7 +232,33 @@ impl Delivering {
         Ok(claimed)
     }
 
-    async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
+    /// Makes the attempt, and keeps the lease while it runs, however long that is.
+    async fn make(&self, delivery: &Claimed, lines: &mut Lines) -> Attempted {
+        let reached = Mutex::new(delivery.done_to);
+        let making = async {
+            match delivery.kind {
+                DeliveryKind::Images => self.send_images(delivery, &mut lines.dicom, &reached).await,
+                DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                    report::send(self, delivery, lines).await
+                }
+            }
+        };
+        match while_noting(NOTE_EVERY, making, || self.note(delivery, &reached)).await {
+            Some(Ok(attempted)) => attempted,
+            Some(Err(error)) => Attempted::ended(delivery, not_read(&error)),
+            None => {
+                let reason = "its lease ran out, and it was owed again meanwhile".to_owned();
+                Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO })
+            }
+        }
+    }
+
+    async fn send_images(
+        &self,
+        delivery: &Claimed,
+        line: &mut Line,
+        reached: &Mutex<i64>,
+    ) -> Result<Attempted, StoreError> {
         if unwanted(&self.store.case(delivery.case).await?, delivery) {
             let reason = "the case is held or goes to another reader".to_owned();
             return Ok(Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO }));
@@ -260,7 +280,6 @@ impl Delivering {
                 "its images have been taken off this node's disk ([retention]); have them sent to it again".into();
             return Ok(Attempted::ended(delivery, Outcome::Refused { reason, fault: Fault::Ours }));
         }
-        let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
         let last_try = match &delivery.last_outcome {
             Some(outcome) if delivery.attempts >= OWN_ATTEMPTS => Some(reason(outcome)),
@@ -269,7 +288,7 @@ impl Delivering {
         let sending = c_store::send(line, &settings, &target, &self.spool, &instances, last_try, |seq| {
             *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
         });
-        let Sent { done_to, refused, outcome } = self.while_noting(delivery, &reached, sending).await;
+        let Sent { done_to, refused, outcome } = sending.await;
         let mut all_refused = delivery.refused.clone();
         all_refused.extend(refused);
         let done_to = if matches!(outcome, Outcome::Delivered { .. }) { delivery.last_seq } else { done_to };
@@ -278,32 +297,39 @@ impl Delivering {
         Ok(Attempted { outcome, done_to, refused: all_refused })
     }
 
-    /// Lets an attempt run while its progress is written down from time to time, which keeps its lease.
-    pub async fn while_noting<T>(
-        &self,
-        delivery: &Claimed,
-        reached: &Mutex<i64>,
-        attempt: impl Future<Output = T>,
-    ) -> T {
-        let mut attempt = std::pin::pin!(attempt);
-        loop {
-            tokio::select! {
-                ended = &mut attempt => return ended,
-                () = tokio::time::sleep(NOTE_EVERY) => {
-                    let done_to = *reached.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Err(error) = self.note(delivery, done_to).await {
-                        tracing::warn!(delivery.id = %delivery.id, error = %chain(&error), "Progress could not be noted");
-                    }
+    /// Writes down how far the attempt has come, which keeps its lease. False: it is no longer ours.
+    async fn note(&self, delivery: &Claimed, reached: &Mutex<i64>) -> bool {
+        let done_to = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let lease = self.clock.now() + LEASE;
+        let noting = async {
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let ours = tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(ours)
+        };
+        noting.await.unwrap_or_else(|error| {
+            tracing::warn!(delivery.id = %delivery.id, error = %chain(&error), "Progress could not be noted");
+            true
+        })
+    }
+}
+
+/// Lets an attempt run while `note` is asked for from time to time. `None`: a note said that it is no longer ours.
+async fn while_noting<T, N: Future<Output = bool>>(
+    every: Duration,
+    attempt: impl Future<Output = T>,
+    mut note: impl FnMut() -> N,
+) -> Option<T> {
+    let mut attempt = std::pin::pin!(attempt);
+    loop {
+        tokio::select! {
+            ended = &mut attempt => return Some(ended),
+            () = tokio::time::sleep(every) => {
+                if !note().await {
+                    return None;
                 }
             }
         }
-    }
-
-    async fn note(&self, delivery: &Claimed, done_to: i64) -> Result<(), StoreError> {
-        let lease = self.clock.now() + LEASE;
-        let mut tx = self.store.begin(Durability::Process).await?;
-        tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
-        tx.commit().await
     }
 }
 
@@ -322,5 +348,24 @@ fn not_read(error: &StoreError) -> Outcome {
     match error {
         StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },
         _ => Outcome::TryAgain { reason, fault: Fault::Ours },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[tokio::test]
+    async fn an_attempt_that_is_no_longer_ours_ends() {
+        let notes = Mutex::new(0);
+        let note = async || {
+            let mut notes = notes.lock().unwrap();
+            *notes += 1;
+            *notes < 3
+        };
+        assert_eq!(while_noting(SHORT, std::future::pending::<()>(), note).await, None);
+        assert_eq!(*notes.lock().unwrap(), 3);
     }
 }

@@ -15,10 +15,14 @@ use neisse::{
     model::{CaseState, Channel, DeliveryKind, DeliveryState, Fault, Outcome},
     store::{CaseRow, DeliveryRow},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Rabenstein gets reports by HL7 and as SR; its archive is played by the second center.
 async fn delivered_case() -> (Network, SampleCase, CaseRow) {
+    delivered_case_where(|_| ()).await
+}
+
+async fn delivered_case_where(change: impl FnOnce(&mut BTreeMap<String, String>)) -> (Network, SampleCase, CaseRow) {
     let (chemnitz, archive) = (Center::start("CHEMNITZ").await, Center::start("RAB_PACS").await);
     let port = archive.port;
     let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, tonight(), chemnitz, archive, |files| {
@@ -26,6 +30,7 @@ async fn delivered_case() -> (Network, SampleCase, CaseRow) {
         let file = files.get_mut("partners/rabenstein.toml").expect("a file");
         let target = format!("[dicom]\ndeliver = {{ ae_title = \"RAB_PACS\", host = \"127.0.0.1\", port = {port} }}\n");
         *file = file.replace("[dicom]\n", &target);
+        change(files);
     })
     .await;
     let (patient, _) = send_head_ct(&network, 1, 3).await;
@@ -156,5 +161,22 @@ async fn it_is_too_slow_or_answers_something_else_and_gets_the_very_same_message
     assert!(reports.iter().all(|report| *report == reports[0]), "the same to the byte");
     assert!(!control_id(&reports[0]).is_empty());
     assert_eq!(network.now(case.id).await.attention, "");
+    network.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_longer_than_a_lease_and_gets_the_report_once() {
+    let (network, patient, case) =
+        delivered_case_where(|files| set(files, "neisse.toml", "response", "\"60s\"")).await;
+    network.hospital.be_slow(Duration::from_secs(15));
+    report(&network, &patient, "R1", "F").await;
+    eventually("the hospital has it in hand", SOON, async || network.hospital.reports().len() == 1).await;
+    // Eight minutes by the node's clock, in which the attempt has once shown that it lives.
+    network.clock.advance(Duration::from_secs(4 * 60));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    network.clock.advance(Duration::from_secs(4 * 60));
+    eventually("it is acknowledged", SOON, async || over_hl7(&network, &case).await.iter().all(is_delivered)).await;
+    assert_eq!(over_hl7(&network, &case).await[0].attempts, 1, "{}", network.story(&case).await);
+    assert_eq!(network.hospital.reports().len(), 1);
     network.at_rest().await;
 }
