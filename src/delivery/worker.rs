@@ -324,11 +324,18 @@ async fn while_noting<T, N: Future<Output = bool>>(
     loop {
         tokio::select! {
             ended = &mut attempt => return Some(ended),
-            () = tokio::time::sleep(every) => {
-                if !note().await {
-                    return None;
-                }
+            () = tokio::time::sleep(every) => {}
+        }
+        // The attempt goes on while the database is slow or away; a note that was begun is not broken off.
+        let mut noting = std::pin::pin!(note());
+        tokio::select! {
+            ended = &mut attempt => {
+                noting.await;
+                return Some(ended);
             }
+            ours = &mut noting => if !ours {
+                return None;
+            },
         }
     }
 }
@@ -367,5 +374,23 @@ mod tests {
         };
         assert_eq!(while_noting(SHORT, std::future::pending::<()>(), note).await, None);
         assert_eq!(*notes.lock().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_goes_on_while_a_note_waits_for_the_database() {
+        let (sent, all_sent) = tokio::sync::watch::channel(false);
+        let notes = Mutex::new(0);
+        let note = || {
+            *notes.lock().unwrap() += 1;
+            let mut all_sent = all_sent.clone();
+            async move { all_sent.wait_for(|all| *all).await.is_ok() }
+        };
+        let attempt = async {
+            tokio::time::sleep(SHORT * 10).await;
+            sent.send_replace(true);
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(20), while_noting(SHORT, attempt, note)).await;
+        assert_eq!(ended.expect("not held up by its note"), Some(()));
+        assert_eq!(*notes.lock().unwrap(), 1, "one at a time");
     }
 }
