@@ -20,7 +20,7 @@ use crate::{
 use bytes::BytesMut;
 use std::io;
 
-/// An MLLP connection kept from one message to the next.
+/// An MLLP connection kept from one message to the next, if that comes soon.
 pub struct Hl7Line {
     target: Hl7Target,
     sender: Hl7Sender,

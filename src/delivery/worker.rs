@@ -2,7 +2,7 @@
 //!
 //! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
 //! partner takes associations at a time, `bulk` has one, and all share the partner's [`Slots`]; a worker makes one
-//! attempt at a time and keeps its association open between batches. A claimed delivery belongs to its attempt until
+//! attempt at a time and keeps its association or connection open for a moment, for what follows. A claimed delivery belongs to its attempt until
 //! the lease runs out; progress prolongs it.
 
 use super::{
@@ -30,7 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const LEASE: Duration = Duration::from_secs(5 * 60);
 /// How often progress is written down.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
-/// An idle association is released after this.
+/// An idle association is released after this, an idle HL7 connection closed: some engines take one at a time.
 const KEEP_LINE: Duration = Duration::from_secs(3);
 /// How often a worker looks whether the database answers again.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
@@ -114,7 +114,8 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc
         let idle = lines.dicom.is_open();
         let carried = tokio::select! {
             carried = consumer.next() => carried,
-            () = tokio::time::sleep(KEEP_LINE), if idle => {
+            () = tokio::time::sleep(KEEP_LINE), if idle || lines.hl7.is_some() => {
+                lines.hl7 = None;
                 lines.let_go().await;
                 continue;
             }

@@ -8,6 +8,7 @@ use crate::support::{
     faults::{is_delivered, send_head_ct, set, tonight},
     hospital::control_id,
     network::{ALWAYS_CHEMNITZ, Footing, Network, SOON},
+    proxy::Proxy,
 };
 use neisse::{
     cli::sample::SampleCase,
@@ -178,5 +179,23 @@ async fn it_takes_longer_than_a_lease_and_gets_the_report_once() {
     eventually("it is acknowledged", SOON, async || over_hl7(&network, &case).await.iter().all(is_delivered)).await;
     assert_eq!(over_hl7(&network, &case).await[0].attempts, 1, "{}", network.story(&case).await);
     assert_eq!(network.hospital.reports().len(), 1);
+    network.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_one_connection_at_a_time_and_is_left_alone_between_reports() {
+    let (mut network, patient, _) = delivered_case().await;
+    let port = network.hospital.port;
+    let proxy = Proxy::to(&format!("127.0.0.1:{port}")).await;
+    network.reload(|files| {
+        let file = files.get_mut("partners/rabenstein.toml").expect("a file");
+        *file = file.replace(&format!("port = {port}"), &format!("port = {}", proxy.address.port()));
+    });
+    for (control_id, status) in [("R1", "P"), ("R2", "F")] {
+        report(&network, &patient, control_id, status).await;
+        eventually("the hospital has it", SOON, async || proxy.open() == 1).await;
+        eventually("the connection is closed", Duration::from_secs(15), async || proxy.open() == 0).await;
+    }
+    assert_eq!(network.hospital.reports().len(), 2);
     network.at_rest().await;
 }
