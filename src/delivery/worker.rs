@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// An attempt that has not reported progress for this long is taken for dead.
 const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -191,7 +192,10 @@ impl Delivering {
         };
         // Done already, withdrawn, or in other hands: the envelope has served.
         let Some(mut delivery) = claimed else { return Some(()) };
-        let attempted = self.make(&delivery, lines).await;
+        // For what the rooms of the wire and the disk log meanwhile, at whatever level.
+        let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
+        let span = tracing::error_span!("attempt", case.id = %case, %site, attempt);
+        let attempted = self.make(&delivery, lines).instrument(span).await;
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
         let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
