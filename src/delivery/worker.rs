@@ -166,11 +166,13 @@ pub struct Attempted {
     pub outcome: Outcome,
     pub done_to: i64,
     pub refused: Vec<RefusedInstance>,
+    /// It broke off after the connection stood, and what was sent is one thing: that may be the trouble.
+    pub broke_off: bool,
 }
 
 impl Attempted {
     pub fn ended(delivery: &DeliveryRow, outcome: Outcome) -> Self {
-        Self { outcome, done_to: delivery.done_to, refused: delivery.refused.clone() }
+        Self { outcome, done_to: delivery.done_to, refused: delivery.refused.clone(), broke_off: false }
     }
 }
 
@@ -198,7 +200,7 @@ impl Delivering {
         let attempted = self.make(&delivery, lines).instrument(span).await;
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
-        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
+        let verdict = verdict(&delivery, &attempted, &self.config.now().delivery, now);
         loop {
             match settle(&self.store, &delivery, &attempted, &verdict, now).await {
                 Ok(settled) => {
@@ -299,7 +301,7 @@ impl Delivering {
         let done_to = if matches!(outcome, Outcome::Delivered { .. }) { delivery.last_seq } else { done_to };
         metrics::counter!("neisse_instances_delivered_total", "partner" => delivery.partner.to_string())
             .increment(u64::try_from(instances.iter().filter(|i| i.seq <= done_to).count()).unwrap_or(0));
-        Ok(Attempted { outcome, done_to, refused: all_refused })
+        Ok(Attempted { outcome, done_to, refused: all_refused, broke_off: false })
     }
 
     /// Writes down how far the attempt has come, which keeps its lease. False: it is no longer ours.

@@ -167,8 +167,7 @@ async fn it_is_too_slow_or_answers_something_else_and_gets_the_very_same_message
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_takes_longer_than_a_lease_and_gets_the_report_once() {
-    let (network, patient, case) =
-        delivered_case_where(|files| set(files, "neisse.toml", "response", "\"60s\"")).await;
+    let (network, patient, case) = delivered_case_where(|files| set(files, "neisse.toml", "response", "\"60s\"")).await;
     network.hospital.be_slow(Duration::from_secs(15));
     report(&network, &patient, "R1", "F").await;
     eventually("the hospital has it in hand", SOON, async || network.hospital.reports().len() == 1).await;
