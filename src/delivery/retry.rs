@@ -15,7 +15,8 @@ pub const OWN_ATTEMPTS: i64 = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub settled: Settled,
-    /// Pause the partner until then.
+    /// Pause the partner until it is first probed, then. Probes that fail lengthen the pause, whatever this one delivery
+    /// has been through.
     pub pause_until: Option<Moment>,
     /// Why a person should look at the case.
     pub attention: Option<String>,
@@ -62,7 +63,7 @@ fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &Deliver
         (fault == Fault::Agreement).then(|| format!("{} takes nothing from us: {reason}", delivery.partner));
     Verdict {
         settled: Settled::Again { at: now + wait, count: true },
-        pause_until: partner_is_away.then_some(now + wait),
+        pause_until: partner_is_away.then_some(now + times.retry_min),
         attention,
     }
 }
@@ -177,7 +178,7 @@ mod tests {
         let away = Outcome::TryAgain { reason: "connection refused".into(), fault: Fault::Partner };
         let verdict_now = ended(&delivery(50), away.clone());
         assert_eq!(verdict_now.settled, Settled::Again { at: Moment(0) + Duration::from_secs(600), count: true });
-        assert!(verdict_now.pause_until.is_some());
+        assert_eq!(verdict_now.pause_until, Some(Moment(0) + Duration::from_secs(5)), "it is soon asked");
         let too_late = Moment(0) + Duration::from_secs(86_400);
         let spent = verdict(&delivery(50), &Attempted::ended(&delivery(50), away), &times(), too_late);
         assert_eq!(spent.settled, Settled::Stopped);
