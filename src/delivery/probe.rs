@@ -86,7 +86,7 @@ async fn probe(delivering: &Delivering, pause: Pause) -> Result<(), StoreError> 
     let config = delivering.config.now();
     let answer = match config.partners.get(&pause.partner) {
         Some(partner) => ask(delivering, partner, pause.channel).await,
-        // Taken out of the configuration: its deliveries will say so one by one.
+        // Taken out of the configuration: its deliveries stay owed, and `overdue` tells of them.
         None => Ok(()),
     };
     let now = delivering.clock.now();
