@@ -19,7 +19,7 @@ mod secrets;
 mod table;
 mod values;
 
-use crate::model::{Discipline, PartnerId, Priority, ReadingMode, ReportForm};
+use crate::model::{Channel, Discipline, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use live::{Live, Replacer};
@@ -42,6 +42,24 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// SHA-256 (hex, first 12 digits) of calendars, routes and partner files: what a decision stores as its rules' version.
     pub rules_version: String,
+}
+
+impl Config {
+    /// Why nothing can leave for a partner by this channel, whoever it was when it was owed. `None`: it can.
+    pub fn no_way_to(&self, partner: &PartnerId, channel: Channel) -> Option<&'static str> {
+        let Some(partner) = self.partners.get(partner) else { return Some("it is no partner any more") };
+        let (there, reason) = match channel {
+            Channel::Dicom => {
+                let target = partner.dicom.as_ref().and_then(|dicom| dicom.deliver.as_ref());
+                (target.is_some(), "no [dicom] deliver is configured for it")
+            }
+            Channel::Hl7 => {
+                let target = partner.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref());
+                (target.is_some(), "no [hl7] deliver is configured for it")
+            }
+        };
+        (!there).then_some(reason)
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -238,7 +238,7 @@ fn broken_off(error: &ScuError) -> Step {
     Step::End { outcome: Outcome::TryAgain { reason: chain(error), fault }, keep: false, status }
 }
 
-/// Sends one object that is not in the journal.
+/// Sends one object that is not in the journal. True: it broke off after the association stood.
 pub async fn send_one(
     line: &mut Line,
     settings: &ScuSettings,
@@ -246,10 +246,10 @@ pub async fn send_one(
     proposal: Proposal,
     what: &InstanceToStore,
     source: &mut impl DataSource,
-) -> Outcome {
+) -> (Outcome, bool) {
     let association = match line.ready(settings, target, &[proposal]).await {
         Ok(association) => association,
-        Err(error) => return not_opened(&error),
+        Err(error) => return (not_opened(&error), false),
     };
     let step = if association.accepts(&what.sop_class, &what.transfer_syntax) {
         match association.store(what, source).await {
@@ -259,7 +259,7 @@ pub async fn send_one(
     } else {
         Step::Refused(NO_CONTEXT)
     };
-    match step {
+    let outcome = match step {
         Step::Stored => Outcome::Delivered { warning: None },
         Step::StoredWithWarning(status) => Outcome::Delivered { warning: Some(format!("{status:04X}")) },
         Step::Refused(status) => Outcome::Refused { reason: format!("answered {status:04X}"), fault: Fault::Instance },
@@ -267,9 +267,10 @@ pub async fn send_one(
             if !keep {
                 line.abort().await;
             }
-            outcome
+            return (outcome, !keep);
         }
-    }
+    };
+    (outcome, false)
 }
 
 /// The distinct pairs of SOP class and transfer syntax, as received.

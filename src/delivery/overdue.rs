@@ -1,8 +1,8 @@
 //! Watches what cannot leave: a deadline or the last moment passes while nobody attempts anything.
 //!
 //! In: the ledger and the clock. Out: a person told, once, of what has not arrived at its deadline; and what is owed
-//! beyond its time to a partner that takes nothing ended in front of a person. A paused partner costs no attempts, so
-//! that no attempt's outcome can say either. Does not end what may still leave, such as behind a broker that is away:
+//! beyond its time to a partner that takes nothing, or that no way is configured to any more, ended in front of a
+//! person. Neither costs attempts, so that no attempt's outcome can say either. Does not end what may still leave, such as behind a broker that is away:
 //! it is told of at its deadline, and sent when there is a way.
 
 use super::retry::{late, not_delivered};
@@ -52,9 +52,8 @@ async fn look(delivering: &Delivering, known: &mut HashSet<Late>) -> Result<(), 
             .iter()
             .find(|pause| pause.partner == delivery.partner && pause.channel == delivery.kind.channel())
             .map(|pause| pause.reason.as_str());
-        let config = delivering.config.now();
-        let gone = (!config.partners.contains_key(&delivery.partner)).then_some("it is no partner any more");
-        if let Some(reason) = pause.or(gone) {
+        let no_way = delivering.config.now().no_way_to(&delivery.partner, delivery.kind.channel());
+        if let Some(reason) = no_way.or(pause) {
             unless_about_one(give_up(delivering, &delivery, reason, now).await)?;
         }
     }

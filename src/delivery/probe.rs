@@ -1,13 +1,13 @@
 //! Asks paused partners whether they are back: C-ECHO where they take images, a connection where they take only HL7.
 //!
 //! A pause ends with the first answer; until then nothing is sent, so that an away partner costs one probe at a time
-//! and no attempts.
+//! and no attempts. An association is answer enough where C-ECHO is not agreed to.
 
 use super::{c_store, retry::backoff};
 use crate::{
     config::{Config, DicomTarget, Hl7Target, Partner},
     delivery::worker::Delivering,
-    dicom::scu::{Association, Proposal, Target},
+    dicom::scu::{Association, Proposal, ScuError, ScuSettings, Target},
     model::{Channel, PartnerId, chain},
     store::{Durability, Pause, StoreError},
 };
@@ -86,7 +86,7 @@ async fn probe(delivering: &Delivering, pause: Pause) -> Result<(), StoreError> 
     let config = delivering.config.now();
     let answer = match config.partners.get(&pause.partner) {
         Some(partner) => ask(delivering, partner, pause.channel).await,
-        // Taken out of the configuration: its deliveries will say so one by one.
+        // Taken out of the configuration: its deliveries stay owed, and `overdue` tells of them.
         None => Ok(()),
     };
     let now = delivering.clock.now();
@@ -112,7 +112,7 @@ async fn ask(delivering: &Delivering, partner: &Partner, channel: Channel) -> Re
     let config = delivering.config.now();
     match channel {
         Channel::Dicom => match partner.dicom.as_ref().and_then(|dicom| dicom.deliver.as_ref()) {
-            Some(target) => echo(&config, target).await,
+            Some(target) => echo(&c_store::settings(&config), target).await,
             None => Ok(()),
         },
         Channel::Hl7 => match partner.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref()) {
@@ -122,12 +122,16 @@ async fn ask(delivering: &Delivering, partner: &Partner, channel: Channel) -> Re
     }
 }
 
-async fn echo(config: &Config, target: &DicomTarget) -> Result<(), String> {
+async fn echo(settings: &ScuSettings, target: &DicomTarget) -> Result<(), String> {
     let proposal = Proposal::verification().ok_or("no Verification SOP class")?;
     let address = Target { host: target.host.clone(), port: target.port, called_ae: target.ae_title.clone() };
-    let opened = Association::open(&c_store::settings(config), &address, &[proposal]).await;
+    let opened = Association::open(settings, &address, &[proposal]).await;
     let mut association = opened.map_err(|error| chain(&error))?;
-    let answer = association.echo().await.map_err(|error| chain(&error));
+    let answer = match association.echo().await {
+        // It agrees to associations and does without Verification: as good as an answer.
+        Ok(()) | Err(ScuError::NotAccepted) => Ok(()),
+        Err(error) => Err(chain(&error)),
+    };
     association.release().await;
     answer
 }
@@ -139,5 +143,36 @@ async fn connect(config: &Config, target: &Hl7Target) -> Result<(), String> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no connection after {:?}", config.delivery.connect)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_partner_that_agrees_to_no_verification_is_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut header = [0; 6];
+            stream.read_exact(&mut header).await.expect("an A-ASSOCIATE-RQ");
+            let length = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
+            let mut body = vec![0; length as usize];
+            stream.read_exact(&mut body).await.expect("whole");
+            // A-ASSOCIATE-AC: context 1 with result 3 (abstract syntax not supported), maximum length 16 KiB.
+            let items = [0x21, 0, 0, 4, 1, 0, 3, 0, 0x50, 0, 0, 8, 0x51, 0, 0, 4, 0, 0, 0x40, 0];
+            let accept = [&[2, 0, 0, 0, 0, 88][..], &[0; 68], &items].concat();
+            stream.write_all(&accept).await.expect("written");
+            stream.read_exact(&mut header).await.expect("another PDU");
+            header[0]
+        });
+        let (connect, response) = (Duration::from_secs(10), Duration::from_secs(10));
+        let settings = ScuSettings { calling_ae: "NEISSE".into(), connect, response };
+        let target = DicomTarget { ae_title: "PACS".into(), host: "127.0.0.1".into(), port, associations: 1 };
+        assert_eq!(echo(&settings, &target).await, Ok(()));
+        assert_eq!(peer.await.expect("no panic"), 5, "A-RELEASE-RQ");
     }
 }

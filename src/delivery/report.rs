@@ -20,7 +20,7 @@ use crate::{
 use bytes::BytesMut;
 use std::io;
 
-/// An MLLP connection kept from one message to the next.
+/// An MLLP connection kept from one message to the next, if that comes soon.
 pub struct Hl7Line {
     target: Hl7Target,
     sender: Hl7Sender,
@@ -36,18 +36,22 @@ pub async fn send(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines
         return Ok(Attempted::ended(delivery, outcome));
     };
     let content = delivering.store.report_content(report, delivery.kind.as_str()).await?;
-    let outcome = match delivery.kind {
+    let (outcome, broke_off) = match delivery.kind {
         DeliveryKind::ReportOru => over_mllp(delivering, delivery, lines, &content).await,
         _ => by_c_store(delivering, delivery, lines, content).await,
     };
-    Ok(Attempted::ended(delivery, outcome))
+    Ok(Attempted { broke_off, ..Attempted::ended(delivery, outcome) })
 }
 
-async fn over_mllp(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: &ReportContent) -> Outcome {
+/// The outcome, and whether it broke off after the connection stood.
+type Ended = (Outcome, bool);
+
+async fn over_mllp(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: &ReportContent) -> Ended {
     let config = delivering.config.now();
     let partner = config.partners.get(&delivery.partner);
     let Some(target) = partner.and_then(|partner| partner.hl7.as_ref()).and_then(|hl7| hl7.deliver.clone()) else {
-        return Outcome::Refused { reason: "no [hl7] deliver is configured for it".into(), fault: Fault::Ours };
+        let reason = "no [hl7] deliver is configured for it".into();
+        return (Outcome::Refused { reason, fault: Fault::Ours }, false);
     };
     let settings = SenderSettings { connect: config.delivery.connect, response: config.delivery.response };
     let line = match lines.hl7.take() {
@@ -56,7 +60,7 @@ async fn over_mllp(delivering: &Delivering, delivery: &Claimed, lines: &mut Line
     };
     let line = lines.hl7.insert(line);
     match line.sender.send(&content.content, &content.control_id).await {
-        Ok(acknowledgement) => read_acknowledgement(acknowledgement.code),
+        Ok(acknowledgement) => (read_acknowledgement(acknowledgement.code), false),
         Err(error) => not_acknowledged(&error),
     }
 }
@@ -75,23 +79,28 @@ fn read_acknowledgement(code: AckCode) -> Outcome {
     }
 }
 
-fn not_acknowledged(error: &SendError) -> Outcome {
-    if matches!(error, SendError::CannotBeFramed(_)) {
-        return Outcome::Refused { reason: chain(error), fault: Fault::Ours };
+fn not_acknowledged(error: &SendError) -> Ended {
+    let reason = chain(error);
+    match error {
+        SendError::CannotBeFramed(_) => (Outcome::Refused { reason, fault: Fault::Ours }, false),
+        SendError::Unreachable(_) => (Outcome::TryAgain { reason, fault: Fault::Partner }, false),
+        SendError::TimedOut(_) | SendError::ConnectionLost(_) | SendError::NotAnAcknowledgement(_) => {
+            (Outcome::TryAgain { reason, fault: Fault::Partner }, true)
+        }
     }
-    Outcome::TryAgain { reason: chain(error), fault: Fault::Partner }
 }
 
-async fn by_c_store(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: ReportContent) -> Outcome {
+async fn by_c_store(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: ReportContent) -> Ended {
     let config = delivering.config.now();
     let target = match c_store::target(config.partners.get(&delivery.partner)) {
         Ok(target) => target,
-        Err(outcome) => return outcome,
+        Err(outcome) => return (outcome, false),
     };
     let (Ok(sop_class), Ok(sop_instance), Ok(transfer_syntax)) =
         (Uid::new(&content.sop_class), Uid::new(&content.sop_uid), Uid::new(&content.transfer_syntax))
     else {
-        return Outcome::Refused { reason: "the made document has no valid UIDs".into(), fault: Fault::Ours };
+        let reason = "the made document has no valid UIDs".into();
+        return (Outcome::Refused { reason, fault: Fault::Ours }, false);
     };
     let what = InstanceToStore {
         length: u64::try_from(content.content.len()).unwrap_or(u64::MAX),

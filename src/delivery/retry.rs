@@ -1,6 +1,7 @@
 //! What follows an attempt: pure. In: the delivery, the outcome, the clock. Out: where the delivery stands now, whether
 //! the partner is paused, and what a person is told.
 
+use super::{settle::reason as words, worker::Attempted};
 use crate::{
     config::DeliveryTimes,
     model::{DeliveryKind, Fault, Moment, Outcome, PartnerId},
@@ -14,7 +15,8 @@ pub const OWN_ATTEMPTS: i64 = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub settled: Settled,
-    /// Pause the partner until then.
+    /// Pause the partner until it is first probed, then. Probes that fail lengthen the pause, whatever this one delivery
+    /// has been through.
     pub pause_until: Option<Moment>,
     /// Why a person should look at the case.
     pub attention: Option<String>,
@@ -22,8 +24,8 @@ pub struct Verdict {
 
 /// # Examples of the schedule
 /// With the defaults: 5 s, 10 s, 20 s, 40 s, 80 s, 160 s, 320 s, then every 10 min, for 24 h.
-pub fn verdict(delivery: &DeliveryRow, outcome: &Outcome, times: &DeliveryTimes, now: Moment) -> Verdict {
-    match outcome {
+pub fn verdict(delivery: &DeliveryRow, attempted: &Attempted, times: &DeliveryTimes, now: Moment) -> Verdict {
+    match &attempted.outcome {
         Outcome::Delivered { .. } if delivery.refused.is_empty() => done(Settled::Delivered),
         Outcome::Delivered { .. } => {
             let count = delivery.refused.len();
@@ -32,8 +34,22 @@ pub fn verdict(delivery: &DeliveryRow, outcome: &Outcome, times: &DeliveryTimes,
         }
         Outcome::NotYet { after, .. } => done(Settled::Again { at: now + *after, count: false }),
         Outcome::Refused { reason, .. } => stop(format!("{} refused {}: {reason}", delivery.partner, delivery.kind)),
+        Outcome::TryAgain { reason, .. } if now < delivery.give_up && chokes(delivery, attempted) => Verdict {
+            settled: Settled::Again { at: now + backoff(delivery.attempts, times), count: true },
+            pause_until: None,
+            attention: Some(format!("{} breaks off at its {} each time: {reason}", delivery.partner, delivery.kind)),
+        },
         Outcome::TryAgain { reason, fault } => try_again(delivery, reason, *fault, times, now),
     }
+}
+
+/// Whether the trouble is this report: the partner takes the connection and breaks off in the same way each time. What
+/// else is owed to it must not wait for that.
+fn chokes(delivery: &DeliveryRow, attempted: &Attempted) -> bool {
+    attempted.broke_off
+        && delivery.attempts >= OWN_ATTEMPTS
+        && matches!(attempted.outcome, Outcome::TryAgain { fault: Fault::Partner, .. })
+        && delivery.last_outcome.as_ref().is_some_and(|last| words(last) == words(&attempted.outcome))
 }
 
 fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &DeliveryTimes, now: Moment) -> Verdict {
@@ -47,7 +63,7 @@ fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &Deliver
         (fault == Fault::Agreement).then(|| format!("{} takes nothing from us: {reason}", delivery.partner));
     Verdict {
         settled: Settled::Again { at: now + wait, count: true },
-        pause_until: partner_is_away.then_some(now + wait),
+        pause_until: partner_is_away.then_some(now + times.retry_min),
         attention,
     }
 }
@@ -131,6 +147,27 @@ mod tests {
         }
     }
 
+    fn ended(delivery: &DeliveryRow, outcome: Outcome) -> Verdict {
+        verdict(delivery, &Attempted::ended(delivery, outcome), &times(), Moment(0))
+    }
+
+    #[test]
+    fn a_report_the_partner_chokes_on_holds_up_nothing_else_and_is_put_before_a_person() {
+        let lost = |reason: &str| Outcome::TryAgain { reason: reason.into(), fault: Fault::Partner };
+        let after = |attempts, last, broke_off| {
+            let report = DeliveryRow { last_outcome: Some(lost(last)), ..delivery(attempts) };
+            let attempted = Attempted { broke_off, ..Attempted::ended(&report, lost("no answer")) };
+            verdict(&report, &attempted, &times(), Moment(0))
+        };
+        let chokes = after(8, "no answer", true);
+        assert_eq!(chokes.settled, Settled::Again { at: Moment(0) + Duration::from_secs(600), count: true });
+        assert_eq!(chokes.pause_until, None);
+        assert!(chokes.attention.is_some());
+        for away in [after(7, "no answer", true), after(8, "refused", true), after(8, "no answer", false)] {
+            assert!(away.pause_until.is_some() && away.attention.is_none(), "{away:?}");
+        }
+    }
+
     #[test]
     fn the_schedule_is_a_list_of_waits() {
         let waits: Vec<u64> = (1..=9).map(|attempt| backoff(attempt, &times()).as_secs()).collect();
@@ -140,10 +177,11 @@ mod tests {
     #[test]
     fn the_partner_s_fault_pauses_the_partner_and_is_tried_until_the_time_is_up() {
         let away = Outcome::TryAgain { reason: "connection refused".into(), fault: Fault::Partner };
-        let verdict_now = verdict(&delivery(50), &away, &times(), Moment(0));
+        let verdict_now = ended(&delivery(50), away.clone());
         assert_eq!(verdict_now.settled, Settled::Again { at: Moment(0) + Duration::from_secs(600), count: true });
-        assert!(verdict_now.pause_until.is_some());
-        let spent = verdict(&delivery(50), &away, &times(), Moment(0) + Duration::from_secs(86_400));
+        assert_eq!(verdict_now.pause_until, Some(Moment(0) + Duration::from_secs(5)), "it is soon asked");
+        let too_late = Moment(0) + Duration::from_secs(86_400);
+        let spent = verdict(&delivery(50), &Attempted::ended(&delivery(50), away), &times(), too_late);
         assert_eq!(spent.settled, Settled::Stopped);
         assert!(spent.attention.is_some(), "a spent budget ends with a person");
     }
@@ -151,8 +189,8 @@ mod tests {
     #[test]
     fn a_fault_of_ours_ends_with_a_person_after_a_few_attempts() {
         let ours = Outcome::TryAgain { reason: "journal not readable".into(), fault: Fault::Ours };
-        assert!(matches!(verdict(&delivery(7), &ours, &times(), Moment(0)).settled, Settled::Again { .. }));
-        let spent = verdict(&delivery(8), &ours, &times(), Moment(0));
+        assert!(matches!(ended(&delivery(7), ours.clone()).settled, Settled::Again { .. }));
+        let spent = ended(&delivery(8), ours);
         assert_eq!((spent.settled, spent.pause_until), (Settled::Stopped, None));
         // Sent again by a person after that, it has as many attempts once more.
         let again = |attempts| DeliveryRow { attempts_before: 8, ..delivery(attempts) };
@@ -164,7 +202,7 @@ mod tests {
     fn refused_instances_end_with_a_person_though_the_rest_arrived() {
         let mut partly = delivery(1);
         partly.refused = vec![RefusedInstance { seq: 3, status: 0xC000 }];
-        let verdict = verdict(&partly, &Outcome::Delivered { warning: None }, &times(), Moment(0));
+        let verdict = ended(&partly, Outcome::Delivered { warning: None });
         assert_eq!(verdict.settled, Settled::Stopped);
         assert!(verdict.attention.unwrap().contains("C000"));
     }
@@ -172,7 +210,7 @@ mod tests {
     #[test]
     fn waiting_for_its_turn_uses_up_no_attempt() {
         let not_yet = Outcome::NotYet { reason: "paused".into(), after: Duration::from_secs(3) };
-        let settled = verdict(&delivery(1), &not_yet, &times(), Moment(0)).settled;
+        let settled = ended(&delivery(1), not_yet).settled;
         assert_eq!(settled, Settled::Again { at: Moment(0) + Duration::from_secs(3), count: false });
     }
 }

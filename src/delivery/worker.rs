@@ -2,7 +2,7 @@
 //!
 //! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
 //! partner takes associations at a time, `bulk` has one, and all share the partner's [`Slots`]; a worker makes one
-//! attempt at a time and keeps its association open between batches. A claimed delivery belongs to its attempt until
+//! attempt at a time and keeps its association or connection open for a moment, for what follows. A claimed delivery belongs to its attempt until
 //! the lease runs out; progress prolongs it.
 
 use super::{
@@ -25,12 +25,13 @@ use std::{
     time::Duration,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// An attempt that has not reported progress for this long is taken for dead.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 /// How often progress is written down.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
-/// An idle association is released after this.
+/// An idle association is released after this, an idle HL7 connection closed: some engines take one at a time.
 const KEEP_LINE: Duration = Duration::from_secs(3);
 /// How often a worker looks whether the database answers again.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
@@ -114,7 +115,8 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc
         let idle = lines.dicom.is_open();
         let carried = tokio::select! {
             carried = consumer.next() => carried,
-            () = tokio::time::sleep(KEEP_LINE), if idle => {
+            () = tokio::time::sleep(KEEP_LINE), if idle || lines.hl7.is_some() => {
+                lines.hl7 = None;
                 lines.let_go().await;
                 continue;
             }
@@ -164,11 +166,13 @@ pub struct Attempted {
     pub outcome: Outcome,
     pub done_to: i64,
     pub refused: Vec<RefusedInstance>,
+    /// It broke off after the connection stood, and what was sent is one thing: that may be the trouble.
+    pub broke_off: bool,
 }
 
 impl Attempted {
     pub fn ended(delivery: &DeliveryRow, outcome: Outcome) -> Self {
-        Self { outcome, done_to: delivery.done_to, refused: delivery.refused.clone() }
+        Self { outcome, done_to: delivery.done_to, refused: delivery.refused.clone(), broke_off: false }
     }
 }
 
@@ -190,16 +194,13 @@ impl Delivering {
         };
         // Done already, withdrawn, or in other hands: the envelope has served.
         let Some(mut delivery) = claimed else { return Some(()) };
-        let made = match delivery.kind {
-            DeliveryKind::Images => self.send_images(&delivery, &mut lines.dicom).await,
-            DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                report::send(self, &delivery, lines).await
-            }
-        };
-        let attempted = made.unwrap_or_else(|error| Attempted::ended(&delivery, not_read(&error)));
+        // For what the rooms of the wire and the disk log meanwhile, at whatever level.
+        let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
+        let span = tracing::error_span!("attempt", case.id = %case, %site, attempt);
+        let attempted = self.make(&delivery, lines).instrument(span).await;
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
-        let verdict = verdict(&delivery, &attempted.outcome, &self.config.now().delivery, now);
+        let verdict = verdict(&delivery, &attempted, &self.config.now().delivery, now);
         loop {
             match settle(&self.store, &delivery, &attempted, &verdict, now).await {
                 Ok(settled) => {
@@ -238,7 +239,33 @@ impl Delivering {
         Ok(claimed)
     }
 
-    async fn send_images(&self, delivery: &Claimed, line: &mut Line) -> Result<Attempted, StoreError> {
+    /// Makes the attempt, and keeps the lease while it runs, however long that is.
+    async fn make(&self, delivery: &Claimed, lines: &mut Lines) -> Attempted {
+        let reached = Mutex::new(delivery.done_to);
+        let making = async {
+            match delivery.kind {
+                DeliveryKind::Images => self.send_images(delivery, &mut lines.dicom, &reached).await,
+                DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
+                    report::send(self, delivery, lines).await
+                }
+            }
+        };
+        match while_noting(NOTE_EVERY, making, || self.note(delivery, &reached)).await {
+            Some(Ok(attempted)) => attempted,
+            Some(Err(error)) => Attempted::ended(delivery, not_read(&error)),
+            None => {
+                let reason = "its lease ran out, and it was owed again meanwhile".to_owned();
+                Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO })
+            }
+        }
+    }
+
+    async fn send_images(
+        &self,
+        delivery: &Claimed,
+        line: &mut Line,
+        reached: &Mutex<i64>,
+    ) -> Result<Attempted, StoreError> {
         if unwanted(&self.store.case(delivery.case).await?, delivery) {
             let reason = "the case is held or goes to another reader".to_owned();
             return Ok(Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO }));
@@ -260,7 +287,6 @@ impl Delivering {
                 "its images have been taken off this node's disk ([retention]); have them sent to it again".into();
             return Ok(Attempted::ended(delivery, Outcome::Refused { reason, fault: Fault::Ours }));
         }
-        let reached = Arc::new(Mutex::new(delivery.done_to));
         let settings = c_store::settings(&config);
         let last_try = match &delivery.last_outcome {
             Some(outcome) if delivery.tries() >= OWN_ATTEMPTS => Some(reason(outcome)),
@@ -269,41 +295,55 @@ impl Delivering {
         let sending = c_store::send(line, &settings, &target, &self.spool, &instances, last_try, |seq| {
             *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
         });
-        let Sent { done_to, refused, outcome } = self.while_noting(delivery, &reached, sending).await;
+        let Sent { done_to, refused, outcome } = sending.await;
         let mut all_refused = delivery.refused.clone();
         all_refused.extend(refused);
         let done_to = if matches!(outcome, Outcome::Delivered { .. }) { delivery.last_seq } else { done_to };
         metrics::counter!("neisse_instances_delivered_total", "partner" => delivery.partner.to_string())
             .increment(u64::try_from(instances.iter().filter(|i| i.seq <= done_to).count()).unwrap_or(0));
-        Ok(Attempted { outcome, done_to, refused: all_refused })
+        Ok(Attempted { outcome, done_to, refused: all_refused, broke_off: false })
     }
 
-    /// Lets an attempt run while its progress is written down from time to time, which keeps its lease.
-    pub async fn while_noting<T>(
-        &self,
-        delivery: &Claimed,
-        reached: &Mutex<i64>,
-        attempt: impl Future<Output = T>,
-    ) -> T {
-        let mut attempt = std::pin::pin!(attempt);
-        loop {
-            tokio::select! {
-                ended = &mut attempt => return ended,
-                () = tokio::time::sleep(NOTE_EVERY) => {
-                    let done_to = *reached.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Err(error) = self.note(delivery, done_to).await {
-                        tracing::warn!(delivery.id = %delivery.id, error = %chain(&error), "Progress could not be noted");
-                    }
-                }
-            }
-        }
-    }
-
-    async fn note(&self, delivery: &Claimed, done_to: i64) -> Result<(), StoreError> {
+    /// Writes down how far the attempt has come, which keeps its lease. False: it is no longer ours.
+    async fn note(&self, delivery: &Claimed, reached: &Mutex<i64>) -> bool {
+        let done_to = *reached.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = self.clock.now() + LEASE;
-        let mut tx = self.store.begin(Durability::Process).await?;
-        tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
-        tx.commit().await
+        let noting = async {
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let ours = tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(ours)
+        };
+        noting.await.unwrap_or_else(|error| {
+            tracing::warn!(delivery.id = %delivery.id, error = %chain(&error), "Progress could not be noted");
+            true
+        })
+    }
+}
+
+/// Lets an attempt run while `note` is asked for from time to time. `None`: a note said that it is no longer ours.
+async fn while_noting<T, N: Future<Output = bool>>(
+    every: Duration,
+    attempt: impl Future<Output = T>,
+    mut note: impl FnMut() -> N,
+) -> Option<T> {
+    let mut attempt = std::pin::pin!(attempt);
+    loop {
+        tokio::select! {
+            ended = &mut attempt => return Some(ended),
+            () = tokio::time::sleep(every) => {}
+        }
+        // The attempt goes on while the database is slow or away; a note that was begun is not broken off.
+        let mut noting = std::pin::pin!(note());
+        tokio::select! {
+            ended = &mut attempt => {
+                noting.await;
+                return Some(ended);
+            }
+            ours = &mut noting => if !ours {
+                return None;
+            },
+        }
     }
 }
 
@@ -322,5 +362,42 @@ fn not_read(error: &StoreError) -> Outcome {
     match error {
         StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },
         _ => Outcome::TryAgain { reason, fault: Fault::Ours },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[tokio::test]
+    async fn an_attempt_that_is_no_longer_ours_ends() {
+        let notes = Mutex::new(0);
+        let note = async || {
+            let mut notes = notes.lock().unwrap();
+            *notes += 1;
+            *notes < 3
+        };
+        assert_eq!(while_noting(SHORT, std::future::pending::<()>(), note).await, None);
+        assert_eq!(*notes.lock().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_goes_on_while_a_note_waits_for_the_database() {
+        let (sent, all_sent) = tokio::sync::watch::channel(false);
+        let notes = Mutex::new(0);
+        let note = || {
+            *notes.lock().unwrap() += 1;
+            let mut all_sent = all_sent.clone();
+            async move { all_sent.wait_for(|all| *all).await.is_ok() }
+        };
+        let attempt = async {
+            tokio::time::sleep(SHORT * 10).await;
+            sent.send_replace(true);
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(20), while_noting(SHORT, attempt, note)).await;
+        assert_eq!(ended.expect("not held up by its note"), Some(()));
+        assert_eq!(*notes.lock().unwrap(), 1, "one at a time");
     }
 }

@@ -1,13 +1,14 @@
 //! Stage 3: an owed delivery goes onto the queue.
 //!
-//! In: rows of the ledger that are due, for partners that are not paused. Out: envelopes on the carrier, confirmed. A
+//! In: rows of the ledger that are due, for partners that are not paused. What no way is configured for (any more) stays
+//! owed: whoever mends the configuration sees it leave, and a person is told when its time is up. Out: envelopes on the carrier, confirmed. A
 //! row is marked as queued *before* its envelope is published; if the carrier does not take it, it is owed again. If
 //! the process dies between the two, the lease runs out, or `take_back` at the next start owes it again: an envelope too many
 //! finds its delivery taken and is dropped.
 
 use crate::{
     config::Live,
-    model::{Bell, Clock, DeliveryId, Moment, chain},
+    model::{Bell, Channel, Clock, DeliveryId, Moment, PartnerId, chain},
     queue::{
         Carrier, PublishError,
         envelope::{Envelope, VERSION},
@@ -15,7 +16,7 @@ use crate::{
     store::{DueDelivery, Durability, Store, StoreError},
 };
 use futures_util::{StreamExt, stream};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks: what a person or another node owes is found this late.
@@ -31,6 +32,9 @@ const CARRIER_AWAY: Duration = Duration::from_secs(2);
 /// An unroutable envelope is a fault of ours, mended when the queue has been declared again.
 const UNROUTABLE: Duration = Duration::from_secs(10);
 
+/// Where nothing can leave, and why.
+type NoWay = HashMap<(PartnerId, Channel), &'static str>;
+
 pub struct Handoff {
     pub store: Store,
     pub config: Live,
@@ -43,8 +47,9 @@ impl Handoff {
     pub async fn run(self, stop: CancellationToken) {
         let mut lost = self.carrier.lost();
         let mut doubtful = Vec::new();
+        let mut no_way = NoWay::new();
         loop {
-            let wait = match self.hand_over(&mut doubtful).await {
+            let wait = match self.hand_over(&mut doubtful, &mut no_way).await {
                 Ok(()) => self.until_next().await,
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "The ledger cannot be read; deliveries wait");
@@ -87,10 +92,12 @@ impl Handoff {
 
     /// `doubtful`: rows that may be marked as queued though no envelope was published, because the database went away
     /// before it confirmed. They are owed again as soon as it is back, not when their lease runs out.
-    async fn hand_over(&self, doubtful: &mut Vec<DeliveryId>) -> Result<(), StoreError> {
+    /// `no_way`: what has been said in the log, once each.
+    async fn hand_over(&self, doubtful: &mut Vec<DeliveryId>, no_way: &mut NoWay) -> Result<(), StoreError> {
         loop {
             let now = self.clock.now();
-            let node = self.config.now().node.name.clone();
+            let config = self.config.now();
+            let mut waits = NoWay::new();
             let mut tx = self.store.begin(Durability::Process).await?;
             // In the order of their ids, as everything does that changes several deliveries at once.
             doubtful.sort_unstable();
@@ -98,10 +105,19 @@ impl Handoff {
                 tx.not_published(*id, now).await?;
             }
             let expired = tx.expire_leases(now).await?;
-            let due = tx.take_due(now, now + QUEUED_FOR, &node, BATCH).await?;
+            let goes = |partner: &PartnerId, channel| {
+                let reason = config.no_way_to(partner, channel);
+                waits.extend(reason.map(|reason| ((partner.clone(), channel), reason)));
+                reason.is_none()
+            };
+            let due = tx.take_due(now, now + QUEUED_FOR, &config.node.name, BATCH, goes).await?;
             doubtful.extend(due.iter().map(|delivery| delivery.id));
             tx.commit().await?;
             doubtful.clear();
+            for ((site, channel), reason) in waits.iter().filter(|(way, _)| !no_way.contains_key(way)) {
+                tracing::error!(%site, "What is owed to {site} by {channel} waits: {reason}");
+            }
+            *no_way = waits;
             if expired > 0 {
                 tracing::warn!(
                     deliveries = expired,

@@ -62,7 +62,8 @@ const EXPIRE: Sql = Sql {
 
 impl Tx {
     /// Takes what is due, from each line at most `a_line` in the order it became due, and marks it as queued *before*
-    /// it is published. The most urgent lane comes first. Nothing is taken for a paused partner.
+    /// it is published. The most urgent lane comes first. Nothing is taken for a paused partner, nor where `goes` says
+    /// that there is no way.
     ///
     /// # Errors
     /// When the database fails.
@@ -72,6 +73,7 @@ impl Tx {
         lease: Moment,
         owner: &str,
         a_line: i64,
+        mut goes: impl FnMut(&PartnerId, Channel) -> bool + Send,
     ) -> Result<Vec<DueDelivery>, StoreError> {
         const PAUSED: &str = "SELECT partner, channel FROM pauses";
         let paused: Vec<(String, String)> = on_tx!(self, |c| sqlx::query_as(PAUSED).fetch_all(&mut **c).await)?;
@@ -81,7 +83,9 @@ impl Tx {
         let mut after = Line::before_all();
         while let Some(line) = self.line_after(&after).await? {
             after = line.clone();
-            if line.is_paused(&paused) {
+            // A name that cannot be read is set aside below, with its row.
+            let no_way = partner(&line.partner).is_ok_and(|partner| !goes(&partner, line.channel()));
+            if no_way || line.is_paused(&paused) {
                 continue;
             }
             let room = WINDOW - self.on_queue(&line).await?;
@@ -294,8 +298,11 @@ impl Line {
         Self { partner: String::new(), lane: String::new(), kind: String::new() }
     }
 
+    fn channel(&self) -> Channel {
+        DeliveryKind::parse(&self.kind).map_or(Channel::Dicom, DeliveryKind::channel)
+    }
+
     fn is_paused(&self, paused: &HashSet<(String, String)>) -> bool {
-        let channel = DeliveryKind::parse(&self.kind).map_or(Channel::Dicom, DeliveryKind::channel);
-        paused.contains(&(self.partner.clone(), channel.as_str().to_owned()))
+        paused.contains(&(self.partner.clone(), self.channel().as_str().to_owned()))
     }
 }

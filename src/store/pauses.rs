@@ -54,24 +54,21 @@ impl Tx {
         Ok(())
     }
 
-    /// The partner takes things again: what waited for it is due now. True if it was paused.
+    /// The partner takes things again. True if it was paused. What failed for it is due now if it had been away; after a
+    /// pause in which it never failed to answer, what failed keeps its own wait: it may fail for another reason.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn unpause(&mut self, partner: &PartnerId, channel: Channel, now: Moment) -> Result<bool, StoreError> {
-        const SQL: &str = "DELETE FROM pauses WHERE partner = $1 AND channel = $2";
+        const SQL: &str = "DELETE FROM pauses WHERE partner = $1 AND channel = $2 RETURNING failures";
         let due = self.pick(DUE);
         let (name, way) = (partner.as_str(), channel.as_str());
-        let removed = on_tx!(self, |c| sqlx::query(SQL)
-            .bind(name)
-            .bind(way)
-            .execute(&mut **c)
-            .await
-            .map(|done| done.rows_affected()))?;
-        if removed > 0 {
+        let removed: Option<(i64,)> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(name).bind(way).fetch_optional(&mut **c).await)?;
+        if removed.is_some_and(|(failures,)| failures > 1) {
             on_tx!(self, |c| sqlx::query(due).bind(name).bind(way).bind(now.0).execute(&mut **c).await.map(drop))?;
         }
-        Ok(removed > 0)
+        Ok(removed.is_some())
     }
 
     /// # Errors

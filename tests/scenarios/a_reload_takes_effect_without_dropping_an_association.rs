@@ -4,11 +4,15 @@
 use crate::support::{
     center::Center,
     eventually,
-    faults::{deliver_to, send_head_ct},
+    faults::{attempts, deliver_to, is_delivered, send_head_ct},
     hospital::{Scanner, head_ct},
-    network::{ALWAYS_CHEMNITZ, BOTH, Network, SOON, wall},
+    network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
 };
-use neisse::model::CaseState;
+use neisse::{
+    model::{CaseState, DeliveryState},
+    store::CaseRow,
+};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_takes_effect_without_dropping_an_association() {
@@ -53,8 +57,7 @@ async fn a_reload_takes_effect_without_dropping_an_association() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partner_that_moves_is_found_at_its_new_place() {
-    let mut network =
-        Network::start(crate::support::network::Footing::Embedded, ALWAYS_CHEMNITZ, wall("2026-11-24T23:10")).await;
+    let mut network = Network::start(Footing::Embedded, ALWAYS_CHEMNITZ, wall("2026-11-24T23:10")).await;
     network.chemnitz.go_away().await;
     let (patient, slices) = send_head_ct(&network, 1, 4).await;
     network.until_paused("chemnitz").await;
@@ -64,5 +67,63 @@ async fn a_partner_that_moves_is_found_at_its_new_place() {
     network.probe_until_back("chemnitz").await;
     network.case_in(&patient.study(), CaseState::Delivered).await;
     assert_eq!(elsewhere.arrivals().len(), slices.len());
+    network.at_rest().await;
+}
+
+/// Chemnitz is away with a case owed to it, and new cases go to Leipzig.
+async fn owed_to_chemnitz() -> (Network, CaseRow) {
+    let mut network = Network::start(Footing::Embedded, ALWAYS_CHEMNITZ, wall("2026-11-24T23:10")).await;
+    network.chemnitz.go_away().await;
+    let (patient, _) = send_head_ct(&network, 1, 4).await;
+    let case = network.case(&patient.study(), "a whole case", |case| case.whole.is_some()).await;
+    network.until_paused("chemnitz").await;
+    network.reload(|files| {
+        files.insert("routes.toml".into(), ALWAYS_CHEMNITZ.replace("chemnitz", "leipzig-ukl"));
+    });
+    (network, case)
+}
+
+async fn stays_owed(network: &Network, case: &CaseRow) {
+    network.probe_until_back("chemnitz").await;
+    let tried = attempts(&network.owed_to(case, "chemnitz").await);
+    for _ in 0..20 {
+        network.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let rows = network.owed_to(case, "chemnitz").await;
+        assert!(rows.iter().all(|row| row.state == DeliveryState::Owed), "{rows:?}");
+        assert_eq!(attempts(&rows), tried);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_to_a_partner_without_a_place_waits_for_one() {
+    let (mut network, case) = owed_to_chemnitz().await;
+    let mut before = String::new();
+    network.reload(|files| {
+        let file = files.get_mut("partners/chemnitz.toml").expect("a file");
+        before.clone_from(file);
+        *file = file.lines().filter(|line| !line.starts_with("deliver = ")).map(|line| format!("{line}\n")).collect();
+    });
+    stays_owed(&network, &case).await;
+    network.chemnitz.come_back().await;
+    network.reload(|files| *files.get_mut("partners/chemnitz.toml").expect("a file") = before);
+    network.soon("it is delivered", async || network.owed_to(&case, "chemnitz").await.iter().all(is_delivered)).await;
+    network.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_to_a_partner_that_was_taken_out_is_put_before_a_person() {
+    let (mut network, case) = owed_to_chemnitz().await;
+    network.reload(|files| {
+        files.remove("partners/chemnitz.toml");
+    });
+    stays_owed(&network, &case).await;
+    network.clock.advance(Duration::from_secs(25 * 3600));
+    eventually("it has stopped", SOON, async || {
+        network.owed_to(&case, "chemnitz").await.iter().all(|row| row.state == DeliveryState::Stopped)
+    })
+    .await;
+    let attention = network.now(case.id).await.attention;
+    assert!(attention.contains("it is no partner any more"), "{attention}");
     network.at_rest().await;
 }

@@ -8,6 +8,7 @@ use crate::support::{
     faults::{is_delivered, send_head_ct, set, tonight},
     hospital::control_id,
     network::{ALWAYS_CHEMNITZ, Footing, Network, SOON},
+    proxy::Proxy,
 };
 use neisse::{
     cli::sample::SampleCase,
@@ -15,14 +16,17 @@ use neisse::{
     model::{CaseState, Channel, DeliveryKind, DeliveryState, Fault, Moment, Outcome},
     store::{CaseRow, DeliveryRow},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Rabenstein gets reports by HL7 and as SR; its archive is played by the second center.
 async fn delivered_case() -> (Network, SampleCase, CaseRow) {
-    delivered_case_at(tonight()).await
+    delivered_case_where(tonight(), |_| ()).await
 }
 
-async fn delivered_case_at(at: Moment) -> (Network, SampleCase, CaseRow) {
+async fn delivered_case_where(
+    at: Moment,
+    change: impl FnOnce(&mut BTreeMap<String, String>),
+) -> (Network, SampleCase, CaseRow) {
     let (chemnitz, archive) = (Center::start("CHEMNITZ").await, Center::start("RAB_PACS").await);
     let port = archive.port;
     let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, at, chemnitz, archive, |files| {
@@ -30,6 +34,7 @@ async fn delivered_case_at(at: Moment) -> (Network, SampleCase, CaseRow) {
         let file = files.get_mut("partners/rabenstein.toml").expect("a file");
         let target = format!("[dicom]\ndeliver = {{ ae_title = \"RAB_PACS\", host = \"127.0.0.1\", port = {port} }}\n");
         *file = file.replace("[dicom]\n", &target);
+        change(files);
     })
     .await;
     let (patient, _) = send_head_ct(&network, 1, 3).await;
@@ -85,7 +90,7 @@ async fn it_is_down_and_its_archive_gets_the_report_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_stops_this_version_and_not_the_next() {
     // The command line goes by the system's clock.
-    let (network, patient, case) = delivered_case_at(Moment::from_utc(chrono::Utc::now())).await;
+    let (network, patient, case) = delivered_case_where(Moment::from_utc(chrono::Utc::now()), |_| ()).await;
     network.hospital.answer(Verdict::Error);
     report(&network, &patient, "R1", "P").await;
     let told = network.case(&patient.study(), "a person is told", |case| !case.attention.is_empty()).await;
@@ -175,5 +180,40 @@ async fn it_is_too_slow_or_answers_something_else_and_gets_the_very_same_message
     assert!(reports.iter().all(|report| *report == reports[0]), "the same to the byte");
     assert!(!control_id(&reports[0]).is_empty());
     assert_eq!(network.now(case.id).await.attention, "");
+    network.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_longer_than_a_lease_and_gets_the_report_once() {
+    let (network, patient, case) =
+        delivered_case_where(tonight(), |files| set(files, "neisse.toml", "response", "\"60s\"")).await;
+    network.hospital.be_slow(Duration::from_secs(15));
+    report(&network, &patient, "R1", "F").await;
+    eventually("the hospital has it in hand", SOON, async || network.hospital.reports().len() == 1).await;
+    // Eight minutes by the node's clock, in which the attempt has once shown that it lives.
+    network.clock.advance(Duration::from_secs(4 * 60));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    network.clock.advance(Duration::from_secs(4 * 60));
+    eventually("it is acknowledged", SOON, async || over_hl7(&network, &case).await.iter().all(is_delivered)).await;
+    assert_eq!(over_hl7(&network, &case).await[0].attempts, 1, "{}", network.story(&case).await);
+    assert_eq!(network.hospital.reports().len(), 1);
+    network.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_takes_one_connection_at_a_time_and_is_left_alone_between_reports() {
+    let (mut network, patient, _) = delivered_case().await;
+    let port = network.hospital.port;
+    let proxy = Proxy::to(&format!("127.0.0.1:{port}")).await;
+    network.reload(|files| {
+        let file = files.get_mut("partners/rabenstein.toml").expect("a file");
+        *file = file.replace(&format!("port = {port}"), &format!("port = {}", proxy.address.port()));
+    });
+    for (control_id, status) in [("R1", "P"), ("R2", "F")] {
+        report(&network, &patient, control_id, status).await;
+        eventually("the hospital has it", SOON, async || proxy.open() == 1).await;
+        eventually("the connection is closed", Duration::from_secs(15), async || proxy.open() == 0).await;
+    }
+    assert_eq!(network.hospital.reports().len(), 2);
     network.at_rest().await;
 }

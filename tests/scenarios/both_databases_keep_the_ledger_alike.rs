@@ -32,7 +32,7 @@ const DELIVERY: DeliveryTimes = DeliveryTimes {
 /// What is due for the queue now, and taken.
 async fn take(ledger: &Ledger, now: Moment, a_line: i64) -> Vec<neisse::store::DueDelivery> {
     let mut tx = ledger.begin().await;
-    let due = tx.take_due(now, now + LEASE, "one", a_line).await.expect("due");
+    let due = tx.take_due(now, now + LEASE, "one", a_line, |_, _| true).await.expect("due");
     tx.commit().await.expect("a commit");
     due
 }
@@ -281,6 +281,26 @@ async fn a_paused_partner_is_left_alone_and_the_other_way_to_it_is_not() {
         tx.commit().await.expect("a commit");
         assert_eq!(ids(&take(&ledger, NOW, 200).await), [pictures], "{}: by that way", ledger.name);
         assert_eq!(ledger.store.next_due(NOW).await.expect("asked"), Some(NOW + LEASE), "{}", ledger.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_due_when_its_partner_is_back_and_keeps_its_wait_if_it_was_not_away() {
+    for ledger in both().await {
+        let of = ledger.case("1.2.3").await;
+        let id = ledger.owe(&images(&of, "chemnitz", Lane::Routine)).await;
+        let (chemnitz, later) = (partner("chemnitz"), NOW + LEASE);
+        assert_eq!(ids(&take(&ledger, NOW, 200).await), [id], "{}", ledger.name);
+        assert!(claim_and_settle(&ledger, id, Settled::Again { at: later, count: true }).await);
+        for (failures, due) in [(1, later), (2, NOW)] {
+            let mut tx = ledger.begin().await;
+            for _ in 0..failures {
+                tx.pause(&chemnitz, Channel::Dicom, NOW, NOW, "away").await.expect("paused");
+            }
+            assert!(tx.unpause(&chemnitz, Channel::Dicom, NOW).await.expect("unpaused"));
+            tx.commit().await.expect("a commit");
+            assert_eq!(ledger.store.ledger(of.id).await.expect("the ledger")[0].next, due, "{}", ledger.name);
+        }
     }
 }
 

@@ -112,7 +112,14 @@ async fn no_patient_is_named_in_logs_metrics_file_names_or_queues() {
         let (_, readiness) = house.router.get("/readyz").await.expect("readiness");
         secrets.assert_absent("/readyz", readiness.as_bytes());
         let log = house.router.log();
-        for line in ["DEBUG", "fits no case", "message in error (AE)", "association rejected", "waits for a person"] {
+        for line in [
+            "DEBUG",
+            "attempt{case.id=",
+            "fits no case",
+            "message in error (AE)",
+            "association rejected",
+            "waits for a person",
+        ] {
             assert!(log.contains(line), "the log of a full run at level debug holds \"{line}\"");
         }
         secrets.assert_absent("the log", log.as_bytes());

@@ -55,6 +55,11 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Connections there are.
+    pub fn open(&self) -> usize {
+        self.cuts.receiver_count()
+    }
+
     pub fn bytes_passed(&self) -> u64 {
         *self.passed.borrow()
     }
