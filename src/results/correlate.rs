@@ -2,7 +2,8 @@
 //!
 //! A case is found by Study Instance UID, by accession number with its issuer, or by order numbers; never by a bare
 //! number alone: two hospitals do reuse them. A bare accession number counts only together with the same patient
-//! identifier, among the cases this sender reads. A patient identifier that contradicts the case's stops everything: a
+//! identifier, among the cases this sender reads; so does a number with its issuer in a report under a study that no
+//! case has (readers' systems do put reports into studies of their own). A patient identifier that contradicts the case's stops everything: a
 //! report in the wrong chart harms somebody.
 
 use crate::{
@@ -20,6 +21,8 @@ pub struct Clues {
     pub filler: IssuedId,
     pub patients: Vec<IssuedId>,
 }
+
+const TWO_CASES: &str = "its study and its accession number name different cases";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Agreement {
@@ -51,15 +54,22 @@ pub fn correlate<'a>(
     let mut fits: Vec<(u8, &CaseRow, &'static str)> =
         theirs.iter().filter_map(|case| strength(clues, case).map(|(rank, by)| (rank, *case, by))).collect();
     fits.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
-    match fits.as_slice() {
+    let (case, by) = match fits.as_slice() {
         [] if theirs.iter().any(|case| patient(clues, case) == Agreement::Contradiction) => {
             Err("its patient identifier is not the one of the case with its study or accession number")
         }
+        [] if theirs.iter().any(|case| number(clues, case) == Agreement::Full) => {
+            Err("its study is no case's and its patient identifier does not confirm its accession number")
+        }
         [] => Err("its accession number has no issuer and its patient identifier does not confirm it"),
-        [(_, case, by)] => Ok((case, by)),
-        [(first, case, by), (second, ..), ..] if first > second => Ok((case, by)),
+        [(_, case, by)] => Ok((*case, *by)),
+        [(first, case, by), (second, ..), ..] if first > second => Ok((*case, *by)),
         _ => Err("it fits several cases equally well"),
+    }?;
+    if clues.studies.iter().any(|study| *study != case.study && candidates.iter().any(|other| other.study == *study)) {
+        return Err(TWO_CASES);
     }
+    Ok((case, by))
 }
 
 /// Read by this partner, offered to it, copied to it, or its own (read on site).
@@ -91,6 +101,9 @@ fn strength(clues: &Clues, case: &CaseRow) -> Option<(u8, &'static str)> {
     };
     let number = number(clues, case);
     match (study, number) {
+        (Agreement::Contradiction, Agreement::Full) if patient_rank > 0 => {
+            Some((patient_rank, "accession or order number with its issuer"))
+        }
         (Agreement::Contradiction, _) => None,
         (Agreement::Full, Agreement::Full) => Some((12 + patient_rank, "Study Instance UID and accession number")),
         (Agreement::Full, _) => Some((8 + patient_rank, "Study Instance UID")),
@@ -210,6 +223,22 @@ mod tests {
         assert!(found(&clues("", "A1", ""), &cases, "chemnitz").is_err());
         assert!(found(&clues("", "A1", "78"), &cases, "chemnitz").is_err());
         assert_eq!(found(&clues("", "A1", "77"), &cases, "chemnitz"), Ok(0));
+    }
+
+    #[test]
+    fn a_report_in_a_study_of_the_reader_s_own_is_found_by_its_number_and_patient() {
+        let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"), case("zgorzelec", "1.2.4", "B1^ZGO", "")];
+        assert_eq!(found(&clues("9.9.9", "A1^RAB", "77^RAB"), &cases, "chemnitz"), Ok(0));
+        assert_eq!(found(&clues("9.9.9", "A1^RAB", "77"), &cases, "chemnitz"), Ok(0));
+        for (study, accession, patient) in
+            [("9.9.9", "A1^RAB", ""), ("9.9.9", "A1", "77^RAB"), ("9.9.9", "A1^RAB", "78"), ("9.9.9", "A1^ZGO", "77")]
+        {
+            assert!(found(&clues(study, accession, patient), &cases, "chemnitz").is_err(), "{study} {accession}");
+        }
+        // Somebody else's case has that study.
+        let other = CaseRow { reader: None, ..case("harz", "9.9.9", "C1^HARZ", "") };
+        let cases = [cases[0].clone(), other];
+        assert_eq!(found(&clues("9.9.9", "A1^RAB", "77^RAB"), &cases, "chemnitz"), Err(TWO_CASES));
     }
 
     #[test]
