@@ -66,10 +66,23 @@ pub fn correlate<'a>(
         [(first, case, by), (second, ..), ..] if first > second => Ok((*case, *by)),
         _ => Err("it fits several cases equally well"),
     }?;
-    if clues.studies.iter().any(|study| *study != case.study && candidates.iter().any(|other| other.study == *study)) {
-        return Err(TWO_CASES);
-    }
-    Ok((case, by))
+    if names_another(clues, case, candidates, &theirs) { Err(TWO_CASES) } else { Ok((case, by)) }
+}
+
+/// Whether the report contradicts itself: its study is another case's, or one of its numbers is with its issuer, or the
+/// case's own accession number stands in it as somebody else's. Which of the two is wrong only a person can find out.
+fn names_another(clues: &Clues, case: &CaseRow, candidates: &[CaseRow], theirs: &[&CaseRow]) -> bool {
+    let another_study = |study: &Uid| *study != case.study && candidates.iter().any(|other| other.study == *study);
+    let another_number = |said: &IssuedId| {
+        number_agreement(said, case) != Agreement::Full
+            && theirs.iter().any(|other| number_agreement(said, other) == Agreement::Full)
+    };
+    let accession = &case.facts.accession;
+    let another_issuer =
+        |said: &IssuedId| said.value == accession.value && agreement(said, accession) == Agreement::Contradiction;
+    clues.studies.iter().any(another_study)
+        || numbers(clues).any(another_number)
+        || number(clues, case) != Agreement::Full && numbers(clues).any(another_issuer)
 }
 
 /// Read by this partner, offered to it, copied to it, or its own (read on site).
@@ -119,18 +132,24 @@ fn patient(clues: &Clues, case: &CaseRow) -> Agreement {
 
 /// Accession, placer or filler order number, whichever agrees best. Readers put the accession number into any of them.
 fn number(clues: &Clues, case: &CaseRow) -> Agreement {
-    let facts = &case.facts;
-    let issuer = &facts.accession.issuer;
-    let placer = IssuedId::new(facts.placer_order_number.clone(), issuer.clone());
-    let filler = IssuedId::new(facts.filler_order_number.clone(), issuer.clone());
-    let said = clues.accessions.iter().chain([&clues.placer, &clues.filler]);
-    let agreements =
-        said.flat_map(|id| [agreement(id, &facts.accession), agreement(id, &placer), agreement(id, &filler)]);
-    match best(agreements) {
+    match best(numbers(clues).map(|said| number_agreement(said, case))) {
         // One number of three that differs contradicts nothing: they are different numbers.
         Agreement::Contradiction => Agreement::Silent,
         agreement => agreement,
     }
+}
+
+fn numbers(clues: &Clues) -> impl Iterator<Item = &IssuedId> {
+    clues.accessions.iter().chain([&clues.placer, &clues.filler])
+}
+
+/// With the case's three numbers, all of one issuer.
+fn number_agreement(said: &IssuedId, case: &CaseRow) -> Agreement {
+    let facts = &case.facts;
+    let known = [&facts.accession.value, &facts.placer_order_number, &facts.filler_order_number];
+    best(
+        known.map(|value| agreement(said, &IssuedId::new(value.as_str(), facts.accession.issuer.as_str()))).into_iter(),
+    )
 }
 
 fn agreement(said: &IssuedId, known: &IssuedId) -> Agreement {
@@ -246,6 +265,33 @@ mod tests {
         let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB")];
         assert!(found(&clues("1.2.3", "A1^RAB", "78^RAB"), &cases, "chemnitz").is_err());
         assert_eq!(found(&clues("1.2.3", "", ""), &cases, "chemnitz"), Ok(0));
+    }
+
+    #[test]
+    fn a_study_and_a_number_that_name_different_cases_name_none() {
+        let cases = [
+            case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"),
+            case("rabenstein", "1.2.4", "A2^RAB", "77^RAB"),
+            case("lichtenstein", "1.2.3", "A1^LICH", "77^LICH"),
+        ];
+        for (study, accession, patient) in [
+            ("1.2.3", "A2^RAB", "77^RAB"),
+            ("1.2.4", "A1^RAB", "77^RAB"),
+            // Of another hospital's case with the same bare numbers; of no case.
+            ("1.2.3", "A1^LICH", "77^RAB"),
+            ("1.2.4", "A2^LICH", "77^RAB"),
+        ] {
+            let report = clues(study, accession, patient);
+            assert_eq!(found(&report, &cases, "chemnitz"), Err(TWO_CASES), "{study} {accession}");
+            let as_order = Clues { accessions: Vec::new(), placer: id(accession), ..report };
+            assert_eq!(found(&as_order, &cases, "chemnitz"), Err(TWO_CASES), "{study} {accession} as order number");
+        }
+        // The reader's own number beside it, a bare one, or the same one once more in the reader's system.
+        let right = clues("1.2.3", "A1^RAB", "77^RAB");
+        for beside in ["K9^KCRIS", "A2", "A1^KCRIS"] {
+            let report = Clues { filler: id(beside), ..right.clone() };
+            assert_eq!(found(&report, &cases, "chemnitz"), Ok(0), "{beside}");
+        }
     }
 
     #[test]
