@@ -8,6 +8,10 @@ use crate::{
 };
 use bytes::Bytes;
 
+/// Accession numbers a report may name, and studies. A report is about one examination or a few.
+const MAX_NAMED: usize = 64;
+const TOO_MANY: &str = "it names too many studies";
+
 /// Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug)]
 pub struct Incoming {
@@ -35,7 +39,8 @@ pub enum Piece {
 
 impl Incoming {
     /// # Errors
-    /// The report all the same, and why a person must look: the message is about several orders at once.
+    /// The report all the same, and why a person must look: the message is about several orders at once, or names more
+    /// studies or accession numbers than can be looked up.
     pub fn from_oru(
         report: OruReport,
         sender: PartnerId,
@@ -54,11 +59,11 @@ impl Incoming {
             raw,
             lossy: report.lossy,
         };
-        let mut several = None;
+        let (mut too_many, mut several) = (None, None);
         for group in report.groups {
             let clues = &mut incoming.clues;
-            add_all(&mut clues.studies, group.study_uids);
-            add_all(&mut clues.accessions, group.accessions);
+            too_many = too_many.or(add_all(&mut clues.studies, group.study_uids).err());
+            too_many = too_many.or(add_all(&mut clues.accessions, group.accessions).err());
             several = several.or(same_or_first(&mut clues.placer, group.placer).err());
             several = several.or(same_or_first(&mut clues.filler, group.filler).err());
             if incoming.title == Coded::default() {
@@ -69,7 +74,7 @@ impl Incoming {
             }
             incoming.pieces.extend(group.observations.into_iter().filter_map(piece));
         }
-        match several {
+        match too_many.or(several) {
             None => Ok(incoming),
             Some(reason) => Err((Box::new(incoming), reason)),
         }
@@ -79,7 +84,9 @@ impl Incoming {
         let mut accessions = vec![object.accession];
         let (mut placer, mut filler) = (IssuedId::default(), IssuedId::default());
         for request in object.requests {
-            add_all(&mut accessions, vec![request.accession]);
+            if !accessions.contains(&request.accession) {
+                accessions.push(request.accession);
+            }
             placer.value = request.placer_order_number;
             filler.value = request.filler_order_number;
         }
@@ -146,12 +153,18 @@ fn piece(observation: crate::hl7::oru::Observation) -> Option<Piece> {
     })
 }
 
-fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
+/// Each once. Thousands of groups may each name dozens of others: more than can be looked up are not kept.
+fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) -> Result<(), &'static str> {
     for one in more {
-        if !known.contains(&one) {
-            known.push(one);
+        if known.contains(&one) {
+            continue;
         }
+        if known.len() == MAX_NAMED {
+            return Err(TOO_MANY);
+        }
+        known.push(one);
     }
+    Ok(())
 }
 
 fn same_or_first(known: &mut IssuedId, said: IssuedId) -> Result<(), &'static str> {
@@ -161,3 +174,6 @@ fn same_or_first(known: &mut IssuedId, said: IssuedId) -> Result<(), &'static st
     }
     if said.is_empty() || *known == said { Ok(()) } else { Err("it reports on several orders at once") }
 }
+
+#[cfg(test)]
+mod tests;
