@@ -3,10 +3,15 @@
 use super::correlate::Clues;
 use crate::{
     dicom::documents::{ReadReport, ReportContent},
-    hl7::oru::{Coded, Content, Interpreter, OruReport},
+    hl7::{
+        charset::Charset,
+        message::Message,
+        oru::{Coded, Content, Interpreter, Observation, OruReport},
+    },
     model::{IssuedId, Moment, PartnerId, ReportStatus},
 };
 use bytes::Bytes;
+use std::cell::LazyCell;
 
 /// Accession numbers a report may name, and studies. A report is about one examination or a few.
 const MAX_NAMED: usize = 64;
@@ -29,6 +34,8 @@ pub struct Incoming {
     pub raw: Bytes,
     /// Some letters could not be read in the character set the sender named.
     pub lossy: bool,
+    /// It had results, and its sender takes all of them back (OBX-11 D, W, X).
+    pub withdrawn: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +54,25 @@ impl Incoming {
         received: Moment,
         raw: Bytes,
     ) -> Result<Self, (Box<Self>, &'static str)> {
+        let withdrawn = is_withdrawn(&report);
+        let said = report.groups.iter().map(|group| group.status).min().unwrap_or(ReportStatus::Preliminary);
         let mut incoming = Self {
             sender,
             source: "oru",
-            status: report.groups.iter().map(|group| group.status).min().unwrap_or(ReportStatus::Preliminary),
+            // Whatever it says of itself: the report before it does not count any more.
+            status: if withdrawn { ReportStatus::Corrected } else { said },
             clues: Clues { patients: report.patient_ids, ..Clues::default() },
             title: Coded::default(),
             pieces: Vec::new(),
             interpreter: Interpreter::default(),
             received,
-            raw,
+            raw: raw.clone(),
             lossy: report.lossy,
+            withdrawn,
         };
+        // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
+        let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
+        let named = LazyCell::new(|| named().unwrap_or(Charset::ASCII));
         let (mut too_many, mut several) = (None, None);
         for group in report.groups {
             let clues = &mut incoming.clues;
@@ -72,7 +86,7 @@ impl Incoming {
             if incoming.interpreter == Interpreter::default() {
                 incoming.interpreter = group.interpreter;
             }
-            incoming.pieces.extend(group.observations.into_iter().filter_map(piece));
+            incoming.pieces.extend(group.observations.into_iter().filter_map(|shown| piece(shown, || *named)));
         }
         match too_many.or(several) {
             None => Ok(incoming),
@@ -114,6 +128,7 @@ impl Incoming {
             received,
             raw,
             lossy: object.lossy,
+            withdrawn: false,
         }
     }
 
@@ -130,6 +145,11 @@ impl Incoming {
         texts.join("\n")
     }
 
+    /// How many documents it came with that are not text.
+    pub fn documents(&self) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Document { .. })).count()
+    }
+
     /// The first PDF it came with.
     pub fn pdf(&self) -> Option<&[u8]> {
         self.pieces.iter().find_map(|piece| match piece {
@@ -141,16 +161,38 @@ impl Incoming {
     }
 }
 
-fn piece(observation: crate::hl7::oru::Observation) -> Option<Piece> {
+/// Notes are no results.
+fn is_withdrawn(report: &OruReport) -> bool {
+    let observations = report.groups.iter().flat_map(|group| &group.observations);
+    let mut results = observations.filter(|observation| observation.value_type != "NTE").peekable();
+    results.peek().is_some() && results.all(Observation::is_withdrawn)
+}
+
+fn piece(observation: Observation, charset: impl Fn() -> Charset) -> Option<Piece> {
     if observation.is_withdrawn() {
         return None;
     }
     let code = observation.code;
     Some(match observation.content {
         Content::Text(text) => Piece::Text { code, text },
-        Content::Document { mime, bytes } => Piece::Document { code, mime, bytes },
+        Content::Document { mime, bytes } => match plain_text(&mime, &bytes, charset) {
+            Some(text) => Piece::Text { code, text },
+            None => Piece::Document { code, mime, bytes },
+        },
         Content::Pointer { address, .. } => Piece::Text { code, text: address },
     })
+}
+
+/// A document that is plain text, in UTF-8 or the message's character set. One in neither stays a document.
+fn plain_text(mime: &str, bytes: &[u8], charset: impl Fn() -> Charset) -> Option<String> {
+    if mime != "text/plain" {
+        return None;
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
+        Err(_) => Some(charset().decode(bytes)).filter(|decoded| !decoded.lossy)?.text,
+    };
+    Some(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 /// Each once. Thousands of groups may each name dozens of others: more than can be looked up are not kept.
