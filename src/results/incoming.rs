@@ -8,7 +8,7 @@ use crate::{
         message::Message,
         oru::{Coded, Content, Interpreter, Observation, OruReport},
     },
-    model::{IssuedId, Moment, PartnerId, ReportStatus},
+    model::{IssuedId, Moment, PartnerId, ReportStatus, Uid},
 };
 use bytes::Bytes;
 use std::cell::LazyCell;
@@ -36,6 +36,15 @@ pub struct Incoming {
     pub lossy: bool,
     /// It had results, and its sender takes all of them back (OBX-11 D, W, X).
     pub withdrawn: bool,
+    /// What `raw` is, where it came by DICOM.
+    pub object: Option<Object>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub sop_class: Uid,
+    pub sop_instance: Uid,
+    pub transfer_syntax: Uid,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +78,7 @@ impl Incoming {
             raw: raw.clone(),
             lossy: report.lossy,
             withdrawn,
+            object: None,
         };
         // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
         let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
@@ -94,7 +104,7 @@ impl Incoming {
         }
     }
 
-    pub fn from_object(object: ReadReport, sender: PartnerId, received: Moment, raw: Bytes) -> Self {
+    pub fn from_object(object: ReadReport, it: Object, sender: PartnerId, received: Moment, raw: Bytes) -> Self {
         let mut accessions = vec![object.accession];
         let (mut placer, mut filler) = (IssuedId::default(), IssuedId::default());
         for request in object.requests {
@@ -129,6 +139,7 @@ impl Incoming {
             raw,
             lossy: object.lossy,
             withdrawn: false,
+            object: Some(it),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::{
     documents::{self, ReportDocument},
-    incoming::{Incoming, Piece},
+    incoming::{Incoming, Object, Piece},
 };
 use crate::{
     config::Partner,
@@ -78,6 +78,15 @@ fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
     let text = documents::withdrawn(&making.origin.language).to_owned();
     incoming.pieces.insert(0, Piece::Text { code: title(&incoming, making), text });
     incoming
+}
+
+/// An SR that stands in the origin's study and names the patient as the origin does goes as it came: made anew, it would
+/// lose its sections, codes, measurements and references. Any other would be filed in the wrong place.
+fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<&'a Object> {
+    let (clues, patient) = (&incoming.clues, &making.case.facts.patient_id);
+    let is_theirs =
+        clues.studies == [making.case.study.clone()] && clues.patients == [patient.clone()] && !patient.is_empty();
+    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr")
 }
 
 /// An SR cannot be made from a PDF: the PDF goes instead.
@@ -213,6 +222,18 @@ fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
 }
 
 fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    if let Some(object) = as_it_came(incoming, making) {
+        let form = DeliveryKind::ReportSr;
+        let row = ReportFormRow {
+            form: form.as_str(),
+            control_id: String::new(),
+            sop_class: object.sop_class.to_string(),
+            sop_uid: object.sop_instance.to_string(),
+            transfer_syntax: object.transfer_syntax.to_string(),
+            content: incoming.raw.to_vec(),
+        };
+        return made.forms.push((form, row));
+    }
     if !has_text(incoming) {
         return made.warn("not sent as SR: the report came without text and without a PDF".into());
     }
