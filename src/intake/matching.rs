@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Reader},
     dicom::documents,
     model::{Bell, CaseEvent, CaseId, CaseState, Discipline, JournalId, Moment, PartnerId, ReceivedInstance, Uid},
-    store::{CaseRow, IndexedCase, ReportObject, StoreError, Tx},
+    store::{CaseRow, IndexedCase, MAX_ALIKE, ReportObject, StoreError, Tx},
 };
 use std::collections::HashSet;
 
@@ -181,9 +181,10 @@ async fn note_lateness(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(
 
 /// Decides for an SR or PDF object whether it is a report that comes back rather than part of the sender's own study.
 ///
-/// It is its own study's part when the sender has a case of that study; it is a report when somebody else's case of
-/// that study is read by the sender, or when the sender only ever reads (no rule names it as a source): then it is
-/// at worst a report that fits no case, and a person is told.
+/// It is its own study's part when the sender has a case of that study. It is a report when the sender reads somebody
+/// else's case of that study or with its numbers (readers' systems do put reports into studies of their own), or when
+/// the sender only ever reads (no rule names it as a source): then it is at worst a report that fits no case, and a
+/// person is told.
 ///
 /// # Errors
 /// When the database fails.
@@ -200,7 +201,32 @@ pub async fn is_returning_report(
         return Ok(false);
     }
     let reads_it = cases.iter().any(|case| reads(case, &instance.origin));
-    Ok(reads_it || only_reads(config, &instance.origin))
+    Ok(reads_it || only_reads(config, &instance.origin) || has_a_number_it_reads(tx, instance).await?)
+}
+
+/// Whether the sender reads somebody else's case with a number of this object: together with its issuer, or with the
+/// patient's identifier and its issuer. A bare number could be one of the sender's own.
+async fn has_a_number_it_reads(tx: &mut Tx, instance: &ReceivedInstance) -> Result<bool, StoreError> {
+    let (said, sender) = (&instance.facts, &instance.origin);
+    for (number, issuer) in [
+        (&said.accession.value, said.accession.issuer.as_str()),
+        (&said.placer_order_number, ""),
+        (&said.filler_order_number, ""),
+    ] {
+        if number.is_empty() {
+            continue;
+        }
+        let alike = tx.cases_with_number(number).await?;
+        let fits = |case: &CaseRow| {
+            let same_patient = said.patient_id == case.facts.patient_id && !said.patient_id.issuer.is_empty();
+            let same_issuer = !issuer.is_empty() && issuer == case.facts.accession.issuer;
+            case.origin != *sender && reads(case, sender) && (same_issuer || same_patient)
+        };
+        if alike.len() <= MAX_ALIKE && alike.iter().any(fits) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn reads(case: &CaseRow, partner: &PartnerId) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! A case is found by Study Instance UID, by accession number with its issuer, or by order numbers; never by a bare
 //! number alone: two hospitals do reuse them. A bare accession number counts only together with the same patient
-//! identifier, among the cases this sender reads. A patient identifier that contradicts the case's stops everything: a
+//! identifier, among the cases this sender reads; so does a number with its issuer in a report under a study that no
+//! case has (readers' systems do put reports into studies of their own). A patient identifier that contradicts the case's stops everything: a
 //! report in the wrong chart harms somebody.
 
 use crate::{
@@ -20,6 +21,8 @@ pub struct Clues {
     pub filler: IssuedId,
     pub patients: Vec<IssuedId>,
 }
+
+const TWO_CASES: &str = "its study and its accession number name different cases";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Agreement {
@@ -51,15 +54,35 @@ pub fn correlate<'a>(
     let mut fits: Vec<(u8, &CaseRow, &'static str)> =
         theirs.iter().filter_map(|case| strength(clues, case).map(|(rank, by)| (rank, *case, by))).collect();
     fits.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
-    match fits.as_slice() {
+    let (case, by) = match fits.as_slice() {
         [] if theirs.iter().any(|case| patient(clues, case) == Agreement::Contradiction) => {
             Err("its patient identifier is not the one of the case with its study or accession number")
         }
+        [] if theirs.iter().any(|case| number(clues, case) == Agreement::Full) => {
+            Err("its study is no case's and its patient identifier does not confirm its accession number")
+        }
         [] => Err("its accession number has no issuer and its patient identifier does not confirm it"),
-        [(_, case, by)] => Ok((case, by)),
-        [(first, case, by), (second, ..), ..] if first > second => Ok((case, by)),
+        [(_, case, by)] => Ok((*case, *by)),
+        [(first, case, by), (second, ..), ..] if first > second => Ok((*case, *by)),
         _ => Err("it fits several cases equally well"),
-    }
+    }?;
+    if names_another(clues, case, candidates, &theirs) { Err(TWO_CASES) } else { Ok((case, by)) }
+}
+
+/// Whether the report contradicts itself: its study is another case's, or one of its numbers is with its issuer, or the
+/// case's own accession number stands in it as somebody else's. Which of the two is wrong only a person can find out.
+fn names_another(clues: &Clues, case: &CaseRow, candidates: &[CaseRow], theirs: &[&CaseRow]) -> bool {
+    let another_study = |study: &Uid| *study != case.study && candidates.iter().any(|other| other.study == *study);
+    let another_number = |said: &IssuedId| {
+        number_agreement(said, case) != Agreement::Full
+            && theirs.iter().any(|other| number_agreement(said, other) == Agreement::Full)
+    };
+    let accession = &case.facts.accession;
+    let another_issuer =
+        |said: &IssuedId| said.value == accession.value && agreement(said, accession) == Agreement::Contradiction;
+    clues.studies.iter().any(another_study)
+        || numbers(clues).any(another_number)
+        || number(clues, case) != Agreement::Full && numbers(clues).any(another_issuer)
 }
 
 /// Read by this partner, offered to it, copied to it, or its own (read on site).
@@ -91,6 +114,9 @@ fn strength(clues: &Clues, case: &CaseRow) -> Option<(u8, &'static str)> {
     };
     let number = number(clues, case);
     match (study, number) {
+        (Agreement::Contradiction, Agreement::Full) if patient_rank > 0 => {
+            Some((patient_rank, "accession or order number with its issuer"))
+        }
         (Agreement::Contradiction, _) => None,
         (Agreement::Full, Agreement::Full) => Some((12 + patient_rank, "Study Instance UID and accession number")),
         (Agreement::Full, _) => Some((8 + patient_rank, "Study Instance UID")),
@@ -106,18 +132,24 @@ fn patient(clues: &Clues, case: &CaseRow) -> Agreement {
 
 /// Accession, placer or filler order number, whichever agrees best. Readers put the accession number into any of them.
 fn number(clues: &Clues, case: &CaseRow) -> Agreement {
-    let facts = &case.facts;
-    let issuer = &facts.accession.issuer;
-    let placer = IssuedId::new(facts.placer_order_number.clone(), issuer.clone());
-    let filler = IssuedId::new(facts.filler_order_number.clone(), issuer.clone());
-    let said = clues.accessions.iter().chain([&clues.placer, &clues.filler]);
-    let agreements =
-        said.flat_map(|id| [agreement(id, &facts.accession), agreement(id, &placer), agreement(id, &filler)]);
-    match best(agreements) {
+    match best(numbers(clues).map(|said| number_agreement(said, case))) {
         // One number of three that differs contradicts nothing: they are different numbers.
         Agreement::Contradiction => Agreement::Silent,
         agreement => agreement,
     }
+}
+
+fn numbers(clues: &Clues) -> impl Iterator<Item = &IssuedId> {
+    clues.accessions.iter().chain([&clues.placer, &clues.filler])
+}
+
+/// With the case's three numbers, all of one issuer.
+fn number_agreement(said: &IssuedId, case: &CaseRow) -> Agreement {
+    let facts = &case.facts;
+    let known = [&facts.accession.value, &facts.placer_order_number, &facts.filler_order_number];
+    best(
+        known.map(|value| agreement(said, &IssuedId::new(value.as_str(), facts.accession.issuer.as_str()))).into_iter(),
+    )
 }
 
 fn agreement(said: &IssuedId, known: &IssuedId) -> Agreement {
@@ -213,10 +245,53 @@ mod tests {
     }
 
     #[test]
+    fn a_report_in_a_study_of_the_reader_s_own_is_found_by_its_number_and_patient() {
+        let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"), case("zgorzelec", "1.2.4", "B1^ZGO", "")];
+        assert_eq!(found(&clues("9.9.9", "A1^RAB", "77^RAB"), &cases, "chemnitz"), Ok(0));
+        assert_eq!(found(&clues("9.9.9", "A1^RAB", "77"), &cases, "chemnitz"), Ok(0));
+        for (study, accession, patient) in
+            [("9.9.9", "A1^RAB", ""), ("9.9.9", "A1", "77^RAB"), ("9.9.9", "A1^RAB", "78"), ("9.9.9", "A1^ZGO", "77")]
+        {
+            assert!(found(&clues(study, accession, patient), &cases, "chemnitz").is_err(), "{study} {accession}");
+        }
+        // Somebody else's case has that study.
+        let other = CaseRow { reader: None, ..case("harz", "9.9.9", "C1^HARZ", "") };
+        let cases = [cases[0].clone(), other];
+        assert_eq!(found(&clues("9.9.9", "A1^RAB", "77^RAB"), &cases, "chemnitz"), Err(TWO_CASES));
+    }
+
+    #[test]
     fn a_contradicting_patient_stops_even_a_matching_study() {
         let cases = [case("rabenstein", "1.2.3", "A1^RAB", "77^RAB")];
         assert!(found(&clues("1.2.3", "A1^RAB", "78^RAB"), &cases, "chemnitz").is_err());
         assert_eq!(found(&clues("1.2.3", "", ""), &cases, "chemnitz"), Ok(0));
+    }
+
+    #[test]
+    fn a_study_and_a_number_that_name_different_cases_name_none() {
+        let cases = [
+            case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"),
+            case("rabenstein", "1.2.4", "A2^RAB", "77^RAB"),
+            case("lichtenstein", "1.2.3", "A1^LICH", "77^LICH"),
+        ];
+        for (study, accession, patient) in [
+            ("1.2.3", "A2^RAB", "77^RAB"),
+            ("1.2.4", "A1^RAB", "77^RAB"),
+            // Of another hospital's case with the same bare numbers; of no case.
+            ("1.2.3", "A1^LICH", "77^RAB"),
+            ("1.2.4", "A2^LICH", "77^RAB"),
+        ] {
+            let report = clues(study, accession, patient);
+            assert_eq!(found(&report, &cases, "chemnitz"), Err(TWO_CASES), "{study} {accession}");
+            let as_order = Clues { accessions: Vec::new(), placer: id(accession), ..report };
+            assert_eq!(found(&as_order, &cases, "chemnitz"), Err(TWO_CASES), "{study} {accession} as order number");
+        }
+        // The reader's own number beside it, a bare one, or the same one once more in the reader's system.
+        let right = clues("1.2.3", "A1^RAB", "77^RAB");
+        for beside in ["K9^KCRIS", "A2", "A1^KCRIS"] {
+            let report = Clues { filler: id(beside), ..right.clone() };
+            assert_eq!(found(&report, &cases, "chemnitz"), Ok(0), "{beside}");
+        }
     }
 
     #[test]

@@ -111,6 +111,11 @@ pub fn pdf(report: &ReportDocument) -> Result<PdfDocument, DocumentError> {
     Ok(PdfDocument { bytes, missing })
 }
 
+/// What a hospital is told in its language when a reader takes back every result of a report.
+pub fn withdrawn(language: &str) -> &'static str {
+    words::of(language).withdrawn
+}
+
 /// The document's own texts, within bounds and cleaned for setting.
 fn checked(report: &ReportDocument) -> Result<ReportDocument, DocumentError> {
     if report.body.len() > MAX_BODY_BYTES {

@@ -3,10 +3,19 @@
 use super::correlate::Clues;
 use crate::{
     dicom::documents::{ReadReport, ReportContent},
-    hl7::oru::{Coded, Content, Interpreter, OruReport},
-    model::{IssuedId, Moment, PartnerId, ReportStatus},
+    hl7::{
+        charset::Charset,
+        message::Message,
+        oru::{Coded, Content, Interpreter, Observation, OruReport},
+    },
+    model::{IssuedId, Moment, PartnerId, ReportStatus, Uid},
 };
 use bytes::Bytes;
+use std::cell::LazyCell;
+
+/// Accession numbers a report may name, and studies. A report is about one examination or a few.
+const MAX_NAMED: usize = 64;
+const TOO_MANY: &str = "it names too many studies";
 
 /// Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug)]
@@ -25,6 +34,17 @@ pub struct Incoming {
     pub raw: Bytes,
     /// Some letters could not be read in the character set the sender named.
     pub lossy: bool,
+    /// It had results, and its sender takes all of them back (OBX-11 D, W, X).
+    pub withdrawn: bool,
+    /// What `raw` is, where it came by DICOM.
+    pub object: Option<Object>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub sop_class: Uid,
+    pub sop_instance: Uid,
+    pub transfer_syntax: Uid,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,30 +55,39 @@ pub enum Piece {
 
 impl Incoming {
     /// # Errors
-    /// The report all the same, and why a person must look: the message is about several orders at once.
+    /// The report all the same, and why a person must look: the message is about several orders at once, or names more
+    /// studies or accession numbers than can be looked up.
     pub fn from_oru(
         report: OruReport,
         sender: PartnerId,
         received: Moment,
         raw: Bytes,
     ) -> Result<Self, (Box<Self>, &'static str)> {
+        let withdrawn = is_withdrawn(&report);
+        let said = report.groups.iter().map(|group| group.status).min().unwrap_or(ReportStatus::Preliminary);
         let mut incoming = Self {
             sender,
             source: "oru",
-            status: report.groups.iter().map(|group| group.status).min().unwrap_or(ReportStatus::Preliminary),
+            // Whatever it says of itself: the report before it does not count any more.
+            status: if withdrawn { ReportStatus::Corrected } else { said },
             clues: Clues { patients: report.patient_ids, ..Clues::default() },
             title: Coded::default(),
             pieces: Vec::new(),
             interpreter: Interpreter::default(),
             received,
-            raw,
+            raw: raw.clone(),
             lossy: report.lossy,
+            withdrawn,
+            object: None,
         };
-        let mut several = None;
+        // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
+        let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
+        let named = LazyCell::new(|| named().unwrap_or(Charset::ASCII));
+        let (mut too_many, mut several) = (None, None);
         for group in report.groups {
             let clues = &mut incoming.clues;
-            add_all(&mut clues.studies, group.study_uids);
-            add_all(&mut clues.accessions, group.accessions);
+            too_many = too_many.or(add_all(&mut clues.studies, group.study_uids).err());
+            too_many = too_many.or(add_all(&mut clues.accessions, group.accessions).err());
             several = several.or(same_or_first(&mut clues.placer, group.placer).err());
             several = several.or(same_or_first(&mut clues.filler, group.filler).err());
             if incoming.title == Coded::default() {
@@ -67,19 +96,21 @@ impl Incoming {
             if incoming.interpreter == Interpreter::default() {
                 incoming.interpreter = group.interpreter;
             }
-            incoming.pieces.extend(group.observations.into_iter().filter_map(piece));
+            incoming.pieces.extend(group.observations.into_iter().filter_map(|shown| piece(shown, || *named)));
         }
-        match several {
+        match too_many.or(several) {
             None => Ok(incoming),
             Some(reason) => Err((Box::new(incoming), reason)),
         }
     }
 
-    pub fn from_object(object: ReadReport, sender: PartnerId, received: Moment, raw: Bytes) -> Self {
+    pub fn from_object(object: ReadReport, it: Object, sender: PartnerId, received: Moment, raw: Bytes) -> Self {
         let mut accessions = vec![object.accession];
         let (mut placer, mut filler) = (IssuedId::default(), IssuedId::default());
         for request in object.requests {
-            add_all(&mut accessions, vec![request.accession]);
+            if !accessions.contains(&request.accession) {
+                accessions.push(request.accession);
+            }
             placer.value = request.placer_order_number;
             filler.value = request.filler_order_number;
         }
@@ -107,6 +138,8 @@ impl Incoming {
             received,
             raw,
             lossy: object.lossy,
+            withdrawn: false,
+            object: Some(it),
         }
     }
 
@@ -123,6 +156,11 @@ impl Incoming {
         texts.join("\n")
     }
 
+    /// How many documents it came with that are not text.
+    pub fn documents(&self) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Document { .. })).count()
+    }
+
     /// The first PDF it came with.
     pub fn pdf(&self) -> Option<&[u8]> {
         self.pieces.iter().find_map(|piece| match piece {
@@ -134,24 +172,52 @@ impl Incoming {
     }
 }
 
-fn piece(observation: crate::hl7::oru::Observation) -> Option<Piece> {
+/// Notes are no results.
+fn is_withdrawn(report: &OruReport) -> bool {
+    let observations = report.groups.iter().flat_map(|group| &group.observations);
+    let mut results = observations.filter(|observation| observation.value_type != "NTE").peekable();
+    results.peek().is_some() && results.all(Observation::is_withdrawn)
+}
+
+fn piece(observation: Observation, charset: impl Fn() -> Charset) -> Option<Piece> {
     if observation.is_withdrawn() {
         return None;
     }
     let code = observation.code;
     Some(match observation.content {
         Content::Text(text) => Piece::Text { code, text },
-        Content::Document { mime, bytes } => Piece::Document { code, mime, bytes },
+        Content::Document { mime, bytes } => match plain_text(&mime, &bytes, charset) {
+            Some(text) => Piece::Text { code, text },
+            None => Piece::Document { code, mime, bytes },
+        },
         Content::Pointer { address, .. } => Piece::Text { code, text: address },
     })
 }
 
-fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) {
-    for one in more {
-        if !known.contains(&one) {
-            known.push(one);
-        }
+/// A document that is plain text, in UTF-8 or the message's character set. One in neither stays a document.
+fn plain_text(mime: &str, bytes: &[u8], charset: impl Fn() -> Charset) -> Option<String> {
+    if mime != "text/plain" {
+        return None;
     }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
+        Err(_) => Some(charset().decode(bytes)).filter(|decoded| !decoded.lossy)?.text,
+    };
+    Some(text.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+/// Each once. Thousands of groups may each name dozens of others: more than can be looked up are not kept.
+fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) -> Result<(), &'static str> {
+    for one in more {
+        if known.contains(&one) {
+            continue;
+        }
+        if known.len() == MAX_NAMED {
+            return Err(TOO_MANY);
+        }
+        known.push(one);
+    }
+    Ok(())
 }
 
 fn same_or_first(known: &mut IssuedId, said: IssuedId) -> Result<(), &'static str> {
@@ -161,3 +227,6 @@ fn same_or_first(known: &mut IssuedId, said: IssuedId) -> Result<(), &'static st
     }
     if said.is_empty() || *known == said { Ok(()) } else { Err("it reports on several orders at once") }
 }
+
+#[cfg(test)]
+mod tests;

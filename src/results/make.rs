@@ -2,11 +2,12 @@
 //!
 //! In: the incoming report, its case, the origin and the reader. Out: finished bytes with a fixed control id or SOP
 //! Instance UID, and warnings for the case. Passed through where the form is the one that came, made from it where
-//! not: text becomes a PDF or an SR, a PDF travels inside the ORU. Nothing is interpreted or left out.
+//! not: text becomes a PDF or an SR, a PDF travels inside the ORU. Nothing is interpreted. What a form cannot hold a person
+//! is told of; a form that could hold nothing at all is not made.
 
 use super::{
     documents::{self, ReportDocument},
-    incoming::{Incoming, Piece},
+    incoming::{Incoming, Object, Piece},
 };
 use crate::{
     config::Partner,
@@ -45,12 +46,22 @@ impl Made {
     }
 }
 
+const WITHDRAWN: &str = "its reader has taken back every result: the origin is told in words, see that it knows";
+
 /// Makes every form the origin wants.
 pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
     let mut made = Made::default();
     if incoming.lossy {
         made.warn("some letters of the report could not be read in the character set its sender named".into());
     }
+    let in_words;
+    let incoming = if incoming.withdrawn {
+        made.warn(WITHDRAWN.into());
+        in_words = withdrawn(incoming, making);
+        &in_words
+    } else {
+        incoming
+    };
     for form in wanted(incoming, making, &mut made) {
         match form {
             ReportForm::Oru => oru(incoming, making, &mut made),
@@ -61,12 +72,29 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
     made
 }
 
+/// The same report with what has become of it as its first text: an empty one would say that all is well.
+fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
+    let mut incoming = incoming.clone();
+    let text = documents::withdrawn(&making.origin.language).to_owned();
+    incoming.pieces.insert(0, Piece::Text { code: title(&incoming, making), text });
+    incoming
+}
+
+/// An SR that stands in the origin's study and names the patient as the origin does goes as it came: made anew, it would
+/// lose its sections, codes, measurements and references. Any other would be filed in the wrong place.
+fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<&'a Object> {
+    let (clues, patient) = (&incoming.clues, &making.case.facts.patient_id);
+    let is_theirs =
+        clues.studies == [making.case.study.clone()] && clues.patients == [patient.clone()] && !patient.is_empty();
+    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr")
+}
+
 /// An SR cannot be made from a PDF: the PDF goes instead.
 fn wanted(incoming: &Incoming, making: &Making<'_>, made: &mut Made) -> Vec<ReportForm> {
-    let has_text = !incoming.text().trim().is_empty();
+    let only_pdf = !has_text(incoming) && incoming.pdf().is_some();
     let mut forms = Vec::new();
     for form in &making.origin.report_forms {
-        let form = if *form == ReportForm::Sr && !has_text {
+        let form = if *form == ReportForm::Sr && only_pdf {
             made.warn("the report came without text, so it goes as PDF instead of SR".into());
             ReportForm::Pdf
         } else {
@@ -79,7 +107,30 @@ fn wanted(incoming: &Incoming, making: &Making<'_>, made: &mut Made) -> Vec<Repo
     forms
 }
 
+fn has_text(incoming: &Incoming) -> bool {
+    incoming.pieces.iter().any(|piece| matches!(piece, Piece::Text { text, .. } if !text.trim().is_empty()))
+}
+
+/// What of the report a form does not hold, for a person.
+fn goes_without(made: &mut Made, form: &str, text: bool, documents: usize) {
+    let mut without = Vec::new();
+    if text {
+        without.push("its text".to_owned());
+    }
+    match documents {
+        0 => {}
+        1 => without.push("1 document".to_owned()),
+        more => without.push(format!("{more} documents")),
+    }
+    if !without.is_empty() {
+        made.warn(format!("the {form} does not hold all of the report: without {}", without.join(" and ")));
+    }
+}
+
 fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    if !has_text(incoming) && incoming.documents() == 0 {
+        return made.warn("not sent as ORU: the report came without text and without documents".into());
+    }
     let Some(target) = making.origin.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref()) else {
         made.warn("the origin wants ORU but has no [hl7] deliver".into());
         return;
@@ -148,13 +199,19 @@ fn examination(incoming: &Incoming, making: &Making<'_>) -> String {
 }
 
 fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    let (text, documents) = (has_text(incoming), incoming.documents());
     let bytes = match incoming.pdf() {
-        Some(bytes) => bytes.to_vec(),
+        Some(bytes) => {
+            goes_without(made, "PDF", text, documents - 1);
+            bytes.to_vec()
+        }
+        None if !text => return made.warn("not sent as PDF: the report came without text and without a PDF".into()),
         None => match documents::pdf(&document(incoming, making)) {
             Ok(document) => {
                 if !document.missing.is_empty() {
                     made.warn(format!("the PDF's font does not hold {}", letters(&document.missing)));
                 }
+                goes_without(made, "PDF", false, documents);
                 document.bytes
             }
             Err(error) => return made.warn(format!("no PDF could be made: {}", chain(&error))),
@@ -165,6 +222,22 @@ fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
 }
 
 fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+    if let Some(object) = as_it_came(incoming, making) {
+        let form = DeliveryKind::ReportSr;
+        let row = ReportFormRow {
+            form: form.as_str(),
+            control_id: String::new(),
+            sop_class: object.sop_class.to_string(),
+            sop_uid: object.sop_instance.to_string(),
+            transfer_syntax: object.transfer_syntax.to_string(),
+            content: incoming.raw.to_vec(),
+        };
+        return made.forms.push((form, row));
+    }
+    if !has_text(incoming) {
+        return made.warn("not sent as SR: the report came without text and without a PDF".into());
+    }
+    goes_without(made, "SR", false, incoming.documents());
     let about = about(incoming, making, "sr");
     add_instance(made, DeliveryKind::ReportSr, basic_text_sr(&about, &incoming.text()).map_err(|error| chain(&error)));
 }
@@ -244,3 +317,6 @@ fn letters(missing: &[char]) -> String {
     let named: Vec<String> = missing.iter().take(10).map(|c| format!("{c} (U+{:04X})", u32::from(*c))).collect();
     named.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! person is told, nothing is dropped.
 
 use super::{
-    incoming::Incoming,
+    incoming::{Incoming, Object},
     receive::{ReportReceiver, log},
     settle::{hold, prepare, settle},
 };
@@ -140,12 +140,16 @@ impl ReportObjects {
         let config = self.receiver.config.now();
         let sender = config.partners.get(&object.sender).and_then(|partner| partner.dicom.as_ref());
         let charset = sender.and_then(|dicom| dicom.charset.clone()).unwrap_or_default();
-        let (class, syntax) = (object.sop_class.clone(), object.transfer_syntax.clone());
+        let it = Object {
+            sop_class: object.sop_class.clone(),
+            sop_instance: object.sop_instance.clone(),
+            transfer_syntax: object.transfer_syntax.clone(),
+        };
         let (sender, received) = (object.sender.clone(), object.received);
         let bytes = bytes.freeze();
         let reading = tokio::task::spawn_blocking(move || {
-            let read = read_report_from(&class, &syntax, &bytes, &charset).map_err(|error| chain(&error))?;
-            Ok(Incoming::from_object(read, sender, received, bytes))
+            let read = read_report_from(&it.sop_class, &it.transfer_syntax, &bytes, &charset);
+            Ok(Incoming::from_object(read.map_err(|error| chain(&error))?, it, sender, received, bytes))
         });
         let read = reading.await.unwrap_or_else(|_| Err("it could not be taken apart".to_owned()));
         read.map_err(Unread::Ever)
@@ -165,5 +169,7 @@ fn unread(object: &ReportObject) -> Incoming {
         received: object.received,
         raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
+        withdrawn: false,
+        object: None,
     }
 }

@@ -14,9 +14,6 @@ use crate::{
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
-/// Numbers of one report that are looked up.
-const MAX_NUMBERS: usize = 32;
-
 /// What became of it, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Joined {
@@ -87,14 +84,18 @@ pub async fn hold(tx: &mut Tx, incoming: &Incoming, reason: &str) -> Result<Join
 }
 
 /// A number or UID that a great many cases have says nothing: cut off at some of them, it could even seem to fit one.
+/// Nothing is looked up for a report of several studies, which fits no case; `incoming` bounds the numbers of the rest.
 async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreError> {
     let mut found: Vec<CaseRow> = Vec::new();
+    if clues.studies.len() > 1 {
+        return Ok(found);
+    }
     for study in &clues.studies {
         add_few(&mut found, tx.cases_with_study(study).await?);
     }
     let numbers = clues.accessions.iter().chain([&clues.placer, &clues.filler]).map(|id| id.value.as_str());
     let mut seen: Vec<&str> = Vec::new();
-    for number in numbers.filter(|number| !number.is_empty()).take(MAX_NUMBERS) {
+    for number in numbers.filter(|number| !number.is_empty()) {
         if !seen.contains(&number) {
             seen.push(number);
             add_few(&mut found, tx.cases_with_number(number).await?);

@@ -1,13 +1,14 @@
 //! A reader reports as HL7 text, as HL7 with a PDF, as DICOM SR or as DICOM PDF, by its own tools; a hospital gets it as
-//! HL7, as PDF, as SR or as all three, as it wants, readable by its own tools, nothing altered on the way.
+//! HL7, as PDF, as SR or as all three, as it wants, readable by its own tools, nothing altered on the way. An SR that
+//! names study and patient as the hospital does is not made anew.
 
 use crate::support::{
-    data_set::{encapsulated, text},
+    data_set::{Part10, encapsulated, text},
     dcmtk::StoreScp,
     free_port,
     hospital::{Scanner, head_ct, write_files},
     network::{Footing, Network, SOON, wall},
-    reports::{Oru, dcmdump, dsrdump, folder, pdf_text, pdf2dcm, send_files, small_pdf, xml2dsr},
+    reports::{Oru, dcmdump, dsrdump, folder, pdf_text, pdf2dcm, send_files, set, small_pdf, xml2dsr},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dicom_dictionary_std::tags;
@@ -22,11 +23,20 @@ use std::{path::Path, time::Duration};
 enum Form {
     OruText,
     OruPdf,
+    /// Without the issuer of the patient's identifier.
     Sr,
+    /// Of another class, and as the hospital would write it.
+    SrOfTheirs,
     Pdf,
 }
 
-const FORMS: [Form; 4] = [Form::OruText, Form::OruPdf, Form::Sr, Form::Pdf];
+const FORMS: [Form; 5] = [Form::OruText, Form::OruPdf, Form::Sr, Form::SrOfTheirs, Form::Pdf];
+
+impl Form {
+    fn has_text(self) -> bool {
+        matches!(self, Form::OruText | Form::Sr | Form::SrOfTheirs)
+    }
+}
 
 const FINDING: &str = "Keine Blutung, Größe 4 mm & mehr; Łódź ist Ort der Voraufnahme";
 const PAGE: &str = "No haemorrhage on this page";
@@ -53,15 +63,20 @@ async fn a_report_in_any_form_comes_back_in_every_form_wanted() {
         .await;
         for (number, form) in (1..).zip(FORMS) {
             let (patient, _) = head_ct(number, 1);
-            let case = reported(&network, number, &patient, form).await;
+            let (case, sent) = reported(&network, number, &patient, form).await;
             returned(&network, &case, form, &wanted, &pacs).await;
+            if form == Form::SrOfTheirs && wanted.contains(&"sr") {
+                let (sent, got) = (sent.expect("an object"), Part10::open(&only(&pacs, &case, "SR", "as it came")));
+                assert_eq!(got.elements(), sent.elements(), "nothing of it is altered");
+                assert_eq!(got.transfer_syntax(), sent.transfer_syntax());
+            }
         }
         network.at_rest().await;
     }
 }
 
-/// Sends a CT and the report on it in this form.
-async fn reported(network: &Network, number: u64, patient: &SampleCase, form: Form) -> CaseRow {
+/// Sends a CT and the report on it in this form; with the object, where it is an SR.
+async fn reported(network: &Network, number: u64, patient: &SampleCase, form: Form) -> (CaseRow, Option<Part10>) {
     let (_, slices) = head_ct(number, 1);
     let mut scanner = Scanner::connect(network.node().dicom, &slices[0]).await;
     assert_eq!(scanner.send(&slices[0]).await, 0x0000);
@@ -69,7 +84,7 @@ async fn reported(network: &Network, number: u64, patient: &SampleCase, form: Fo
     network.decided("rabenstein", &patient.study()).await;
     network.clock.advance(Duration::from_secs(31));
     network.case_in(&patient.study(), CaseState::Delivered).await;
-    let folder = folder();
+    let (folder, mut sent) = (folder(), None);
     match form {
         Form::OruText => {
             hl7(network, number, patient, &format!("FT|CT^Befund^L||{}", FINDING.replace('&', "\\T\\"))).await
@@ -78,8 +93,16 @@ async fn reported(network: &Network, number: u64, patient: &SampleCase, form: Fo
             let document = STANDARD.encode(small_pdf(PAGE));
             hl7(network, number, patient, &format!("ED|CT^Befund^L||^application^pdf^Base64^{document}")).await;
         }
-        Form::Sr => {
-            let file = xml2dsr(folder.path(), &sr_as_xml(patient)).await;
+        Form::Sr | Form::SrOfTheirs => {
+            let xml = sr_as_xml(patient);
+            let file = if form == Form::Sr {
+                xml2dsr(folder.path(), &xml).await
+            } else {
+                let file = xml2dsr(folder.path(), &as_enhanced(&xml)).await;
+                set(&file, "(0010,0021)=RABENSTEIN").await;
+                file
+            };
+            sent = Some(Part10::open(&file));
             send_files("KC_PACS", network.dicom_port(), &[file]).await;
         }
         Form::Pdf => {
@@ -88,7 +111,7 @@ async fn reported(network: &Network, number: u64, patient: &SampleCase, form: Fo
             send_files("KC_PACS", network.dicom_port(), &[file]).await;
         }
     }
-    network.case_in(&patient.study(), CaseState::Reported).await
+    (network.case_in(&patient.study(), CaseState::Reported).await, sent)
 }
 
 async fn hl7(network: &Network, number: u64, patient: &SampleCase, value: &str) {
@@ -113,7 +136,7 @@ async fn returned(network: &Network, case: &CaseRow, form: Form, wanted: &[&str]
         !ledger.is_empty() && ledger.iter().all(|delivery| delivery.state == DeliveryState::Delivered)
     })
     .await;
-    let has_text = matches!(form, Form::OruText | Form::Sr);
+    let has_text = form.has_text();
     let mut kinds: Vec<DeliveryKind> = wanted
         .iter()
         .map(|wanted| match *wanted {
@@ -145,7 +168,7 @@ async fn is_there_as_oru(network: &Network, case: &CaseRow, form: Form, what: &s
     let [message] = &ours[..] else { panic!("{} messages: {what}", ours.len()) };
     assert_eq!((message.charset.as_str(), message.field("OBR", 25)), ("8859/2", "F"), "{what}");
     match form {
-        Form::OruText | Form::Sr => {
+        Form::OruText | Form::Sr | Form::SrOfTheirs => {
             let text = message.values("FT").join("\n");
             assert!(text.contains(&FINDING.replace('&', "\\T\\")), "{text:?}: {what}");
             assert!(message.field("OBR", 32).contains("Beispiel&Ruth"), "who answers for it: {what}");
@@ -162,14 +185,15 @@ async fn is_there_as_pdf(case: &CaseRow, form: Form, pacs: &StoreScp, what: &str
         assert!(pdf == small_pdf(PAGE), "byte for byte: {what}");
     }
     let page = pdf_text(&pdf).await;
-    let words = if matches!(form, Form::OruText | Form::Sr) { FINDING } else { PAGE };
+    let words = if form.has_text() { FINDING } else { PAGE };
     assert!(page.contains(words), "{page}: {what}");
 }
 
 async fn is_there_as_sr(case: &CaseRow, form: Form, pacs: &StoreScp, what: &str) {
     let file = only(pacs, case, "SR", what);
     let dump = dsrdump(&file).await;
-    assert!(dump.contains("Basic Text SR Document") && dump.contains(FINDING), "{form:?}: {dump}");
+    let class = if form == Form::SrOfTheirs { "Enhanced SR Document" } else { "Basic Text SR Document" };
+    assert!(dump.contains(class) && dump.contains(FINDING), "{form:?}: {dump}");
     assert!(dump.contains("VERIFIED"), "{form:?}: {dump}");
     assert!(dcmdump(&file).await.contains("[Beispiel^Ruth]"), "who answers for it, as a person's name: {what}");
 }
@@ -184,6 +208,12 @@ fn only(pacs: &StoreScp, case: &CaseRow, modality: &str, what: &str) -> std::pat
     assert_eq!(text(file, tags::PATIENT_ID), case.facts.patient_id.value, "{what}");
     assert_eq!(text(file, tags::ISSUER_OF_PATIENT_ID), "RABENSTEIN", "{what}");
     file.clone()
+}
+
+fn as_enhanced(basic: &str) -> String {
+    let class = "1.2.840.10008.5.1.4.1.1.88.22\">EnhancedSRStorage";
+    let basic = basic.replace("1.2.840.10008.5.1.4.1.1.88.11\">BasicTextSRStorage", class);
+    basic.replace("type=\"Basic Text SR\"", "type=\"Enhanced SR\"")
 }
 
 /// A verified Basic Text SR.

@@ -133,6 +133,12 @@ pub async fn xml2dsr(folder: &Path, xml: &str) -> PathBuf {
     to
 }
 
+/// Sets one element of a file with DCMTK's `dcmodify`.
+pub async fn set(file: &Path, element: &str) {
+    let output = tool("dcmodify", vec!["-nb".into(), "-i".into(), element.into(), path(file)]).await;
+    assert!(output.status.success(), "dcmodify: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `storescu` as this partner's PACS; every file must be accepted.
 pub async fn send_files(calling: &str, port: u16, files: &[PathBuf]) {
     let target = Target { calling: calling.into(), called: "NEISSE".into(), port };

@@ -1,0 +1,157 @@
+//! What the origin gets of reports that a form cannot show whole.
+
+use super::*;
+use crate::{
+    config,
+    hl7::{charset::Charset, oru::OruReport},
+    model::{CaseId, CaseState, Discipline, PartnerId, Priority, StudyFacts},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+
+const PDF: &[u8] = b"%PDF-1.4 a page";
+
+/// What is made of these OBX for rabenstein, which speaks this language.
+fn made(language: &str, obr_25: &str, results: &[&str]) -> Made {
+    let partner = format!(
+        "name = \"R\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nissuer = \"RAB\"\nlanguage = \"{language}\"\n\
+         [dicom.deliver]\nae_title = \"R\"\nhost = \"127.0.0.1\"\nport = 104\n\
+         [hl7]\ncharset = \"UNICODE UTF-8\"\n\
+         [hl7.deliver]\nhost = \"127.0.0.1\"\nport = 2575\napplication = \"A\"\nfacility = \"F\"\n\
+         [reports]\nforms = [\"oru\", \"pdf\", \"sr\"]\n"
+    );
+    let route = "[[route]]\nname = \"All\"\nfrom = [\"rabenstein\"]\nto = [\"origin\"]\n";
+    let files = [("neisse.toml", ""), ("routes.toml", route), ("partners/rabenstein.toml", partner.as_str())];
+    let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let config = config::load_from(std::path::Path::new("/nowhere"), &files.into(), &|_| None).unwrap();
+    let rabenstein = PartnerId::new("rabenstein").unwrap();
+    let making = Making {
+        id: ReportId::generate(),
+        version: 2,
+        replaces: Some(Moment(0)),
+        case: &case(&rabenstein),
+        origin: &config.partners[&rabenstein],
+        reader_name: "Chemnitz",
+        node: "NEISSE",
+    };
+    make(&incoming(obr_25, results), &making)
+}
+
+fn incoming(obr_25: &str, results: &[&str]) -> Incoming {
+    let head = "MSH|^~\\&|RIS|KC|NEISSE|N|20261125021500||ORU^R01|1|P|2.5.1||||||8859/2\rPID|1||77^^^RAB||X^Y\r";
+    let message = format!("{head}OBR|1||||||||||||||||||||||||{obr_25}\r{}\r", results.join("\r"));
+    let report = OruReport::read(message.as_bytes(), Charset::UTF_8).unwrap();
+    Incoming::from_oru(report, PartnerId::new("chemnitz").unwrap(), Moment(0), Bytes::from(message)).unwrap()
+}
+
+fn case(origin: &PartnerId) -> CaseRow {
+    CaseRow {
+        id: CaseId::generate(),
+        origin: origin.clone(),
+        study: Uid::new("1.2.3").unwrap(),
+        state: CaseState::Routed,
+        discipline: Discipline::Radiology,
+        priority: Priority::Routine,
+        calling_ae: String::new(),
+        called_ae: String::new(),
+        facts: StudyFacts { patient_id: IssuedId::new("77", "RAB"), ..StudyFacts::default() },
+        instances: 1,
+        bytes: 1,
+        routed_to: 1,
+        first: Moment(0),
+        last: Moment(0),
+        whole: None,
+        decision: None,
+        reader: None,
+        attention: String::new(),
+    }
+}
+
+fn document(kind: &str, bytes: &[u8]) -> String {
+    format!("OBX|1|ED|CT^Befund^L||^{kind}^Base64^{}||||||F", STANDARD.encode(bytes))
+}
+
+const TEXT: &str = "OBX|1|FT|CT^Befund^L||Keine Blutung||||||F";
+
+fn forms(made: &Made) -> Vec<&'static str> {
+    made.forms.iter().map(|(_, row)| row.form).collect()
+}
+
+fn holds(made: &Made, form: DeliveryKind, words: &str) -> bool {
+    let (_, row) = made.forms.iter().find(|(kind, _)| *kind == form).unwrap();
+    row.content.windows(words.len()).any(|bytes| bytes == words.as_bytes())
+}
+
+#[test]
+fn what_no_form_but_hl7_can_hold_goes_as_hl7_and_a_person_is_told() {
+    for kind in ["image^jpeg", "application^rtf", "text^html"] {
+        let made = made("de", "F", &[&document(kind, b"something")]);
+        assert_eq!(forms(&made), [DeliveryKind::ReportOru.as_str()], "{kind}");
+        let told = [
+            "not sent as PDF: the report came without text and without a PDF",
+            "not sent as SR: the report came without text and without a PDF",
+        ];
+        assert_eq!(made.warnings, told, "{kind}");
+    }
+}
+
+#[test]
+fn a_report_without_anything_goes_nowhere_and_a_person_is_told() {
+    for results in [&[] as &[&str], &["OBX|1|FT|CT^Befund^L||||||||F"]] {
+        let made = made("de", "F", results);
+        assert!(made.forms.is_empty() && made.warnings.len() == 3, "{:?}", made.warnings);
+    }
+}
+
+#[test]
+fn a_plain_text_document_is_text() {
+    // UTF-8, and the message's own 8859-2.
+    for bytes in ["Łódź: keine Blutung\r\n".as_bytes(), b"\xa3\xf3d\xbc: keine Blutung\r\n"] {
+        let made = made("de", "F", &[&document("text^plain", bytes)]);
+        assert_eq!((made.forms.len(), made.warnings.len()), (3, 0), "{:?}", made.warnings);
+        for form in [DeliveryKind::ReportOru, DeliveryKind::ReportSr] {
+            assert!(holds(&made, form, "Łódź: keine Blutung"), "{form}");
+        }
+    }
+}
+
+#[test]
+fn what_a_form_leaves_out_is_named() {
+    let pdf = document("application^pdf", PDF);
+    let two = made("de", "F", &[&pdf, &pdf]);
+    let told = [
+        "the report came without text, so it goes as PDF instead of SR",
+        "the PDF does not hold all of the report: without 1 document",
+    ];
+    assert_eq!(two.warnings, told);
+    let both = made("de", "F", &[TEXT, &pdf, &document("image^jpeg", b"\xff\xd8\xff")]);
+    let told = [
+        "the PDF does not hold all of the report: without its text and 1 document",
+        "the SR does not hold all of the report: without 2 documents",
+    ];
+    assert_eq!(both.warnings, told);
+    assert!(made("de", "F", &[TEXT]).warnings.is_empty());
+}
+
+#[test]
+fn a_report_that_is_taken_back_is_said_to_be_in_the_origin_s_language() {
+    for (language, words) in [
+        ("de", "Der frühere Befund wurde"),
+        ("pl", "Wcześniejszy wynik został wycofany"),
+        ("cs", "Dřívější nález byl"),
+        ("en", "The earlier report has been withdrawn"),
+    ] {
+        for obr_25 in ["C", "F"] {
+            let taken_back = ["W", "X", "D"].map(|status| TEXT.replace("||||||F", &format!("||||||{status}")));
+            let made = made(language, obr_25, &taken_back.each_ref().map(String::as_str));
+            assert_eq!((made.forms.len(), made.warnings.as_slice()), (3, [WITHDRAWN.to_owned()].as_slice()));
+            for form in [DeliveryKind::ReportOru, DeliveryKind::ReportSr] {
+                assert!(holds(&made, form, words) && !holds(&made, form, "Keine Blutung"), "{language} {form}");
+            }
+            let (_, row) = &made.forms[0];
+            assert!(String::from_utf8_lossy(&row.content).contains("|||C|"), "a corrected report");
+        }
+    }
+    // One that is left is the report.
+    assert!(made("de", "C", &[&TEXT.replace("||||||F", "||||||W"), TEXT]).warnings.is_empty());
+}
