@@ -314,12 +314,21 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
                     said.clone_into(known);
                 }
             };
-            take(&mut case.facts.placer_order_number, &order.placer.value);
-            take(&mut case.facts.filler_order_number, &order.filler.value);
-            if case.facts.accession.is_empty() {
-                case.facts.accession = order.accession.clone();
+            let facts = &mut case.facts;
+            for (known, issuer, said) in [
+                (&mut facts.placer_order_number, &mut facts.placer_issuer, &order.placer),
+                (&mut facts.filler_order_number, &mut facts.filler_issuer, &order.filler),
+            ] {
+                take(known, &said.value);
+                if *known == said.value {
+                    take(issuer, &said.issuer);
+                }
             }
-            take(&mut case.facts.description, &order.facts.procedure);
+            if facts.accession.is_empty() {
+                facts.accession = order.accession.clone();
+            }
+            take(&mut facts.description, &order.facts.procedure);
+            tx.save_facts(case).await?;
             tx.tell(case.id, now, "intake", &format!("joined to its order ({by})")).await?;
             tx.save_case(case).await?;
             Ok(true)

@@ -350,13 +350,18 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn save_facts(&mut self, case: &CaseRow) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE cases SET facts = $2, patient_id = $3, patient_issuer = $4 WHERE id = $1";
+        const SQL: &str = "UPDATE cases SET facts = $2, patient_id = $3, patient_issuer = $4, accession = $5, \
+             accession_issuer = $6, placer_order = $7, filler_order = $8 WHERE id = $1";
         let facts = to_json(&case.facts, "study header")?;
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.id.to_string())
             .bind(facts)
             .bind(key(&case.facts.patient_id.value))
             .bind(key(&case.facts.patient_id.issuer))
+            .bind(key(&case.facts.accession.value))
+            .bind(key(&case.facts.accession.issuer))
+            .bind(key(&case.facts.placer_order_number))
+            .bind(key(&case.facts.filler_order_number))
             .execute(&mut **c)
             .await
             .map(drop))?;
