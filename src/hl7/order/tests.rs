@@ -1,3 +1,5 @@
+//! Orders as they come from the field: read, answered, refused with their place, damaged.
+
 use super::*;
 use crate::hl7::{
     ack::{ErrorCode, OrderAnswer, Rejected, Response, respond},
