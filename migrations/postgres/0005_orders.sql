@@ -23,7 +23,8 @@ CREATE TABLE orders (
 );
 -- Two hospitals may use equal numbers: an order is known by its origin and its number.
 CREATE UNIQUE INDEX orders_by_placer ON orders (origin, placer, placer_issuer) WHERE placer <> '';
-CREATE UNIQUE INDEX orders_by_filler ON orders (origin, filler, filler_issuer) WHERE filler <> '';
+-- Orders of a group may share the filler's number.
+CREATE INDEX orders_by_filler ON orders (origin, filler, filler_issuer) WHERE filler <> '';
 CREATE INDEX orders_by_accession ON orders (origin, accession, accession_issuer) WHERE accession <> '';
 
 -- Study Instance UIDs an order was announced with.
@@ -45,13 +46,21 @@ CREATE TABLE order_cases (
 );
 CREATE INDEX order_cases_by_case ON order_cases (case_id);
 
--- Every message that spoke of an order, as received.
+-- What each message asked of an order, and how it was answered; and every such message once, as received.
 CREATE TABLE order_messages (
     order_id    TEXT    NOT NULL REFERENCES orders (id),
     received_us BIGINT  NOT NULL,
+    sha256      TEXT    NOT NULL,
+    -- Which ORC of the message, from 1.
+    sequence    BIGINT  NOT NULL,
     control     TEXT    NOT NULL,
     answer      TEXT    NOT NULL,
+    PRIMARY KEY (order_id, received_us, sha256, sequence)
+);
+
+CREATE TABLE order_contents (
     sha256      TEXT    NOT NULL,
+    received_us BIGINT  NOT NULL,
     content     BYTEA   NOT NULL,
-    PRIMARY KEY (order_id, received_us, sha256)
+    PRIMARY KEY (sha256, received_us)
 );

@@ -30,6 +30,7 @@ pub async fn join(
     now: Moment,
 ) -> Result<Option<IndexedCase>, StoreError> {
     let Some(first) = instances.first() else { return Ok(None) };
+    tx.hold_origin(origin).await?;
     let (mut case, created) = find_or_add(tx, origin, study, first).await?;
     let (fresh, again) = without_known(tx, case.id, instances).await?;
     // First: what came twice in this batch is where its second copy lies.

@@ -24,33 +24,59 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
     if order.origin != case.origin {
         return Fit::No;
     }
-    let accession = &case.facts.accession;
+    let (accession, imaged) = (&case.facts.accession, &case.facts.patient_id);
     let by = if order.studies.contains(&case.study) {
         "Study Instance UID"
     } else if !accession.is_empty() && *accession == order.accession {
         "accession number"
-    } else if same(&order.placer, &case.facts.placer_order_number)
-        && (case.facts.filler_order_number.is_empty()
-            || order.filler.is_empty()
-            || same(&order.filler, &case.facts.filler_order_number))
-    {
+    } else if imaged.is_empty() || !order.facts.patients.contains(imaged) {
+        // Order numbers in images have no issuer, and two systems of one hospital may count alike: not without the patient.
+        return Fit::No;
+    } else if same(&order.placer, &case.facts.placer_order_number) {
         "placer order number"
-    } else if same(&order.filler, &case.facts.filler_order_number) {
+    } else if case.facts.placer_order_number.is_empty() && same(&order.filler, &case.facts.filler_order_number) {
         "filler order number"
     } else {
         return Fit::No;
     };
-    let (ordered, imaged) = (&order.patient, &case.facts.patient_id);
-    let contradicts =
-        !ordered.is_empty() && !imaged.is_empty() && ordered.issuer == imaged.issuer && ordered.value != imaged.value;
     match order.state {
-        _ if contradicts => Fit::OtherPatient(by),
+        _ if contradict(&order.facts.patients, std::slice::from_ref(imaged)) => Fit::OtherPatient(by),
         OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(by),
         // What was done before it was broken off or called complete may arrive after.
         OrderState::Open | OrderState::OnHold | OrderState::Discontinued | OrderState::Completed => Fit::By(by),
     }
 }
 
+/// Whether two lists of identifiers are of two patients: the same authority has given both, and none is equal.
+pub fn contradict(some: &[IssuedId], others: &[IssuedId]) -> bool {
+    let (some, others) = (some.iter().filter(|id| !id.is_empty()), others.iter().filter(|id| !id.is_empty()));
+    let pairs: Vec<(&IssuedId, &IssuedId)> =
+        some.flat_map(|one| others.clone().map(move |other| (one, other))).collect();
+    pairs.iter().any(|(one, other)| one.issuer == other.issuer) && !pairs.iter().any(|(one, other)| one == other)
+}
+
 fn same(number: &IssuedId, in_images: &str) -> bool {
     !in_images.is_empty() && number.value == in_images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_contradict_only_within_one_authority() {
+        let ids = |list: &[(&str, &str)]| -> Vec<IssuedId> {
+            list.iter().map(|(value, issuer)| IssuedId::new(*value, *issuer)).collect()
+        };
+        let order = ids(&[("123", "GKV"), ("77", "RABENSTEIN")]);
+        for (imaged, contradicts) in [
+            (ids(&[("77", "RABENSTEIN")]), false),
+            (ids(&[("78", "RABENSTEIN")]), true),
+            (ids(&[("78", "OTHER")]), false),
+            (ids(&[("", "RABENSTEIN")]), false),
+            (ids(&[("78", "RABENSTEIN"), ("123", "GKV")]), false),
+        ] {
+            assert_eq!(contradict(&order, &imaged), contradicts, "{}", imaged.len());
+        }
+    }
 }

@@ -6,19 +6,25 @@
 //!
 //! Does not tell the reader yet that an order was changed or taken back: a person is told to.
 
-use super::order_match::{Fit, fits};
+use super::order_match::{Fit, contradict, fits};
 use crate::{
     config::Partner,
     hl7::{
-        ack::{OrderAnswer, Response, acknowledge, respond},
+        ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, respond},
         charset::Charset,
         message::Message,
         order::{OrderMessage, OrderRequest},
     },
-    model::{Bell, CaseEvent, CaseState, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress, Unable, order},
+    model::{
+        Bell, CaseEvent, CaseId, CaseState, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress, Unable,
+        order,
+    },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
+
+/// Orders in the field are a few KiB.
+const MAX_BYTES: usize = 1 << 20;
 
 #[derive(Clone)]
 pub struct OrderTaker {
@@ -41,7 +47,13 @@ impl OrderTaker {
         key: &MessageKey,
         now: Moment,
     ) -> Result<Vec<u8>, StoreError> {
-        let message = match OrderMessage::parse(view, charset) {
+        let parsed = if bytes.len() > MAX_BYTES {
+            let text = "an order message of more than 1 MiB";
+            Err(Rejected::new("MSH", 1, 0, ErrorCode::DataType, text))
+        } else {
+            OrderMessage::parse(view, charset)
+        };
+        let message = match parsed {
             Ok(message) => message,
             Err(problem) => {
                 tracing::warn!(site = %partner.id, problem = %problem, "Refused an order of {}: {problem}", partner.id);
@@ -53,9 +65,11 @@ impl OrderTaker {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
         }
+        tx.hold_origin(&partner.id).await?;
+        tx.keep_order_content(&key.sha256, now, bytes).await?;
         let mut answers = Vec::with_capacity(message.orders.len());
         for request in &message.orders {
-            answers.push(one(&mut tx, partner, &message, request, bytes, &key.sha256, now).await?);
+            answers.push(one(&mut tx, partner, &message, request, &key.sha256, now).await?);
         }
         let (message_type, event) = message.kind.response();
         let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
@@ -76,52 +90,73 @@ async fn one(
     partner: &Partner,
     message: &OrderMessage,
     request: &OrderRequest,
-    bytes: &Bytes,
     sha256: &str,
     now: Moment,
 ) -> Result<OrderAnswer, StoreError> {
-    let issued = |id: &IssuedId| with_issuer(id, &partner.issuer);
-    let (placer, filler) = (issued(&request.placer), issued(&request.filler));
-    let known = tx.order_with_number(&partner.id, &placer, &filler).await?;
+    let found = find(tx, partner, request).await?;
+    let known = found.as_ref().ok().and_then(Option::as_ref);
     let mut cases = Vec::new();
-    if let Some(order) = &known {
+    if let Some(order) = known {
         for id in tx.cases_of_order(order.id).await? {
             cases.push(tx.case(id).await?);
         }
     }
-    let progress = cases.iter().map(progress).max().unwrap_or(Progress::NotSent);
-    let moved = order::next(known.as_ref().map(|order| order.state), request.control, request.status, progress)
-        .and_then(|state| same_patient(known.as_ref(), message, &partner.issuer).map(|()| state));
+    let moved = found.as_ref().map_err(|unable| *unable).and_then(|known| {
+        let progress = cases.iter().map(progress).max().unwrap_or(Progress::NotSent);
+        let state = order::next(known.as_ref().map(|order| order.state), request.control, request.status, progress)?;
+        same_patient(known.as_ref(), message, &partner.issuer)?;
+        Ok(state)
+    });
+    let answer = |done: bool, reason: Option<String>| OrderAnswer {
+        code: request.control.answer(done),
+        sequence: request.sequence,
+        reason,
+    };
     let (answer, id) = match moved {
         Ok(state) => {
-            let mut order = known.clone().unwrap_or_else(|| new_order(partner, now));
-            let before = known.as_ref().map(|order| order.state);
-            update(&mut order, message, request, &partner.issuer, state, now);
+            let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
+            let before = known.map(|order| order.state);
+            update(&mut order, before.is_none(), message, request, &partner.issuer, state);
+            order.changed = now;
             tx.save_order(&order).await?;
-            tell(tx, &mut cases, request.control, before, state, now).await?;
+            tell(tx, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
-            (
-                OrderAnswer { code: request.control.answer(true), sequence: request.sequence, reason: None },
-                Some(order.id),
-            )
+            (answer(true, None), Some(order.id))
         }
-        Err(unable) => {
-            let code = request.control.answer(false);
-            let reason = Some(unable.to_string());
-            (OrderAnswer { code, sequence: request.sequence, reason }, known.as_ref().map(|order| order.id))
-        }
+        Err(unable) => (answer(false, Some(unable.to_string())), known.map(|order| order.id)),
     };
     if let Some(id) = id {
-        let kept = OrderMessageRow {
-            received: now,
-            control: request.control.code(),
-            answer: answer.code,
-            sha256: sha256.to_owned(),
-            content: bytes.clone(),
-        };
+        let (control, sequence) = (request.control.code(), request.sequence);
+        let kept = OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer: answer.code };
         tx.keep_order_message(id, &kept).await?;
     }
     Ok(answer)
+}
+
+/// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
+/// the placer's does not contradict.
+async fn find(
+    tx: &mut Tx,
+    partner: &Partner,
+    request: &OrderRequest,
+) -> Result<Result<Option<OrderRow>, Unable>, StoreError> {
+    let issued = |id: &IssuedId| with_issuer(id, &partner.issuer);
+    let (placer, filler) = (issued(&request.placer), issued(&request.filler));
+    if !placer.is_empty()
+        && let Some(order) = tx.order_with_placer(&partner.id, &placer).await?
+    {
+        let other = !filler.is_empty() && !order.filler.is_empty() && order.filler != filler;
+        return Ok(if other { Err(Unable::OtherNumber) } else { Ok(Some(order)) });
+    }
+    if filler.is_empty() {
+        return Ok(Ok(None));
+    }
+    let mut orders = tx.orders_with_filler(&partner.id, &filler).await?;
+    orders.retain(|order| placer.is_empty() || order.placer.is_empty());
+    Ok(match orders.len() {
+        0 | 1 => Ok(orders.pop()),
+        _ => Err(Unable::Ambiguous),
+    })
 }
 
 /// A number without an issuer is the sender's own.
@@ -142,9 +177,8 @@ fn progress(case: &CaseRow) -> Progress {
 /// An order does not change hands: a number that comes back with another patient is a mistake somebody must look at.
 fn same_patient(known: Option<&OrderRow>, message: &OrderMessage, issuer: &str) -> Result<(), Unable> {
     let Some(known) = known else { return Ok(()) };
-    let ids: Vec<IssuedId> = message.patient_ids.iter().map(|id| with_issuer(id, issuer)).collect();
-    let comparable = ids.iter().any(|id| id.issuer == known.patient.issuer);
-    if comparable && !ids.contains(&known.patient) { Err(Unable::OtherPatient) } else { Ok(()) }
+    let said: Vec<IssuedId> = message.patient_ids.iter().map(|id| with_issuer(id, issuer)).collect();
+    if contradict(&known.facts.patients, &said) { Err(Unable::OtherPatient) } else { Ok(()) }
 }
 
 fn new_order(partner: &Partner, now: Moment) -> OrderRow {
@@ -165,32 +199,36 @@ fn new_order(partner: &Partner, now: Moment) -> OrderRow {
     }
 }
 
-/// What the message says is taken; what it leaves out stays (an empty field means unchanged, HL7 v2.5.1 2.5.3).
+/// What the message says is taken; what it leaves out stays (an empty field means unchanged, HL7 v2.5.1 2.5.3). Only a new
+/// order and a change say anything of what is ordered; numbers that are not known yet are taken from every message.
 fn update(
     order: &mut OrderRow,
+    is_new: bool,
     message: &OrderMessage,
     request: &OrderRequest,
     issuer: &str,
     state: OrderState,
-    now: Moment,
 ) {
-    let keep = |known: &mut IssuedId, said: &IssuedId| {
-        if !said.is_empty() {
+    order.state = state;
+    for (known, said) in [(&mut order.placer, &request.placer), (&mut order.filler, &request.filler)] {
+        if known.is_empty() {
             *known = with_issuer(said, issuer);
         }
-    };
-    keep(&mut order.placer, &request.placer);
-    keep(&mut order.filler, &request.filler);
-    keep(&mut order.accession, &request.accession);
-    if order.patient.is_empty()
-        && let Some(first) = message.patient_ids.first()
-    {
-        order.patient = with_issuer(first, issuer);
     }
-    for study in &request.study_uids {
-        if !order.studies.contains(study) {
-            order.studies.push(study.clone());
-        }
+    if !(is_new || request.control == OrderControl::Change) {
+        return;
+    }
+    if is_new {
+        order.facts.patients = message.patient_ids.iter().map(|id| with_issuer(id, issuer)).collect();
+        // The hospital's own identifier first: it is the one its images carry.
+        let own = order.facts.patients.iter().find(|id| id.issuer == issuer);
+        order.patient = own.or(order.facts.patients.first()).cloned().unwrap_or_default();
+    }
+    if !request.accession.is_empty() {
+        order.accession = with_issuer(&request.accession, issuer);
+    }
+    if !request.study_uids.is_empty() {
+        order.studies.clone_from(&request.study_uids);
     }
     let text = |known: &mut String, said: &str| {
         if !said.is_empty() {
@@ -203,66 +241,78 @@ fn update(
     text(&mut order.facts.sex, &message.sex);
     text(&mut order.facts.procedure_code, &request.procedure.code);
     text(&mut order.facts.procedure, &request.procedure.text);
-    // A cancellation or a new status says nothing of the priority.
-    if matches!(request.control, OrderControl::New | OrderControl::Change | OrderControl::Replacement) {
-        order.priority = request.priority;
-    }
-    order.state = state;
-    order.changed = now;
+    order.priority = request.priority.unwrap_or(order.priority);
 }
 
+const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing is until it is released";
+
 /// Into the story of what the order has become; and a person is told where the reader has images of what is no longer
-/// wanted. What has not left yet is held.
+/// wanted, or was joined to what no longer fits. What has not left yet is held.
 async fn tell(
     tx: &mut Tx,
+    order: &OrderRow,
     cases: &mut [CaseRow],
     control: OrderControl,
     before: Option<OrderState>,
-    state: OrderState,
     now: Moment,
 ) -> Result<(), StoreError> {
-    for case in cases {
-        let changed = before != Some(state);
-        if !changed && control != OrderControl::Change {
-            continue;
-        }
+    let (state, changed) = (order.state, before != Some(order.state));
+    for case in cases.iter_mut().filter(|_| changed || control == OrderControl::Change) {
         let what = if changed { format!("its order is {state}") } else { "its order was changed".to_owned() };
         tx.tell(case.id, now, "intake", &what).await?;
-        let taken_back = matches!(
-            state,
-            OrderState::Cancelled | OrderState::Discontinued | OrderState::Replaced | OrderState::OnHold
-        );
-        if changed && taken_back && state != OrderState::Discontinued && case.state == CaseState::New {
-            case.take(CaseEvent::Hold)?;
-            case.needs_a_person(&format!("{what}: nothing has been sent, and nothing is until it is released"));
-        } else if (taken_back || control == OrderControl::Change) && progress(case) > Progress::NotSent {
-            let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
-            case.needs_a_person(&format!("{what} after it was given to a reader ({reader}): tell them"));
+        let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
+        match state {
+            _ if progress(case) > Progress::NotSent => {
+                case.needs_a_person(&format!("{what} after it was given to a reader ({reader}): tell them"));
+            }
+            OrderState::OnHold => hold(case, ON_HOLD)?,
+            OrderState::Cancelled | OrderState::Replaced => {
+                let reason =
+                    format!("its order is {state}: nothing has been sent, and nothing is until it is released");
+                hold(case, &reason)?;
+            }
+            OrderState::Open if before == Some(OrderState::OnHold) => {
+                case.needs_nobody_for(ON_HOLD);
+                case.needs_a_person("its order is no longer on hold: release the case");
+            }
+            _ => {}
+        }
+        if control == OrderControl::Change && fits(order, case) == Fit::No {
+            case.needs_a_person("its order was changed and names another study now: see whether it still belongs here");
         }
         tx.save_case(case).await?;
     }
     Ok(())
 }
 
+/// Nothing of the case leaves before a person has looked.
+fn hold(case: &mut CaseRow, reason: &str) -> Result<(), StoreError> {
+    if case.state == CaseState::New {
+        case.take(CaseEvent::Hold)?;
+    }
+    case.needs_a_person(reason);
+    Ok(())
+}
+
 /// Joins the order to the studies of its origin that are there already.
 async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreError> {
-    if !order.state.is_live() {
+    if matches!(order.state, OrderState::Cancelled | OrderState::Replaced) {
         return Ok(());
     }
-    let mut candidates: Vec<CaseRow> = Vec::new();
+    let mut candidates: Vec<CaseId> = Vec::new();
     for study in &order.studies {
-        candidates.extend(tx.case_of_study(&order.origin, study).await?);
+        candidates.extend(tx.case_of_study(&order.origin, study).await?.map(|case| case.id));
     }
     for number in [&order.accession, &order.placer, &order.filler] {
         if !number.is_empty() {
-            candidates.extend(tx.cases_with_number(&number.value).await?);
+            let cases = tx.cases_of_origin_with_number(&order.origin, &number.value).await?;
+            candidates.extend(cases.into_iter().map(|case| case.id));
         }
     }
-    candidates.sort_by_key(|case| case.id);
-    candidates.dedup_by_key(|case| case.id);
-    for case in candidates.into_iter().filter(|case| case.origin == order.origin) {
-        // Held for change: it was read without.
-        let mut case = tx.case(case.id).await?;
+    candidates.sort_unstable();
+    candidates.dedup();
+    for id in candidates {
+        let mut case = tx.case(id).await?;
         join_one(tx, order, &mut case, now).await?;
     }
     Ok(())
@@ -270,9 +320,6 @@ async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreErr
 
 /// Joins a case to the orders of its origin that are there already. The case must be held for change; it is saved when
 /// something was joined.
-///
-/// An order and a study that are written in the same moment on two nodes do not see each other: whoever indexes the next
-/// images of the study, or sees that it is whole, looks again.
 ///
 /// # Errors
 /// When the database fails.
@@ -305,21 +352,37 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
                 .await
         }
         Fit::By(by) => {
-            if !tx.join_order(order.id, case.id, by, now).await? {
-                return Ok(false);
-            }
+            let more_urgent = order.priority > case.priority;
             case.priority = case.priority.max(order.priority);
+            if !tx.join_order(order.id, case.id, by, now).await? {
+                if more_urgent {
+                    tx.save_case(case).await?;
+                }
+                return Ok(more_urgent);
+            }
+            if order.state == OrderState::OnHold && progress(case) == Progress::NotSent {
+                hold(case, ON_HOLD)?;
+            }
             let take = |known: &mut String, said: &str| {
                 if known.is_empty() {
                     said.clone_into(known);
                 }
             };
-            take(&mut case.facts.placer_order_number, &order.placer.value);
-            take(&mut case.facts.filler_order_number, &order.filler.value);
-            if case.facts.accession.is_empty() {
-                case.facts.accession = order.accession.clone();
+            let facts = &mut case.facts;
+            for (known, issuer, said) in [
+                (&mut facts.placer_order_number, &mut facts.placer_issuer, &order.placer),
+                (&mut facts.filler_order_number, &mut facts.filler_issuer, &order.filler),
+            ] {
+                take(known, &said.value);
+                if *known == said.value {
+                    take(issuer, &said.issuer);
+                }
             }
-            take(&mut case.facts.description, &order.facts.procedure);
+            if facts.accession.is_empty() {
+                facts.accession = order.accession.clone();
+            }
+            take(&mut facts.description, &order.facts.procedure);
+            tx.save_facts(case).await?;
             tx.tell(case.id, now, "intake", &format!("joined to its order ({by})")).await?;
             tx.save_case(case).await?;
             Ok(true)

@@ -210,6 +210,10 @@ pub enum Unable {
     NotOnHold,
     #[error("the order is for another patient")]
     OtherPatient,
+    #[error("the order with this placer number has another filler number")]
+    OtherNumber,
+    #[error("several orders have this filler number, and no placer number says which")]
+    Ambiguous,
     #[error("numbers are given by the department that does the work, not here")]
     NoNumbersHere,
 }

@@ -42,6 +42,9 @@ pub struct StudyFacts {
     pub placer_order_number: String,
     /// (0040,2017).
     pub filler_order_number: String,
+    /// Who gave them, where they come from the order: DICOM names no issuer.
+    pub placer_issuer: String,
+    pub filler_issuer: String,
     /// (0008,0060).
     pub modality: String,
     /// (0008,1030).

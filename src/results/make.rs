@@ -157,8 +157,8 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         birth_date: &facts.birth_date,
         sex: &facts.sex,
         accession: &facts.accession,
-        placer: &IssuedId::new(facts.placer_order_number.clone(), issuer.clone()),
-        filler: &IssuedId::new(facts.filler_order_number.clone(), issuer.clone()),
+        placer: &numbered(&facts.placer_order_number, &facts.placer_issuer, issuer),
+        filler: &numbered(&facts.filler_order_number, &facts.filler_issuer, issuer),
         study_uid: Some(&making.case.study),
         title: &title(incoming, making),
         status: incoming.status,
@@ -176,6 +176,11 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
     let form = DeliveryKind::ReportOru;
     let row = ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content };
     made.forms.push((form, row));
+}
+
+/// An order number with who gave it: as its order said, or the origin itself.
+fn numbered(number: &str, said: &str, origin: &str) -> IssuedId {
+    IssuedId::new(number, if said.is_empty() { origin } else { said })
 }
 
 fn observation(piece: &Piece) -> ObservationToSend<'_> {

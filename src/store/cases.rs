@@ -153,6 +153,9 @@ const BY_ID_LOCKED: Sql =
 const BY_STUDY: &str = select_cases!("WHERE study_uid = $1 ORDER BY id LIMIT 65");
 const BY_NUMBER: &str =
     select_cases!("WHERE accession = $1 OR placer_order = $1 OR filler_order = $1 ORDER BY id LIMIT 65");
+const OF_ORIGIN_BY_NUMBER: &str = select_cases!(
+    "WHERE origin = $2 AND (accession = $1 OR placer_order = $1 OR filler_order = $1) ORDER BY id LIMIT 65"
+);
 /// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
 pub const MAX_ALIKE: usize = 64;
 
@@ -350,13 +353,18 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn save_facts(&mut self, case: &CaseRow) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE cases SET facts = $2, patient_id = $3, patient_issuer = $4 WHERE id = $1";
+        const SQL: &str = "UPDATE cases SET facts = $2, patient_id = $3, patient_issuer = $4, accession = $5, \
+             accession_issuer = $6, placer_order = $7, filler_order = $8 WHERE id = $1";
         let facts = to_json(&case.facts, "study header")?;
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.id.to_string())
             .bind(facts)
             .bind(key(&case.facts.patient_id.value))
             .bind(key(&case.facts.patient_id.issuer))
+            .bind(key(&case.facts.accession.value))
+            .bind(key(&case.facts.accession.issuer))
+            .bind(key(&case.facts.placer_order_number))
+            .bind(key(&case.facts.filler_order_number))
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -407,6 +415,21 @@ impl Tx {
         const SQL: &str = BY_STUDY;
         let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(study.as_str()).fetch_all(&mut **c).await)?;
         raws.into_iter().map(Raw::read).collect()
+    }
+
+    /// Cases of this origin with this accession or order number; none when so many have it that it names nobody.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_of_origin_with_number(
+        &mut self,
+        origin: &PartnerId,
+        number: &str,
+    ) -> Result<Vec<CaseRow>, StoreError> {
+        const SQL: &str = OF_ORIGIN_BY_NUMBER;
+        let raws: Vec<Raw> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(key(number)).bind(origin.as_str()).fetch_all(&mut **c).await)?;
+        if raws.len() > MAX_ALIKE { Ok(Vec::new()) } else { raws.into_iter().map(Raw::read).collect() }
     }
 
     /// Cases with this accession or order number, whoever issued it: the caller compares issuers.

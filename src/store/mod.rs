@@ -5,8 +5,10 @@
 //! told to be safe must be [`Durability::Synced`]; what can be rebuilt from the journals or repeated without harm
 //! need only survive a crash of the process.
 //!
-//! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the case
-//! (several by origin and study), then its deliveries, then a partner's pause.
+//! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
+//! (where orders and images of it are joined: `hold_origin`), its orders, then the case (several by origin and study), then
+//! its deliveries, then a partner's pause. Under the origin's lock several orders and cases may be held in any order: whoever
+//! else holds several holds that lock too.
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 

@@ -2,7 +2,7 @@
 
 use super::{
     Sql, Store, StoreError, Tx,
-    cases::{CaseRow, from_json, from_word, partner, to_json, to_word},
+    cases::{CaseRow, MAX_ALIKE, from_json, from_word, partner, to_json, to_word},
     on_read, on_tx,
 };
 use crate::model::{CaseId, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
@@ -38,20 +38,24 @@ pub struct OrderFacts {
     pub patient_name: String,
     pub birth_date: String,
     pub sex: String,
+    /// Every identifier of the patient the order was announced with.
+    pub patients: Vec<IssuedId>,
     /// OBR-4: code and text.
     pub procedure_code: String,
     pub procedure: String,
 }
 
-/// A message that spoke of an order, as received.
+/// What a message asked of an order.
 #[derive(Clone, Debug)]
 pub struct OrderMessageRow {
     pub received: Moment,
+    /// Of the whole message.
+    pub sha256: String,
+    /// Which ORC of it, from 1.
+    pub sequence: usize,
     /// ORC-1 as received, and as answered.
     pub control: &'static str,
     pub answer: &'static str,
-    pub sha256: String,
-    pub content: Bytes,
 }
 
 /// An order of a case, for its story.
@@ -141,32 +145,62 @@ const WITH_FILLER: &str =
     select_orders!("WHERE origin = $1 AND filler = $2 AND filler <> '' AND $3 = '' ORDER BY id LIMIT 65");
 
 impl Tx {
-    /// The order with one of these numbers of this origin, held for change until the transaction ends.
+    /// Orders and images of one origin are joined one after the other: two that are written at the same moment, on two
+    /// nodes or two connections, see each other. Held until the transaction ends; to be taken before any order or case.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn order_with_number(
+    pub async fn hold_origin(&mut self, origin: &PartnerId) -> Result<(), StoreError> {
+        // SQLite has only one writer.
+        const SQL: Sql = Sql { sqlite: "SELECT $1", postgres: "SELECT pg_advisory_xact_lock(hashtext($1))" };
+        let (sql, key) = (self.pick(SQL), format!("neisse.origin.{origin}"));
+        on_tx!(self, |c| sqlx::query(sql).bind(&key).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The order with this placer order number of this origin, held for change until the transaction ends.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order_with_placer(
         &mut self,
         origin: &PartnerId,
         placer: &IssuedId,
-        filler: &IssuedId,
     ) -> Result<Option<OrderRow>, StoreError> {
-        for (number, sql) in [(placer, BY_PLACER), (filler, BY_FILLER)] {
-            if number.is_empty() {
-                continue;
-            }
-            let sql = self.pick(sql);
-            let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
-                .bind(origin.as_str())
-                .bind(&number.value)
-                .bind(&number.issuer)
-                .fetch_optional(&mut **c)
-                .await)?;
-            if let Some(raw) = raw {
-                return Ok(Some(self.with_studies(raw.read()?).await?));
-            }
+        let sql = self.pick(BY_PLACER);
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(origin.as_str())
+            .bind(&placer.value)
+            .bind(&placer.issuer)
+            .fetch_optional(&mut **c)
+            .await)?;
+        match raw {
+            Some(raw) => Ok(Some(self.with_studies(raw.read()?).await?)),
+            None => Ok(None),
         }
-        Ok(None)
+    }
+
+    /// The orders with this filler order number of this origin, which those of a group may share; held as above.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_with_filler(
+        &mut self,
+        origin: &PartnerId,
+        filler: &IssuedId,
+    ) -> Result<Vec<OrderRow>, StoreError> {
+        let sql = self.pick(BY_FILLER);
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(origin.as_str())
+            .bind(&filler.value)
+            .bind(&filler.issuer)
+            .fetch_all(&mut **c)
+            .await)?;
+        let mut orders = Vec::with_capacity(raws.len());
+        for raw in raws {
+            orders.push(self.with_studies(raw.read()?).await?);
+        }
+        Ok(orders)
     }
 
     async fn with_studies(&mut self, mut order: OrderRow) -> Result<OrderRow, StoreError> {
@@ -196,6 +230,10 @@ impl Tx {
             let value = super::plain(value);
             let raws: Vec<Raw> =
                 on_tx!(self, |c| sqlx::query_as(sql).bind(origin).bind(&value).bind(issuer).fetch_all(&mut **c).await)?;
+            // So many with one number: it names none of them (`0`, `NONE`).
+            if raws.len() > MAX_ALIKE {
+                continue;
+            }
             for raw in raws {
                 let order = raw.read()?;
                 if !orders.iter().any(|known| known.id == order.id) {
@@ -219,6 +257,7 @@ impl Tx {
              accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
              patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
              priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us";
+        const FORGET: &str = "DELETE FROM order_studies WHERE order_id = $1";
         const STUDY: &str = "INSERT INTO order_studies (order_id, origin, study_uid) VALUES ($1, $2, $3) \
              ON CONFLICT (order_id, study_uid) DO NOTHING";
         let facts = to_json(&order.facts, "order")?;
@@ -242,6 +281,7 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
+        on_tx!(self, |c| sqlx::query(FORGET).bind(order.id.to_string()).execute(&mut **c).await.map(drop))?;
         for study in &order.studies {
             on_tx!(self, |c| sqlx::query(STUDY)
                 .bind(order.id.to_string())
@@ -254,20 +294,42 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps a message that spoke of an order.
+    /// Keeps what a message asked of an order.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn keep_order_message(&mut self, order: OrderId, message: &OrderMessageRow) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO order_messages (order_id, received_us, control, answer, sha256, content) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (order_id, received_us, sha256) DO NOTHING";
+        const SQL: &str = "INSERT INTO order_messages (order_id, received_us, sha256, sequence, control, answer) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (order_id, received_us, sha256, sequence) DO NOTHING";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(order.to_string())
             .bind(message.received.0)
+            .bind(&message.sha256)
+            .bind(i64::try_from(message.sequence).unwrap_or(i64::MAX))
             .bind(message.control)
             .bind(message.answer)
-            .bind(&message.sha256)
-            .bind(&message.content[..])
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Keeps the message itself, once for all its orders.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_order_content(
+        &mut self,
+        sha256: &str,
+        received: Moment,
+        content: &Bytes,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO order_contents (sha256, received_us, content) VALUES ($1, $2, $3) \
+             ON CONFLICT (sha256, received_us) DO NOTHING";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(sha256)
+            .bind(received.0)
+            .bind(&content[..])
             .execute(&mut **c)
             .await
             .map(drop))?;

@@ -8,7 +8,7 @@ use crate::support::{
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
 };
 use neisse::{
-    cli::sample::{SampleCase, SampleInstance},
+    cli::sample::{self, SampleCase, SampleInstance},
     model::{CaseState, Priority},
     store::CaseRow,
 };
@@ -84,7 +84,8 @@ async fn an_order_joins_its_study_whichever_comes_first() {
         let hl7 = network.node().hl7;
 
         // The order first; the study names neither it nor its urgency.
-        let (first, slices) = head_ct(1, 3);
+        let first = SampleCase { placer_order: String::new(), ..SampleCase::numbered(1) };
+        let slices: Vec<SampleInstance> = sample::head_ct(3, 64, &first).collect();
         let message = orm("M1", "NW", "P77", &first, true);
         let answer = ask(hl7, &message).await;
         assert_eq!(&answer[1..], ["MSA|AA|M1", "ORC|OK|P77^KIS|"].map(str::to_owned));
@@ -93,6 +94,18 @@ async fn an_order_joins_its_study_whichever_comes_first() {
         let case = network.case_in(&first.study(), CaseState::Delivered).await;
         story_says(&network, &case, "joined to its order (Study Instance UID)").await;
         assert_eq!(case.priority, Priority::Stat, "as urgent as ordered");
+
+        // Its numbers are the order's, and so are those of its report.
+        let study = first.study().to_string();
+        let about =
+            About { patient_id: &first.patient_id, issuer: "RABENSTEIN", accession: &first.accession, study: &study };
+        assert_eq!(
+            network.chemnitz.send_hl7(hl7, &oru("KLCHEM", "R1", &about, "F", "fine"), "R1").await.code.as_str(),
+            "AA"
+        );
+        eventually("the report is back", SOON, async || network.hospital.reports().len() == 1).await;
+        let report = String::from_utf8_lossy(&network.hospital.reports()[0]).into_owned();
+        assert!(report.contains("|P77^KIS|"), "the placer order number with who gave it: {report}");
 
         // The images first.
         let (second, slices) = head_ct(2, 3);

@@ -12,7 +12,8 @@ use crate::support::{
 };
 use bytes::Bytes;
 use lapin::{
-    options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions},
+    ExchangeKind,
+    options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
 use neisse::{
@@ -344,8 +345,15 @@ impl Spy {
         let virtual_host = url.rsplit('/').next().expect("a virtual host").to_owned();
         let connection =
             lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.expect("a broker");
-        let channel = connection.create_channel().await.expect("a channel");
         let table = FieldTable::default;
+        eventually("the router has declared its exchanges", SOON, async || {
+            let channel = connection.create_channel().await.expect("a channel");
+            let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
+            // In the order they are declared: the last one is there last.
+            channel.exchange_declare("neisse.dead".into(), ExchangeKind::Fanout, passive, table()).await.is_ok()
+        })
+        .await;
+        let channel = connection.create_channel().await.expect("a channel");
         channel.queue_declare(SPY.into(), QueueDeclareOptions::default(), table()).await.expect("a queue");
         let lanes = ["rabenstein", "chemnitz"].into_iter().flat_map(|partner| {
             ["stat", "routine", "bulk"].map(|lane| ("neisse.deliveries", format!("{partner}.{lane}")))

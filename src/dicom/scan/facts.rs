@@ -26,6 +26,8 @@ impl Header {
             accession: reader.accession(or_configured),
             placer_order_number: ordered(wanted::PLACER_ORDER_NUMBER),
             filler_order_number: ordered(wanted::FILLER_ORDER_NUMBER),
+            placer_issuer: String::new(),
+            filler_issuer: String::new(),
             modality: top(wanted::MODALITY),
             description: top(wanted::STUDY_DESCRIPTION),
             body_part: top(wanted::BODY_PART),

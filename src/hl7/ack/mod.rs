@@ -108,8 +108,8 @@ struct Writer<'a> {
     field: u8,
     component: u8,
     subcomponent: Option<u8>,
-    /// The ORC segments of the message received, in order.
-    orders: Vec<Segment<'a>>,
+    /// The ORC segments of the message received, in order, each with the OBR that follows it.
+    orders: Vec<(Segment<'a>, Option<Segment<'a>>)>,
     response: Option<&'a Response<'a>>,
     out: Vec<u8>,
 }
@@ -122,7 +122,7 @@ impl<'a> Writer<'a> {
             field: separators.field,
             component: separators.component.unwrap_or(b'^'),
             subcomponent: separators.subcomponent,
-            orders: received.segments().filter(|segment| segment.is("ORC")).collect(),
+            orders: orders(received),
             response: None,
             out: Vec::with_capacity(512),
         }
@@ -153,7 +153,11 @@ impl<'a> Writer<'a> {
             let received = answer.sequence.checked_sub(1).and_then(|index| self.orders.get(index)).copied();
             for n in [2, 3] {
                 self.out.push(self.field);
-                self.out.extend(received.iter().flat_map(|orc| kept(orc.field(n).raw())));
+                // A number that stands in OBR only is given back all the same: without it nobody knows what was answered.
+                let number = received.and_then(|(orc, obr)| {
+                    [Some(orc), obr].into_iter().flatten().map(|segment| segment.field(n)).find(Value::is_valued)
+                });
+                self.out.extend(number.into_iter().flat_map(|number| kept(number.raw())));
             }
             if let Some(reason) = &answer.reason {
                 for _ in 4..16 {
@@ -263,6 +267,20 @@ impl<'a> Writer<'a> {
         });
         self.out.extend(plain);
     }
+}
+
+fn orders<'a>(received: &Message<'a>) -> Vec<(Segment<'a>, Option<Segment<'a>>)> {
+    let mut orders: Vec<(Segment<'a>, Option<Segment<'a>>)> = Vec::new();
+    for segment in received.segments() {
+        if segment.is("ORC") {
+            orders.push((segment, None));
+        } else if segment.is("OBR")
+            && let Some((_, obr)) = orders.last_mut()
+        {
+            obr.get_or_insert(segment);
+        }
+    }
+    orders
 }
 
 /// Our own words without anything that could be a delimiter.

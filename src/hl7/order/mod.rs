@@ -93,9 +93,9 @@ pub struct OrderRequest {
     pub study_uids: Vec<Uid>,
     /// OBR-4.
     pub procedure: Coded,
-    /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5, the first that says something.
-    pub priority: Priority,
-    /// IPC-5, OBR-24 where it is a modality (CT, MR, …).
+    /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5, the first that says something; None where none does.
+    pub priority: Option<Priority>,
+    /// IPC-5, OBR-24 where it is a modality (CT, MR, …); at most 16 printable characters (CS).
     pub modality: String,
 }
 

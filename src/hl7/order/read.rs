@@ -285,7 +285,7 @@ fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
         accession: if draft.accession.is_empty() { draft.obr_18 } else { draft.accession },
         study_uids: draft.study_uids,
         procedure: draft.procedure,
-        priority: priority.unwrap_or_default(),
-        modality: draft.modality,
+        priority,
+        modality: draft.modality.chars().filter(|c| !c.is_control()).take(16).collect(),
     })
 }

@@ -1,3 +1,5 @@
+//! Orders as they come from the field: read, answered, refused with their place, damaged.
+
 use super::*;
 use crate::hl7::{
     ack::{ErrorCode, OrderAnswer, Rejected, Response, respond},
@@ -35,7 +37,7 @@ fn an_orm_with_zds_says_which_study_it_asks_for() {
             accession: IssuedId::new("A1", ""),
             study_uids: vec![Uid::new("1.2.3.4").expect("a UID")],
             procedure: Coded { code: "CTKOPF".into(), text: "CT Schädel".into(), system: "L".into() },
-            priority: Priority::Stat,
+            priority: Some(Priority::Stat),
             modality: "CT".into(),
         }]
     );
@@ -58,8 +60,8 @@ fn an_omi_says_it_in_tq1_and_ipc_and_may_hold_several_orders() {
     assert_eq!(
         seen,
         [
-            (OrderControl::New, OrderStatus::Other, "A7", Priority::Urgent, "MR"),
-            (OrderControl::Cancel, OrderStatus::Cancelled, "A8", Priority::Routine, "CT"),
+            (OrderControl::New, OrderStatus::Other, "A7", Some(Priority::Urgent), "MR"),
+            (OrderControl::Cancel, OrderStatus::Cancelled, "A8", None, "CT"),
         ]
     );
 }
