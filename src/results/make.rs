@@ -104,6 +104,8 @@ fn wanted(incoming: &Incoming, making: &Making<'_>, made: &mut Made) -> Vec<Repo
             forms.push(form);
         }
     }
+    // First what holds everything: what the others leave out is then nobody's loss.
+    forms.sort_by_key(|form| *form != ReportForm::Oru);
     forms
 }
 
@@ -111,8 +113,11 @@ fn has_text(incoming: &Incoming) -> bool {
     incoming.pieces.iter().any(|piece| matches!(piece, Piece::Text { text, .. } if !text.trim().is_empty()))
 }
 
-/// What of the report a form does not hold, for a person.
+/// What of the report a form does not hold, for a person; nobody is called where the ORU beside it holds all of it.
 fn goes_without(made: &mut Made, form: &str, text: bool, documents: usize) {
+    if made.forms.iter().any(|(kind, _)| *kind == DeliveryKind::ReportOru) {
+        return;
+    }
     let mut without = Vec::new();
     if text {
         without.push("its text".to_owned());

@@ -423,8 +423,8 @@ async fn what_the_reader_refused_before_a_case_was_held_is_owed_again() {
         tx.commit().await.expect("a commit");
         claimed.refused.clone_from(&refused);
         let outcome = Outcome::Delivered { warning: None };
-        let verdict = verdict(&claimed, &outcome, &DELIVERY, NOW);
-        let attempted = Attempted { outcome, done_to: 10, refused };
+        let attempted = Attempted { done_to: 10, refused, ..Attempted::ended(&claimed, outcome) };
+        let verdict = verdict(&claimed, &attempted, &DELIVERY, NOW);
         let settled = settle(&ledger.store, &claimed, &attempted, &verdict, NOW).await.expect("settled");
         assert_eq!(settled, Settled::Withdrawn, "{}", ledger.name);
         let of = ledger.store.case(of.id).await.expect("the case");

@@ -42,7 +42,8 @@ pub async fn print(running: &Running, origin: &PartnerId, study: &Uid, report: &
 
 /// The last outcome is written a moment after the last byte has arrived.
 async fn settled(running: &Running, origin: &PartnerId, study: &Uid) -> anyhow::Result<()> {
-    for _ in 0..100 {
+    // Half a minute: a machine that is doing other things is a normal one.
+    for _ in 0..600 {
         if let Some(case) = running.store.find_case(origin, study).await? {
             let ledger = running.store.ledger(case.id).await?;
             if ledger.iter().all(|delivery| delivery.finished.is_some()) && case.whole.is_some() {

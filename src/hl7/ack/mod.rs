@@ -23,7 +23,8 @@ const MAX_TEXT_BYTES: usize = 500;
 /// The acknowledgement of `received`. Empty when its sender asked for none (MSH-15 and MSH-16): then nothing is sent.
 ///
 /// Original mode (MSH-15 and MSH-16 empty) answers AA, AE, AR; with an accept acknowledgement asked for in MSH-15, CA,
-/// CE, CR; with MSH-15 empty or NE and MSH-16 valued, the application acknowledgement AA, AE, AR.
+/// CE, CR, and nothing after it; where MSH-15 asks for none in this case and MSH-16 does, the application acknowledgement
+/// AA, AE, AR.
 pub fn acknowledge(received: &Message<'_>, verdict: Verdict, problem: Option<&Rejected>, at: Moment) -> Vec<u8> {
     match code_for(&received.header(), verdict) {
         Some(code) => Writer::new(received).write(code, problem, at),
@@ -84,22 +85,21 @@ fn is_wanted(condition: Value<'_>, verdict: Verdict) -> bool {
 
 fn code_for(header: &Segment<'_>, verdict: Verdict) -> Option<AckCode> {
     let (accept, application) = (header.field(15), header.field(16));
-    let is_accept_wanted = accept.is_valued() && accept.raw().trim_ascii() != b"NE";
-    let is_enhanced = accept.is_valued() || application.is_valued();
-    let wanted = if is_accept_wanted {
-        is_wanted(accept, verdict)
-    } else {
-        !is_enhanced || (application.is_valued() && is_wanted(application, verdict))
-    };
-    let code = match (is_accept_wanted, verdict) {
-        (false, Verdict::Accept) => AckCode::AA,
-        (false, Verdict::Error) => AckCode::AE,
-        (false, Verdict::Reject) => AckCode::AR,
-        (true, Verdict::Accept) => AckCode::CA,
-        (true, Verdict::Error) => AckCode::CE,
-        (true, Verdict::Reject) => AckCode::CR,
-    };
-    wanted.then_some(code)
+    if accept.is_valued() && is_wanted(accept, verdict) {
+        return Some(match verdict {
+            Verdict::Accept => AckCode::CA,
+            Verdict::Error => AckCode::CE,
+            Verdict::Reject => AckCode::CR,
+        });
+    }
+    // What MSH-15 does not ask for, MSH-16 may; in the original mode both are empty.
+    let is_original = !accept.is_valued() && !application.is_valued();
+    let wanted = is_original || (application.is_valued() && is_wanted(application, verdict));
+    wanted.then_some(match verdict {
+        Verdict::Accept => AckCode::AA,
+        Verdict::Error => AckCode::AE,
+        Verdict::Reject => AckCode::AR,
+    })
 }
 
 /// Writes an ACK in the bytes of the message received.

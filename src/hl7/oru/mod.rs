@@ -37,7 +37,7 @@ pub struct OruReport {
     pub receiving_facility: String,
     /// MSH-10.
     pub control_id: String,
-    /// MSH-11.1: P production, T training, D debugging; empty where the sender names none.
+    /// MSH-11.1: P, or empty where the sender names none.
     pub processing_id: String,
     /// MSH-12.1.
     pub version: String,

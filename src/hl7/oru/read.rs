@@ -132,8 +132,9 @@ fn read_header(header: &Segment<'_>, reader: &Reader<'_>) -> Result<OruReport, R
     if report.control_id.is_empty() {
         return refused(10, ErrorCode::RequiredFieldMissing, "MSH-10 is empty: a message control id is expected");
     }
-    if !matches!(report.processing_id.as_str(), "P" | "T" | "D" | "") {
-        return refused(11, ErrorCode::UnsupportedProcessingId, "MSH-11 is none of P, T, D");
+    // A test or training message (T, D) with a real accession number would end in a real chart.
+    if !matches!(report.processing_id.as_str(), "P" | "") {
+        return refused(11, ErrorCode::UnsupportedProcessingId, "MSH-11 is not P: only production messages are taken");
     }
     if !(report.version.is_empty() || report.version == "2" || report.version.starts_with("2.")) {
         return refused(12, ErrorCode::UnsupportedVersion, "MSH-12 is no version 2");

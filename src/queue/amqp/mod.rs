@@ -57,7 +57,11 @@ impl Parts {
             CarrierState::Blocked { .. } => 1,
             CarrierState::Down { .. } => 2,
         };
-        let both = self.publishing.iter().chain(&self.consuming);
+        // A node always publishes, so before its first word that connection is down, however well the other is.
+        let not_yet = || CarrierState::Down { reason: "not connected yet".to_string() };
+        let publishing = self.publishing.clone().unwrap_or_else(not_yet);
+        let both = [Some(publishing), self.consuming.clone()];
+        let both = both.iter().flatten();
         both.max_by_key(badness).cloned().unwrap_or(CarrierState::Up)
     }
 }
@@ -172,5 +176,6 @@ mod tests {
         assert_eq!(Some(whole(up(), blocked())), blocked());
         assert_eq!(Some(whole(blocked(), down())), down());
         assert_eq!(Some(whole(down(), up())), down());
+        assert!(matches!(whole(None, up()), CarrierState::Down { .. }), "nothing can be published yet");
     }
 }

@@ -13,12 +13,16 @@ const PDF: &[u8] = b"%PDF-1.4 a page";
 
 /// What is made of these OBX for rabenstein, which speaks this language.
 fn made(language: &str, obr_25: &str, results: &[&str]) -> Made {
+    made_as("[\"oru\", \"pdf\", \"sr\"]", language, obr_25, results)
+}
+
+fn made_as(forms: &str, language: &str, obr_25: &str, results: &[&str]) -> Made {
     let partner = format!(
         "name = \"R\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nissuer = \"RAB\"\nlanguage = \"{language}\"\n\
          [dicom.deliver]\nae_title = \"R\"\nhost = \"127.0.0.1\"\nport = 104\n\
          [hl7]\ncharset = \"UNICODE UTF-8\"\n\
          [hl7.deliver]\nhost = \"127.0.0.1\"\nport = 2575\napplication = \"A\"\nfacility = \"F\"\n\
-         [reports]\nforms = [\"oru\", \"pdf\", \"sr\"]\n"
+         [reports]\nforms = {forms}\n"
     );
     let route = "[[route]]\nname = \"All\"\nfrom = [\"rabenstein\"]\nto = [\"origin\"]\n";
     let files = [("neisse.toml", ""), ("routes.toml", route), ("partners/rabenstein.toml", partner.as_str())];
@@ -118,18 +122,20 @@ fn a_plain_text_document_is_text() {
 #[test]
 fn what_a_form_leaves_out_is_named() {
     let pdf = document("application^pdf", PDF);
-    let two = made("de", "F", &[&pdf, &pdf]);
+    let objects = "[\"pdf\", \"sr\"]";
+    let two = made_as(objects, "de", "F", &[&pdf, &pdf]);
     let told = [
         "the report came without text, so it goes as PDF instead of SR",
         "the PDF does not hold all of the report: without 1 document",
     ];
     assert_eq!(two.warnings, told);
-    let both = made("de", "F", &[TEXT, &pdf, &document("image^jpeg", b"\xff\xd8\xff")]);
+    let all = [TEXT, &pdf, &document("image^jpeg", b"\xff\xd8\xff")];
     let told = [
         "the PDF does not hold all of the report: without its text and 1 document",
         "the SR does not hold all of the report: without 2 documents",
     ];
-    assert_eq!(both.warnings, told);
+    assert_eq!(made_as(objects, "de", "F", &all).warnings, told);
+    assert!(made("de", "F", &all).warnings.is_empty(), "the ORU beside them holds all of it");
     assert!(made("de", "F", &[TEXT]).warnings.is_empty());
 }
 
