@@ -12,8 +12,9 @@ use std::{
 /// Each room with what it may import besides itself. A room that is not here may not exist.
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    // Commands look at the store, explain routing and make DICOM files; the demonstration also plays both ends of the wire.
-    ("cli", &["startup", "shutdown", "routing", "store", "hl7", "dicom", "config", "model"]),
+    // Commands look at the store, explain routing, join held reports and make DICOM files; the demonstration also plays
+    // both ends of the wire.
+    ("cli", &["startup", "shutdown", "routing", "results", "store", "hl7", "dicom", "config", "model"]),
     // Wires everything, and so may name everything but the command line.
     (
         "startup",

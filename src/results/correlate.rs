@@ -126,6 +126,11 @@ fn strength(clues: &Clues, case: &CaseRow) -> Option<(u8, &'static str)> {
     }
 }
 
+/// It names a patient, and not the case's.
+pub fn is_of_another_patient(clues: &Clues, case: &CaseRow) -> bool {
+    patient(clues, case) == Agreement::Contradiction
+}
+
 fn patient(clues: &Clues, case: &CaseRow) -> Agreement {
     best(clues.patients.iter().map(|id| agreement(id, &case.facts.patient_id)))
 }

@@ -20,6 +20,9 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// Of messages where neither MSH-18 nor the configuration says.
+const DEFAULT_CHARSET: &str = "8859/1";
+
 #[derive(Clone)]
 pub struct ReportReceiver {
     pub store: Store,
@@ -78,6 +81,17 @@ impl ReportReceiver {
 fn again(partner: &Partner, answer: Vec<u8>) -> Vec<u8> {
     tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);
     answer
+}
+
+/// What a partner's messages are in where MSH-18 is empty.
+pub fn fallback_charset(partner: &Partner) -> Charset {
+    let configured = partner.hl7.as_ref().and_then(|hl7| hl7.charset.as_deref());
+    configured.and_then(|name| Charset::named(name).ok()).unwrap_or_else(unnamed_charset)
+}
+
+/// The same for a partner whose configuration names none.
+pub(super) fn unnamed_charset() -> Charset {
+    Charset::named(DEFAULT_CHARSET).unwrap_or(Charset::UTF_8)
 }
 
 pub(super) fn log(sender: &PartnerId, joined: &Joined) {

@@ -2,7 +2,7 @@
 //! origin in every form it wants.
 
 use super::{
-    correlate::{Clues, correlate},
+    correlate::{Clues, correlate, is_of_another_patient},
     incoming::Incoming,
     make::{Made, Making, make},
 };
@@ -44,11 +44,24 @@ pub async fn prepare(
     let mut tx = store.begin(Durability::Process).await?;
     let candidates = candidates(&mut tx, &incoming.clues).await?;
     let Ok((case, _)) = correlate(&incoming.clues, &incoming.sender, &candidates) else { return Ok(None) };
+    prepare_for(tx, config, incoming, case, ReportId::generate()).await.map(Some)
+}
+
+/// The same for a case that is known.
+///
+/// # Errors
+/// When the database fails.
+pub async fn prepare_for(
+    mut tx: Tx,
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+    case: &CaseRow,
+    id: ReportId,
+) -> Result<Prepared, StoreError> {
     let (version, replaces) = tx.next_version(case.id).await?;
     drop(tx);
-    let id = ReportId::generate();
     let made = made(config, incoming, case, id, version, replaces).await;
-    Ok(Some(Prepared { id, case: case.id, version, replaces, made }))
+    Ok(Prepared { id, case: case.id, version, replaces, made })
 }
 
 /// Keeps the report with all that follows from it. The caller commits.
@@ -117,24 +130,76 @@ async fn join(
     config: &Arc<Config>,
     incoming: &Arc<Incoming>,
     prepared: Option<Prepared>,
-    mut case: CaseRow,
+    case: CaseRow,
     by: &str,
     now: Moment,
 ) -> Result<Joined, StoreError> {
-    let (version, replaces) = tx.next_version(case.id).await?;
-    let fits = |ready: &Prepared| (ready.case, ready.version, ready.replaces) == (case.id, version, replaces);
-    let (id, made) = match prepared.filter(fits) {
-        Some(prepared) => (prepared.id, prepared.made),
-        // Another report of the same case came in between.
-        None => {
-            let id = ReportId::generate();
-            (id, made(config, incoming, &case, id, version, replaces).await)
-        }
-    };
+    let ready = still_right(tx, config, incoming, prepared, &case, ReportId::generate()).await?;
+    let (id, version) = (ready.id, ready.version);
     let kept = NewReport { case: Some(case.id), version, correlated_by: by.to_owned(), ..report(incoming, id) };
     tx.add_report(&kept).await?;
     let what = format!("{} report version {version} from {} ({by})", incoming.status, incoming.sender);
     tx.tell(case.id, now, "results", &what).await?;
+    metrics::counter!("neisse_reports_received_total", "outcome" => "joined").increment(1);
+    follow(tx, config, incoming, ready, case, now).await
+}
+
+/// Joins a held report to the case that a person names, with all that follows from it. The caller commits. `None`: it is
+/// not held any more.
+///
+/// # Errors
+/// When the database fails; nothing has been changed then.
+pub async fn join_held(
+    tx: &mut Tx,
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+    prepared: Prepared,
+    case: CaseRow,
+    why: &str,
+    now: Moment,
+) -> Result<Option<Joined>, StoreError> {
+    let id = prepared.id;
+    let ready = still_right(tx, config, incoming, Some(prepared), &case, id).await?;
+    if !tx.attach_report(id, case.id, ready.version, "a person", why).await? {
+        return Ok(None);
+    }
+    let (status, version, sender) = (incoming.status, ready.version, &incoming.sender);
+    let other = if is_of_another_patient(&incoming.clues, &case) { " though it names another patient" } else { "" };
+    let what = format!("{status} report version {version} from {sender} attached by a person{other}: {why}");
+    tx.tell(case.id, now, "operator", &what).await?;
+    follow(tx, config, incoming, ready, case, now).await.map(Some)
+}
+
+/// What was prepared, or the same made anew under this id if another report of the case came in between.
+async fn still_right(
+    tx: &mut Tx,
+    config: &Arc<Config>,
+    incoming: &Arc<Incoming>,
+    prepared: Option<Prepared>,
+    case: &CaseRow,
+    id: ReportId,
+) -> Result<Prepared, StoreError> {
+    let (version, replaces) = tx.next_version(case.id).await?;
+    let fits = |ready: &Prepared| (ready.case, ready.version, ready.replaces) == (case.id, version, replaces);
+    match prepared.filter(fits) {
+        Some(prepared) => Ok(prepared),
+        None => {
+            let made = made(config, incoming, case, id, version, replaces).await;
+            Ok(Prepared { id, case: case.id, version, replaces, made })
+        }
+    }
+}
+
+/// What follows for a case from a report that has become its own.
+async fn follow(
+    tx: &mut Tx,
+    config: &Arc<Config>,
+    incoming: &Incoming,
+    ready: Prepared,
+    mut case: CaseRow,
+    now: Moment,
+) -> Result<Joined, StoreError> {
+    let Prepared { id, version, made, .. } = ready;
     let forms = made.forms.len();
     owe(tx, config, &case, id, version, &made, now).await?;
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
@@ -143,7 +208,6 @@ async fn join(
         ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
     })?;
     tx.save_case(&case).await?;
-    metrics::counter!("neisse_reports_received_total", "outcome" => "joined").increment(1);
     Ok(Joined::To { case: case.id, version, forms })
 }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     intake::orders::OrderTaker,
     model::{Clock, Digest, chain},
-    results::receive::ReportReceiver,
+    results::receive::{ReportReceiver, fallback_charset},
     store::{MessageKey, Store, StoreError},
 };
 use bytes::Bytes;
@@ -24,8 +24,6 @@ use sha2::{Digest as _, Sha256};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::runtime::Handle;
 
-/// What is stored as `[hl7] charset` when a partner has none.
-const DEFAULT_CHARSET: &str = "8859/1";
 /// Reading a message of this size takes long enough for an association to notice.
 const LARGE_BYTES: usize = 1 << 20;
 
@@ -69,8 +67,8 @@ impl Hl7Desk {
                 return refuse_bytes(message, &problem, now);
             }
         };
-        let Some(partner) = recognise(&config, &view.header(), peer) else {
-            tracing::warn!("Refused an HL7 message: its sending facility and address are no partner's");
+        let Some(partner) = recognise(&config, &view, peer) else {
+            tracing::warn!(%peer, "Refused an HL7 message: its sending facility and address are no partner's");
             let problem = Rejected::new("MSH", 1, 4, ErrorCode::Internal, "sender not known: MSH-4, MSH-3 or address");
             return acknowledge(&view, Verdict::Reject, Some(&problem), now);
         };
@@ -109,16 +107,23 @@ impl Hl7Desk {
     }
 }
 
-/// By sending facility, and by application and address where the configuration gives them.
-fn recognise<'a>(config: &'a Config, header: &Segment<'_>, peer: SocketAddr) -> Option<&'a Partner> {
-    let first = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).trim().to_owned();
-    let (application, facility, address) = (first(3), first(4), peer.ip().to_canonical());
-    let sends = |sender: &Hl7Sender| {
-        sender.facility == facility
-            && sender.application.as_ref().is_none_or(|allowed| *allowed == application)
-            && sender.address.is_none_or(|allowed| allowed == address)
+/// By sending facility, and by application and address where the configuration gives them. Names are in the character
+/// set of the message, which may depend on whose it is.
+fn recognise<'a>(config: &'a Config, view: &Message<'_>, peer: SocketAddr) -> Option<&'a Partner> {
+    let (header, address) = (view.header(), peer.ip().to_canonical());
+    let is_from = |partner: &&Partner| {
+        let fallback = fallback_charset(partner);
+        // A set we do not read is told to the sender once it is known.
+        let charset = Charset::of_message(view, fallback).unwrap_or(fallback);
+        let is = |n, allowed: &str| header.field(n).component(1).text(charset).text.trim() == allowed;
+        let sends = |sender: &Hl7Sender| {
+            sender.address.is_none_or(|allowed| allowed == address)
+                && is(4, &sender.facility)
+                && sender.application.as_ref().is_none_or(|allowed| is(3, allowed))
+        };
+        partner.hl7.iter().any(|hl7| hl7.senders.iter().any(sends))
     };
-    config.partners.values().find(|partner| partner.hl7.iter().any(|hl7| hl7.senders.iter().any(sends)))
+    config.partners.values().find(is_from)
 }
 
 fn message_key(partner: &Partner, header: &Segment<'_>, bytes: &Bytes) -> MessageKey {
@@ -135,9 +140,7 @@ fn message_key(partner: &Partner, header: &Segment<'_>, bytes: &Bytes) -> Messag
 
 /// MSH-18, or the partner's own where it is empty.
 fn charset_of(partner: &Partner, view: &Message<'_>) -> Result<Charset, Rejected> {
-    let configured = partner.hl7.as_ref().and_then(|hl7| hl7.charset.as_deref()).unwrap_or(DEFAULT_CHARSET);
-    let fallback = Charset::named(configured).unwrap_or(Charset::UTF_8);
-    Charset::of_message(view, fallback).map_err(|_| {
+    Charset::of_message(view, fallback_charset(partner)).map_err(|_| {
         let text = "character set not known, expected one of table 0211";
         Rejected::new("MSH", 1, 18, ErrorCode::TableValueNotFound, text)
     })

@@ -31,7 +31,9 @@ pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use pauses::Pause;
-pub use reports::{HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow};
+pub use reports::{
+    HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
+};
 
 pub use retention::{JournalUse, PurgeBefore};
 

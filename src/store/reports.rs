@@ -50,6 +50,17 @@ pub struct HeldReport {
     pub hold_reason: String,
 }
 
+/// A held report as it came, for a person who knows whose it is.
+#[derive(Clone, Debug)]
+pub struct HeldContent {
+    pub sender: PartnerId,
+    pub source: String,
+    pub received: Moment,
+    pub content: Bytes,
+    /// SOP class, SOP instance and transfer syntax; `None` for an HL7 message, and for an object that could not be read.
+    pub object: Option<(Uid, Uid, Uid)>,
+}
+
 /// What is to be sent for a report: an HL7 message (`control_id` set) or a data set (the UIDs set).
 #[derive(Clone, Debug)]
 pub struct ReportFormRow {
@@ -117,6 +128,49 @@ impl Tx {
             .await
             .map(drop))?;
         Ok(())
+    }
+
+    /// A person has said whose a held report is. False: it is not held.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn attach_report(
+        &mut self,
+        report: ReportId,
+        case: CaseId,
+        version: i64,
+        correlated_by: &str,
+        why: &str,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE reports SET case_id = $2, version = $3, correlated_by = $4, decided_why = $5 \
+             WHERE id = $1 AND case_id IS NULL AND dismissed_us IS NULL";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(report.to_string())
+            .bind(case.to_string())
+            .bind(version)
+            .bind(correlated_by)
+            .bind(super::plain(why))
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+
+    /// A person has seen to a held report otherwise: it is kept, and listed no more. False: it is not held.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn dismiss_report(&mut self, report: ReportId, why: &str, now: Moment) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE reports SET dismissed_us = $2, decided_why = $3 \
+             WHERE id = $1 AND case_id IS NULL AND dismissed_us IS NULL";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(report.to_string())
+            .bind(now.0)
+            .bind(super::plain(why))
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
     }
 
     /// The version the next report of a case gets, and when the one before came.
@@ -343,13 +397,13 @@ impl Store {
             .collect()
     }
 
-    /// The oldest hundred reports that fit no case.
+    /// The newest hundred reports that fit no case, newest first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn held_reports(&self) -> Result<Vec<HeldReport>, StoreError> {
         const SQL: &str = "SELECT id, sender, source, status, received_us, hold_reason FROM reports \
-             WHERE case_id IS NULL ORDER BY received_us LIMIT 100";
+             WHERE case_id IS NULL AND dismissed_us IS NULL ORDER BY received_us DESC, id DESC LIMIT 100";
         type Row = (String, String, String, String, i64, String);
         let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
         rows.into_iter()
@@ -372,9 +426,31 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn count_held_reports(&self) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM reports WHERE case_id IS NULL";
+        const SQL: &str = "SELECT COUNT(*) FROM reports WHERE case_id IS NULL AND dismissed_us IS NULL";
         let (count,): (i64,) = on_read!(self, |p| sqlx::query_as(SQL).fetch_one(p).await)?;
         Ok(count)
+    }
+
+    /// A held report as it came; `None`: there is no such report, or it is not held.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn held_report(&self, report: ReportId) -> Result<Option<HeldContent>, StoreError> {
+        const SQL: &str = "SELECT sender, source, received_us, sha256, content FROM reports \
+             WHERE id = $1 AND case_id IS NULL AND dismissed_us IS NULL";
+        const OBJECT: &str =
+            "SELECT sop_class, sop_uid, transfer_syntax FROM report_objects WHERE sender = $1 AND sha256 = $2 LIMIT 1";
+        type Row = (String, String, i64, String, Vec<u8>);
+        let id = report.to_string();
+        let row: Option<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_optional(p).await)?;
+        let Some((sender, source, received, sha256, content)) = row else { return Ok(None) };
+        let object: Option<(String, String, String)> =
+            on_read!(self, |p| sqlx::query_as(OBJECT).bind(&sender).bind(&sha256).fetch_optional(p).await)?;
+        let uid = |text: String| Uid::new(&text).map_err(|_| StoreError::Unreadable { what: "UID" });
+        let read = |(class, instance, syntax)| Ok::<_, StoreError>((uid(class)?, uid(instance)?, uid(syntax)?));
+        let object = object.map(read).transpose()?;
+        let (sender, received) = (partner(&sender)?, Moment(received));
+        Ok(Some(HeldContent { sender, source, received, content: content.into(), object }))
     }
 
     /// What is to be sent for a report in one form.

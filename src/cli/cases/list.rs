@@ -68,25 +68,7 @@ impl Desk {
         line
     }
 
-    async fn held_reports(&self) -> anyhow::Result<()> {
-        let held = self.store.held_reports().await?;
-        if held.is_empty() {
-            return Ok(());
-        }
-        println!(
-            "\n{} of no known case. Nobody has got them; their senders must",
-            counted(held.len(), "report", "reports")
-        );
-        println!("send them again with the identifiers of the hospital that asked:");
-        for report in held {
-            let at = self.minute(&report.sender, report.received);
-            println!("{}  {at}  {:<12}  {} {}", report.id, report.sender.as_str(), report.source, report.status);
-            println!("    ! {}", report.hold_reason);
-        }
-        Ok(())
-    }
-
-    fn minute(&self, partner: &PartnerId, at: Moment) -> String {
+    pub(super) fn minute(&self, partner: &PartnerId, at: Moment) -> String {
         at.utc().with_timezone(&self.zone(partner)).format("%Y-%m-%d %H:%M").to_string()
     }
 

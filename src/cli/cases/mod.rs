@@ -2,16 +2,17 @@
 //! sees what was done within two seconds.
 
 mod act;
+mod held;
 mod list;
 mod show;
 
 use crate::{
     config::{self, Config},
-    model::{CaseId, CaseState, PartnerId},
+    model::{CaseId, CaseState, PartnerId, ReportId},
     store::Store,
 };
 use anyhow::{Context, bail};
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 #[derive(Debug, clap::Args)]
 pub struct CasesArgs {
@@ -82,10 +83,35 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Join a held report to the case it belongs to; its origin gets it as if it had fitted by itself.
+    Attach {
+        /// The report's id, as `neisse cases list` shows it.
+        #[arg(value_parser = report_id)]
+        report: ReportId,
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
+        case: CaseId,
+        /// How it is known whose report it is, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
+    /// Take a held report off the list: it came again, or is nobody's here. It is kept.
+    Dismiss {
+        /// The report's id, as `neisse cases list` shows it.
+        #[arg(value_parser = report_id)]
+        report: ReportId,
+        /// What was found or done, for whoever asks later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
 }
 
 fn case_id(text: &str) -> Result<CaseId, String> {
     text.parse().map_err(|_| "expected a case's id as `neisse cases list` shows it, all 36 characters".to_owned())
+}
+
+fn report_id(text: &str) -> Result<ReportId, String> {
+    text.parse().map_err(|_| "expected a report's id as `neisse cases list` shows it, all 36 characters".to_owned())
 }
 
 fn state(word: &str) -> Result<CaseState, String> {
@@ -95,7 +121,7 @@ fn state(word: &str) -> Result<CaseState, String> {
 
 /// What every command works on.
 struct Desk {
-    config: Config,
+    config: Arc<Config>,
     store: Store,
 }
 
@@ -111,7 +137,7 @@ pub fn run(args: &CasesArgs) -> anyhow::Result<ExitCode> {
         let store = Store::open(&config.database, &config.node.data_dir)
             .await
             .context("opening the database: has the router run with this configuration?")?;
-        let desk = Desk { config, store };
+        let desk = Desk { config: Arc::new(config), store };
         let done = desk.run(&args.command).await;
         desk.store.close().await;
         done
@@ -131,6 +157,8 @@ impl Desk {
             Command::Release { case, to } => self.release(*case, to.as_deref()).await,
             Command::Seen { case, why } => self.seen(*case, why).await,
             Command::Resend { case, all } => self.resend(*case, *all).await,
+            Command::Attach { report, case, why } => self.attach(*report, *case, why).await,
+            Command::Dismiss { report, why } => self.dismiss(*report, why).await,
         }
     }
 
