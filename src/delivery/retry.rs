@@ -35,7 +35,7 @@ pub fn verdict(delivery: &DeliveryRow, attempted: &Attempted, times: &DeliveryTi
         Outcome::NotYet { after, .. } => done(Settled::Again { at: now + *after, count: false }),
         Outcome::Refused { reason, .. } => stop(format!("{} refused {}: {reason}", delivery.partner, delivery.kind)),
         Outcome::TryAgain { reason, .. } if now < delivery.give_up && chokes(delivery, attempted) => Verdict {
-            settled: Settled::Again { at: now + backoff(delivery.attempts, times), count: true },
+            settled: Settled::Again { at: now + backoff(delivery.tries(), times), count: true },
             pause_until: None,
             attention: Some(format!("{} breaks off at its {} each time: {reason}", delivery.partner, delivery.kind)),
         },
@@ -47,7 +47,7 @@ pub fn verdict(delivery: &DeliveryRow, attempted: &Attempted, times: &DeliveryTi
 /// else is owed to it must not wait for that.
 fn chokes(delivery: &DeliveryRow, attempted: &Attempted) -> bool {
     attempted.broke_off
-        && delivery.attempts >= OWN_ATTEMPTS
+        && delivery.tries() >= OWN_ATTEMPTS
         && matches!(attempted.outcome, Outcome::TryAgain { fault: Fault::Partner, .. })
         && delivery.last_outcome.as_ref().is_some_and(|last| words(last) == words(&attempted.outcome))
 }
@@ -58,7 +58,7 @@ fn try_again(delivery: &DeliveryRow, reason: &str, fault: Fault, times: &Deliver
     if spent {
         return stop(not_delivered(delivery, reason));
     }
-    let wait = backoff(delivery.attempts, times);
+    let wait = backoff(delivery.tries(), times);
     let attention =
         (fault == Fault::Agreement).then(|| format!("{} takes nothing from us: {reason}", delivery.partner));
     Verdict {
@@ -194,6 +194,8 @@ mod tests {
         assert_eq!((spent.settled, spent.pause_until), (Settled::Stopped, None));
         // Sent again by a person after that, it has as many attempts once more.
         let again = |attempts| DeliveryRow { attempts_before: 8, ..delivery(attempts) };
+        let first = Settled::Again { at: Moment(0) + times().retry_min, count: true };
+        assert_eq!(ended(&again(9), ours.clone()).settled, first, "and waits as shortly as the first time");
         assert!(matches!(ended(&again(15), ours.clone()).settled, Settled::Again { .. }));
         assert_eq!(ended(&again(16), ours).settled, Settled::Stopped);
     }
