@@ -170,6 +170,8 @@ pub struct Partner {
     pub hl7: Option<PartnerHl7>,
     /// `[orders] expected`: false: images alone make a case. Default false.
     pub orders_expected: bool,
+    /// `[orders] deliver`: the orders of the cases it reads are sent to its `[hl7] deliver`. Default false.
+    pub orders_delivered: bool,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
 }

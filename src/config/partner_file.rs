@@ -30,9 +30,21 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let issuer = text(top.parsed("issuer", v::hl7_name));
     let (dicom, dicom_senders, deliver_given) = read_dicom(top);
     let (hl7, hl7_senders) = read_hl7(top);
-    let orders_expected = read_orders(top, hl7.as_ref());
+    let (orders_expected, orders_delivered) = read_orders(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
-    let partner = Partner { id, name, country, time_zone, language, issuer, dicom, hl7, orders_expected, report_forms };
+    let partner = Partner {
+        id,
+        name,
+        country,
+        time_zone,
+        language,
+        issuer,
+        dicom,
+        hl7,
+        orders_expected,
+        orders_delivered,
+        report_forms,
+    };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
 }
 
@@ -107,17 +119,22 @@ fn port(table: &mut Table<'_>) -> Option<u16> {
     table.number("port", 1..=65_535).and_then(|port| u16::try_from(port).ok())
 }
 
-/// Images alone make a case unless orders are expected, which then must be able to come.
-fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> bool {
+/// Images alone make a case unless orders are expected, which then must be able to come; and whether orders are sent to it.
+fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> (bool, bool) {
     let Some(mut table) = top.table("orders") else {
-        return false;
+        return (false, false);
     };
     let expected = table.flag("expected").unwrap_or(false);
     if expected && hl7.is_none_or(|hl7| hl7.senders.is_empty()) {
         let advice = "expected [hl7] senders to name who sends its orders, or expected = false";
         table.problem(&table.spot(), format!("orders are expected, but nobody may send any; {advice}"));
     }
-    expected
+    let delivered = table.flag("deliver").unwrap_or(false);
+    if delivered && hl7.is_none_or(|hl7| hl7.deliver.is_none()) {
+        let advice = "expected [hl7] deliver = { host, port, … }, or deliver = false";
+        table.problem(&table.spot(), format!("orders are to be sent to it, but there is no way; {advice}"));
+    }
+    (expected, delivered)
 }
 
 fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Vec<ReportForm> {

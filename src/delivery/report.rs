@@ -1,4 +1,4 @@
-//! Sends one version of a report in one form: an HL7 message over MLLP, or a data set by C-STORE.
+//! Sends one version of a report in one form, or a message about an order: HL7 over MLLP, or a data set by C-STORE.
 //!
 //! In: the claimed delivery; the content was made when the report came and is only sent here, so that a repetition is
 //! the same to the byte and has the same control id or SOP Instance UID. Out: the outcome.
@@ -14,7 +14,7 @@ use crate::{
         ack::AckCode,
         sender::{Hl7Sender, SendError, SenderSettings},
     },
-    model::{DeliveryKind, Fault, Outcome, Uid, chain},
+    model::{Channel, Fault, Outcome, Uid, chain},
     store::{Claimed, ReportContent, StoreError},
 };
 use bytes::BytesMut;
@@ -36,17 +36,37 @@ pub async fn send(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines
         return Ok(Attempted::ended(delivery, outcome));
     };
     let content = delivering.store.report_content(report, delivery.kind.as_str()).await?;
-    let (outcome, broke_off) = match delivery.kind {
-        DeliveryKind::ReportOru => over_mllp(delivering, delivery, lines, &content).await,
-        _ => by_c_store(delivering, delivery, lines, content).await,
+    let (outcome, broke_off) = match delivery.kind.channel() {
+        Channel::Hl7 => over_mllp(delivering, delivery, lines, &content.content, &content.control_id).await,
+        Channel::Dicom => by_c_store(delivering, delivery, lines, content).await,
     };
+    Ok(Attempted { broke_off, ..Attempted::ended(delivery, outcome) })
+}
+
+/// Makes one attempt at a message about an order, its specimens or its patient.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn send_message(
+    delivering: &Delivering,
+    delivery: &Claimed,
+    lines: &mut Lines,
+) -> Result<Attempted, StoreError> {
+    let message = delivering.store.case_message(delivery.id).await?;
+    let (outcome, broke_off) = over_mllp(delivering, delivery, lines, &message.content, &message.control_id).await;
     Ok(Attempted { broke_off, ..Attempted::ended(delivery, outcome) })
 }
 
 /// The outcome, and whether it broke off after the connection stood.
 type Ended = (Outcome, bool);
 
-async fn over_mllp(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: &ReportContent) -> Ended {
+async fn over_mllp(
+    delivering: &Delivering,
+    delivery: &Claimed,
+    lines: &mut Lines,
+    content: &[u8],
+    control_id: &str,
+) -> Ended {
     let config = delivering.config.now();
     let partner = config.partners.get(&delivery.partner);
     let Some(target) = partner.and_then(|partner| partner.hl7.as_ref()).and_then(|hl7| hl7.deliver.clone()) else {
@@ -59,7 +79,7 @@ async fn over_mllp(delivering: &Delivering, delivery: &Claimed, lines: &mut Line
         _ => Hl7Line { sender: Hl7Sender::new(&target.host, target.port, settings), target },
     };
     let line = lines.hl7.insert(line);
-    match line.sender.send(&content.content, &content.control_id).await {
+    match line.sender.send(content, control_id).await {
         Ok(acknowledgement) => (read_acknowledgement(acknowledgement.code), false),
         Err(error) => not_acknowledged(&error),
     }

@@ -110,7 +110,8 @@ async fn tell(
             case.needs_nobody_for(&late(delivery.kind, &delivery.partner));
         }
         if delivery.kind != DeliveryKind::Images {
-            let what = format!("{} version {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
+            let which = if delivery.kind == DeliveryKind::Message { "message" } else { "version" };
+            let what = format!("{} {which} {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
             tx.tell(case.id, now, "delivery", &what).await?;
         }
         if let Outcome::Delivered { warning: Some(warning) } = outcome {

@@ -245,9 +245,12 @@ impl Delivering {
         let making = async {
             match delivery.kind {
                 DeliveryKind::Images => self.send_images(delivery, &mut lines.dicom, &reached).await,
-                DeliveryKind::ReportOru | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => {
-                    report::send(self, delivery, lines).await
-                }
+                DeliveryKind::Message => report::send_message(self, delivery, lines).await,
+                DeliveryKind::ReportOru
+                | DeliveryKind::ReportOul
+                | DeliveryKind::ReportMdm
+                | DeliveryKind::ReportPdf
+                | DeliveryKind::ReportSr => report::send(self, delivery, lines).await,
             }
         };
         match while_noting(NOTE_EVERY, making, || self.note(delivery, &reached)).await {

@@ -103,6 +103,9 @@ fn new_case(origin: &PartnerId, study: &Uid, first: &ReceivedInstance) -> CaseRo
         decision: None,
         reader: None,
         attention: String::new(),
+        has_study: true,
+        report_due: None,
+        waits_until: None,
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseId, CaseState, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress, Unable,
-        order,
+        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress,
+        Unable, order,
     },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
@@ -191,6 +191,7 @@ fn new_order(partner: &Partner, now: Moment) -> OrderRow {
         accession: IssuedId::default(),
         studies: Vec::new(),
         patient: IssuedId::default(),
+        discipline: Discipline::Radiology,
         modality: String::new(),
         priority: Default::default(),
         facts: OrderFacts::default(),

@@ -41,8 +41,14 @@ impl fmt::Display for Lane {
 pub enum DeliveryKind {
     /// A run of a case's instances, in the order they were received.
     Images,
+    /// An HL7 message about an order, its specimens or its patient, in the sequence of its case.
+    Message,
     /// A report as HL7 ORU^R01.
     ReportOru,
+    /// A report as HL7 OUL^R22, by specimen.
+    ReportOul,
+    /// A report as HL7 MDM^T02 or T10.
+    ReportMdm,
     /// A report as DICOM Encapsulated PDF.
     ReportPdf,
     /// A report as DICOM Basic Text SR.
@@ -50,13 +56,23 @@ pub enum DeliveryKind {
 }
 
 impl DeliveryKind {
-    pub const ALL: [DeliveryKind; 4] =
-        [DeliveryKind::Images, DeliveryKind::ReportOru, DeliveryKind::ReportPdf, DeliveryKind::ReportSr];
+    pub const ALL: [DeliveryKind; 7] = [
+        DeliveryKind::Images,
+        DeliveryKind::Message,
+        DeliveryKind::ReportOru,
+        DeliveryKind::ReportOul,
+        DeliveryKind::ReportMdm,
+        DeliveryKind::ReportPdf,
+        DeliveryKind::ReportSr,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             DeliveryKind::Images => "images",
+            DeliveryKind::Message => "message",
             DeliveryKind::ReportOru => "report_oru",
+            DeliveryKind::ReportOul => "report_oul",
+            DeliveryKind::ReportMdm => "report_mdm",
             DeliveryKind::ReportPdf => "report_pdf",
             DeliveryKind::ReportSr => "report_sr",
         }
@@ -68,7 +84,9 @@ impl DeliveryKind {
 
     pub fn channel(self) -> Channel {
         match self {
-            DeliveryKind::ReportOru => Channel::Hl7,
+            DeliveryKind::Message | DeliveryKind::ReportOru | DeliveryKind::ReportOul | DeliveryKind::ReportMdm => {
+                Channel::Hl7
+            }
             DeliveryKind::Images | DeliveryKind::ReportPdf | DeliveryKind::ReportSr => Channel::Dicom,
         }
     }
@@ -78,7 +96,10 @@ impl fmt::Display for DeliveryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DeliveryKind::Images => "images",
+            DeliveryKind::Message => "order (HL7)",
             DeliveryKind::ReportOru => "report (HL7 ORU)",
+            DeliveryKind::ReportOul => "report (HL7 OUL)",
+            DeliveryKind::ReportMdm => "report (HL7 MDM)",
             DeliveryKind::ReportPdf => "report (PDF)",
             DeliveryKind::ReportSr => "report (SR)",
         })

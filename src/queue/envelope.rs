@@ -268,7 +268,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_reads_back(
-            items: u32, bytes: u64, lane in 0..3_usize, kind in 0..4_usize,
+            items: u32, bytes: u64, lane in 0..3_usize, kind in 0..7_usize,
             created in -60_000_000_000_000_000_i64..200_000_000_000_000_000,
             deadline in proptest::option::of(-60_000_000_000_000_000_i64..200_000_000_000_000_000),
         ) {

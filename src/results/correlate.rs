@@ -212,6 +212,9 @@ mod tests {
             decision: None,
             reader: Some(PartnerId::new("chemnitz").unwrap()),
             attention: String::new(),
+            has_study: true,
+            report_due: None,
+            waits_until: None,
         }
     }
 

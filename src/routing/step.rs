@@ -129,6 +129,7 @@ async fn decide_case(tx: &mut Tx, case: &mut CaseRow, rules: &Rules, now: Moment
         Disposition::Read(reading) => {
             case.take(CaseEvent::Decided)?;
             case.reader = reading.reader().cloned();
+            case.report_due = reading.report_within.map(|within| case.first + within);
             tracing::info!(case.id = %case.id, site = %case.origin, rule = %reading.rule, "Case {} of {} goes to {} by \"{}\"", case.id, case.origin, names(&reading.readers), reading.rule);
             tx.tell(case.id, now, "routing", &story(reading)).await?;
         }

@@ -34,6 +34,12 @@ pub struct CaseRow {
     pub reader: Option<PartnerId>,
     /// Why a person should look; empty when nobody needs to.
     pub attention: String,
+    /// False: begun by an order, no study yet; `study` is then derived from the order and means nothing outside.
+    pub has_study: bool,
+    /// When its final report is due; a person is told once that has passed.
+    pub report_due: Option<Moment>,
+    /// It waits for its order until then before it is decided without.
+    pub waits_until: Option<Moment>,
 }
 
 impl CaseRow {
@@ -134,13 +140,17 @@ struct Raw {
     decision: Option<String>,
     reader: Option<String>,
     attention: String,
+    has_study: i64,
+    report_due_us: Option<i64>,
+    waits_until_us: Option<i64>,
 }
 
 macro_rules! select_cases {
     ($rest:literal) => {
         concat!(
             "SELECT id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, instances, bytes, \
-             routed_to, first_us, last_us, whole_us, decision, reader, attention FROM cases ",
+             routed_to, first_us, last_us, whole_us, decision, reader, attention, has_study, report_due_us, \
+             waits_until_us FROM cases ",
             $rest
         )
     };
@@ -168,7 +178,8 @@ macro_rules! list_cases {
     ($where:literal) => {
         concat!(
             "SELECT id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, facts, instances, bytes, \
-             routed_to, first_us, last_us, whole_us, decision, reader, attention, \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention, has_study, report_due_us, \
+             waits_until_us, \
              (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state IN ('owed', 'queued', 'attempting')) AS open, \
              (SELECT COUNT(*) FROM deliveries d WHERE d.case_id = cases.id AND d.state = 'stopped') AS stopped, \
              (SELECT COUNT(*) FROM reports r WHERE r.case_id = cases.id) AS reports \
@@ -219,6 +230,9 @@ impl Raw {
             decision: self.decision.map(|text| from_json(&text, "decision")).transpose()?,
             reader: self.reader.map(|name| partner(&name)).transpose()?,
             attention: self.attention,
+            has_study: self.has_study != 0,
+            report_due: self.report_due_us.map(Moment),
+            waits_until: self.waits_until_us.map(Moment),
         })
     }
 }
@@ -285,8 +299,9 @@ impl Tx {
     pub async fn add_case(&mut self, case: &CaseRow) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, \
              facts, patient_id, patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
-             routed_to, first_us, last_us, whole_us, decision, reader, attention) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention, has_study, report_due_us, waits_until_us) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+             $23, $24, $25, $26, $27) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
         let facts = to_json(&case.facts, "study header")?;
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
@@ -315,6 +330,9 @@ impl Tx {
             .bind(decision)
             .bind(case.reader.as_ref().map(PartnerId::as_str))
             .bind(&case.attention)
+            .bind(i64::from(case.has_study))
+            .bind(case.report_due.map(|at| at.0))
+            .bind(case.waits_until.map(|at| at.0))
             .execute(&mut **c)
             .await
             .map(|done| done.rows_affected()))?;
@@ -327,7 +345,7 @@ impl Tx {
     /// When the database fails.
     pub async fn save_case(&mut self, case: &CaseRow) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE cases SET state = $2, priority = $3, instances = $4, bytes = $5, routed_to = $6, \
-             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11, \
+             last_us = $7, whole_us = $8, decision = $9, reader = $10, attention = $11, report_due_us = $12, waits_until_us = $13, \
              purged_us = CASE WHEN instances < $4 THEN NULL ELSE purged_us END WHERE id = $1";
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
         on_tx!(self, |c| sqlx::query(SQL)
@@ -342,6 +360,8 @@ impl Tx {
             .bind(decision)
             .bind(case.reader.as_ref().map(PartnerId::as_str))
             .bind(&case.attention)
+            .bind(case.report_due.map(|at| at.0))
+            .bind(case.waits_until.map(|at| at.0))
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -386,9 +406,40 @@ impl Tx {
         }
         case.take(CaseEvent::AllDelivered)?;
         let read_on_site = case.reader.as_ref() == Some(&case.origin);
-        let what = if read_on_site { "whole, read on site" } else { "whole, all images delivered" };
+        let what = match (read_on_site, case.has_study) {
+            (true, true) => "whole, read on site",
+            (true, false) => "read on site",
+            (false, true) => "whole, all images delivered",
+            (false, false) => "its order has been delivered",
+        };
         self.tell(case.id, now, "delivery", what).await?;
         Ok(true)
+    }
+
+    /// A study has come for a case that was begun by its order: from now on it is the case of this study.
+    ///
+    /// # Errors
+    /// When the database fails, or another case has that study.
+    pub async fn adopt_study(&mut self, case: CaseId, study: &Uid) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1 WHERE id = $1 AND has_study = 0";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.to_string())
+            .bind(study.as_str())
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Something about its orders has come that its readers do not know yet (`true`), or they have been made owed it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_order_news(&mut self, case: CaseId, is_news: bool) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET order_news = $2 WHERE id = $1";
+        let news = i64::from(is_news);
+        on_tx!(self, |c| sqlx::query(SQL).bind(case.to_string()).bind(news).execute(&mut **c).await.map(drop))?;
+        Ok(())
     }
 
     /// Writes on a case that a person should look, without reading the rest of it: it may be the rest that cannot be read.
@@ -465,7 +516,7 @@ impl Store {
         raw.map(Raw::read).transpose()
     }
 
-    /// Cases with instances that are not owed to anybody yet, or not decided.
+    /// Cases with instances or order messages that are not owed to anybody yet, or not decided.
     ///
     /// # Errors
     /// When the database fails.
@@ -478,9 +529,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn cases_to_route_after(&self, after: Option<CaseId>, limit: i64) -> Result<Vec<CaseId>, StoreError> {
-        // The conditions are those of the partial index `cases_to_route`, word for word.
-        const SQL: &str = "SELECT id FROM cases WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') \
-             AND routed_to < instances AND id > $1 ORDER BY id LIMIT $2";
+        // The conditions are those of the partial indexes `cases_to_route`, `cases_of_orders_to_route` and
+        // `cases_with_news`, word for word.
+        const SQL: &str = "SELECT id FROM (SELECT id FROM cases WHERE state IN ('new', 'routed', 'delivered', 'preliminary', 'reported') \
+             AND routed_to < instances AND id > $1 ORDER BY id LIMIT $2) with_images \
+             UNION SELECT id FROM (SELECT id FROM cases WHERE state = 'new' AND has_study = 0 AND id > $1 \
+             ORDER BY id LIMIT $2) of_orders \
+             UNION SELECT id FROM (SELECT id FROM cases WHERE order_news = 1 AND id > $1 ORDER BY id LIMIT $2) with_news \
+             ORDER BY id LIMIT $2";
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let ids: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(p).await)?;
         ids.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()

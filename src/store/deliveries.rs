@@ -402,8 +402,8 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn images_not_delivered(&mut self, case: CaseId) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM deliveries WHERE case_id = $1 AND kind = 'images' \
-             AND state NOT IN ('delivered', 'withdrawn')";
+        const SQL: &str = "SELECT COUNT(*) FROM deliveries WHERE case_id = $1 AND state NOT IN ('delivered', 'withdrawn') \
+             AND (kind = 'images' OR (kind = 'message' AND partner <> (SELECT origin FROM cases WHERE id = $1)))";
         let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL).bind(case.to_string()).fetch_one(&mut **c).await)?;
         Ok(count)
     }

@@ -243,7 +243,7 @@ impl Store {
     pub async fn spent(&self, now: Moment, limit: i64) -> Result<Vec<DeliveryRow>, StoreError> {
         const SQL: &str = "SELECT * FROM deliveries d WHERE d.state = 'owed' AND d.give_up_us <= $1 \
              ORDER BY CASE WHEN EXISTS (SELECT 1 FROM pauses p WHERE p.partner = d.partner \
-               AND p.channel = CASE d.kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END) THEN 0 ELSE 1 END, d.id LIMIT $2";
+               AND p.channel = CASE WHEN d.kind IN ('images', 'report_pdf', 'report_sr') THEN 'dicom' ELSE 'hl7' END) THEN 0 ELSE 1 END, d.id LIMIT $2";
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(limit).fetch_all(p).await)?;
         raws.into_iter().map(Raw::read).collect()
     }

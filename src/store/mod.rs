@@ -18,6 +18,7 @@ mod due;
 mod error;
 mod events;
 mod instances;
+mod messages;
 mod orders;
 mod pauses;
 mod reports;
@@ -29,6 +30,7 @@ pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
+pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use pauses::Pause;
 pub use reports::{

@@ -5,7 +5,7 @@ use super::{
     cases::{CaseRow, MAX_ALIKE, from_json, from_word, partner, to_json, to_word},
     on_read, on_tx,
 };
-use crate::model::{CaseId, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
+use crate::model::{CaseId, Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,7 @@ pub struct OrderRow {
     /// Studies it was announced with.
     pub studies: Vec<Uid>,
     pub patient: IssuedId,
+    pub discipline: Discipline,
     pub modality: String,
     pub priority: Priority,
     /// Patient data: never into a log.
@@ -80,6 +81,7 @@ struct Raw {
     accession_issuer: String,
     patient_id: String,
     patient_issuer: String,
+    discipline: String,
     modality: String,
     priority: String,
     facts: String,
@@ -99,6 +101,7 @@ impl Raw {
             accession: IssuedId::new(self.accession, self.accession_issuer),
             studies: Vec::new(),
             patient: IssuedId::new(self.patient_id, self.patient_issuer),
+            discipline: from_word(&self.discipline, "discipline")?,
             modality: self.modality,
             priority: from_word(&self.priority, "priority")?,
             facts: from_json(&self.facts, "order")?,
@@ -112,7 +115,7 @@ macro_rules! select_orders {
     ($rest:literal) => {
         concat!(
             "SELECT id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, \
-             patient_id, patient_issuer, modality, priority, facts, received_us, changed_us FROM orders ",
+             patient_id, patient_issuer, discipline, modality, priority, facts, received_us, changed_us FROM orders ",
             $rest
         )
     };
@@ -250,8 +253,8 @@ impl Tx {
     /// When the database fails, or the origin has another order with the same number.
     pub async fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
-             accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
              placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
              accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
@@ -278,6 +281,7 @@ impl Tx {
             .bind(facts)
             .bind(order.received.0)
             .bind(order.changed.0)
+            .bind(to_word(order.discipline))
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -299,8 +303,10 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn keep_order_message(&mut self, order: OrderId, message: &OrderMessageRow) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO order_messages (order_id, received_us, sha256, sequence, control, answer) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (order_id, received_us, sha256, sequence) DO NOTHING";
+        // Numbered under the origin's lock: a reader is sent them in this order.
+        const SQL: &str = "INSERT INTO order_messages (order_id, received_us, sha256, sequence, control, answer, number) \
+             VALUES ($1, $2, $3, $4, $5, $6, \
+             (SELECT COALESCE(MAX(number), 0) + 1 FROM order_messages WHERE order_id = $1)) ON CONFLICT (order_id, received_us, sha256, sequence) DO NOTHING";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(order.to_string())
             .bind(message.received.0)

@@ -18,9 +18,9 @@ pub struct Pause {
 /// PostgreSQL locks the rows in the order of their ids, as everything does that changes several deliveries at once.
 const DUE: Sql = Sql {
     sqlite: "UPDATE deliveries SET next_us = $3 WHERE partner = $1 AND state = 'owed' AND next_us > $3 \
-             AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2",
+             AND CASE WHEN kind IN ('images', 'report_pdf', 'report_sr') THEN 'dicom' ELSE 'hl7' END = $2",
     postgres: "UPDATE deliveries SET next_us = $3 WHERE id IN (SELECT id FROM deliveries WHERE partner = $1 \
-               AND state = 'owed' AND next_us > $3 AND CASE kind WHEN 'report_oru' THEN 'hl7' ELSE 'dicom' END = $2 \
+               AND state = 'owed' AND next_us > $3 AND CASE WHEN kind IN ('images', 'report_pdf', 'report_sr') THEN 'dicom' ELSE 'hl7' END = $2 \
                ORDER BY id FOR UPDATE) AND state = 'owed'",
 };
 

@@ -68,6 +68,9 @@ fn case(origin: &PartnerId) -> CaseRow {
         decision: None,
         reader: None,
         attention: String::new(),
+        has_study: true,
+        report_due: None,
+        waits_until: None,
     }
 }
 

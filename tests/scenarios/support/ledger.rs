@@ -81,6 +81,9 @@ pub fn case(origin: &str, study: &str) -> CaseRow {
         decision: None,
         reader: Some(partner("chemnitz")),
         attention: String::new(),
+        has_study: true,
+        report_due: None,
+        waits_until: None,
     }
 }
 
