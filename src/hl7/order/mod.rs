@@ -7,7 +7,10 @@
 //! Does not say what becomes of an order: `model::order` does. Laboratory orders (OML) are not read yet: without their
 //! specimens they would be understood by half.
 
+mod forward;
 mod read;
+
+pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
 
 use super::oru::Coded;
 use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};
@@ -35,6 +38,20 @@ impl OrderKind {
             b"OMI" => Some(OrderKind::Omi),
             _ => None,
         }
+    }
+
+    /// MSH-9.1.
+    pub fn message_type(self) -> &'static str {
+        match self {
+            OrderKind::Orm => "ORM",
+            OrderKind::Omg => "OMG",
+            OrderKind::Omi => "OMI",
+        }
+    }
+
+    /// Whether specimens stand before their orders: not in the messages read so far.
+    pub fn specimens_come_first(self) -> bool {
+        false
     }
 
     /// MSH-9.2 of the order.
