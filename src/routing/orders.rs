@@ -49,13 +49,12 @@ pub async fn owe_orders(
     now: Moment,
     give_up: Moment,
 ) -> Result<(), StoreError> {
-    let mut orders = Vec::new();
-    for id in tx.orders_joined(case.id).await? {
-        let Some(state) = tx.order_state(id).await? else { continue };
-        orders.push(Joined { id, state, messages: tx.order_messages_after(id, 0).await? });
-    }
     let forwards = tx.order_forwards(case.id).await?;
-    if orders.is_empty() {
+    let joined = tx.orders_joined(case.id).await?;
+    let is_parted = |forward: &&OrderForward| !forward.withdrawn && !joined.contains(&forward.order);
+    let parted: Vec<OrderForward> = forwards.iter().filter(is_parted).cloned().collect();
+    let orders = known(tx, &joined).await?;
+    if orders.is_empty() && parted.is_empty() {
         return Ok(());
     }
     let Some(origin) = config.partners.get(&case.origin) else {
@@ -63,6 +62,12 @@ pub async fn owe_orders(
         return Ok(());
     };
     let telling = Telling { config, origin, now, give_up };
+    // A person has unlinked it.
+    for forward in &parted {
+        let order = known(tx, &[forward.order]).await?;
+        telling.withdraw(tx, case, &forward.partner, &order, std::slice::from_ref(forward)).await?;
+    }
+    let forwards: Vec<OrderForward> = forwards.into_iter().filter(|forward| joined.contains(&forward.order)).collect();
     let receivers = if case.state == CaseState::Held { Vec::new() } else { takers(config, case) };
     for partner in &receivers {
         telling.tell(tx, case, partner, &orders, &forwards).await?;
@@ -75,6 +80,16 @@ pub async fn owe_orders(
         }
     }
     Ok(())
+}
+
+/// The orders with all that has come about them.
+async fn known(tx: &mut Tx, ids: &[OrderId]) -> Result<Vec<Joined>, StoreError> {
+    let mut orders = Vec::with_capacity(ids.len());
+    for &id in ids {
+        let Some(state) = tx.order_state(id).await? else { continue };
+        orders.push(Joined { id, state, messages: tx.order_messages_after(id, 0).await? });
+    }
+    Ok(orders)
 }
 
 /// The receivers of the case that take orders.
@@ -195,7 +210,7 @@ impl Telling<'_> {
             now: self.now,
         })
         .await?;
-        let as_cancelled = if control.is_some() { " as cancelled: others read the case now" } else { "" };
+        let as_cancelled = if control.is_some() { " as cancelled: it is not theirs any more" } else { "" };
         let what = format!("its order goes to {partner} ({}){as_cancelled}", forwarded.what);
         tx.tell(case.id, self.now, "routing", &what).await
     }
