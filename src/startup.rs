@@ -17,6 +17,7 @@ use crate::{
         matching::Bells,
         open_studies::OpenStudies,
         orders::OrderTaker,
+        patients::PatientTaker,
         recovery,
         retention::Retention,
     },
@@ -219,6 +220,7 @@ impl Running {
             config: config.clone(),
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
+            patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
             reports: reports.clone(),
         };
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

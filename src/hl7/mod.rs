@@ -3,6 +3,7 @@
 //! Knows no case. `startup` gives the listener its handler.
 
 pub mod ack;
+pub mod adt;
 pub mod charset;
 pub mod listener;
 pub mod message;

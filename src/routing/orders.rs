@@ -5,6 +5,7 @@
 //! withdrawal. How far each has been told is written in the same transaction. What was refused to the origin (UA, UC, …) is
 //! sent to nobody; an order that was taken back before anybody was told of it, neither.
 
+use super::step::lane;
 use crate::{
     config::{Config, Hl7Target, Partner},
     hl7::{
@@ -12,7 +13,7 @@ use crate::{
         message::new_control_id,
         order::{Forward, ForwardError, Forwarded, forward},
     },
-    model::{CaseState, Disposition, Lane, Moment, OrderControl, OrderId, OrderState, PartnerId, Priority},
+    model::{CaseState, Disposition, Moment, OrderControl, OrderId, OrderState, PartnerId},
     store::{CaseRow, NewMessage, OrderForward, ReceivedOrderMessage, StoreError, Tx},
 };
 use std::collections::BTreeMap;
@@ -192,7 +193,7 @@ impl Telling<'_> {
             let reason = format!("its order cannot be sent to {partner}: what was received cannot be read any more");
             return self.not_sent(tx, case, &reason).await;
         };
-        let (content, warning) = encoded(forwarded.bytes, forwarded.charset, target, self.charset_of(partner));
+        let (content, warning) = encoded(forwarded.bytes, forwarded.charset, target, charset_of(self.config, partner));
         if let Some(warning) = warning
             && case.needs_a_person(&warning)
         {
@@ -201,7 +202,7 @@ impl Telling<'_> {
         tx.owe_message(&NewMessage {
             case: case.id,
             partner: partner.clone(),
-            lane: if case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
+            lane: lane(case.priority),
             what: forwarded.what.clone(),
             control_id,
             content,
@@ -245,19 +246,24 @@ impl Telling<'_> {
             issuer: &self.origin.issuer,
             named: &|_, _| None,
         };
-        forward(&pending.content, self.charset_of(&self.origin.id), &how)
-    }
-
-    /// What a partner's messages are in where MSH-18 is empty.
-    fn charset_of(&self, partner: &PartnerId) -> Charset {
-        let hl7 = self.config.partners.get(partner).and_then(|partner| partner.hl7.as_ref());
-        let named = hl7.and_then(|hl7| hl7.charset.as_deref());
-        named.and_then(|name| Charset::named(name).ok()).unwrap_or(Charset::ISO_8859_1)
+        forward(&pending.content, charset_of(self.config, &self.origin.id), &how)
     }
 }
 
+/// What a partner's messages are in where MSH-18 is empty.
+pub(super) fn charset_of(config: &Config, partner: &PartnerId) -> Charset {
+    let hl7 = config.partners.get(partner).and_then(|partner| partner.hl7.as_ref());
+    let named = hl7.and_then(|hl7| hl7.charset.as_deref());
+    named.and_then(|name| Charset::named(name).ok()).unwrap_or(Charset::ISO_8859_1)
+}
+
 /// In the receiver's character set, which MSH-18 then says.
-fn encoded(bytes: Vec<u8>, from: Charset, target: &Hl7Target, fallback: Charset) -> (Vec<u8>, Option<String>) {
+pub(super) fn encoded(
+    bytes: Vec<u8>,
+    from: Charset,
+    target: &Hl7Target,
+    fallback: Charset,
+) -> (Vec<u8>, Option<String>) {
     let to = target.charset.as_deref().and_then(|name| Charset::named(name).ok()).unwrap_or(fallback);
     if to == from {
         return (bytes, None);

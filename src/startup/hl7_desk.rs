@@ -14,7 +14,7 @@ use crate::{
         message::{Message, Segment},
         order::OrderKind,
     },
-    intake::orders::OrderTaker,
+    intake::{orders::OrderTaker, patients::PatientTaker},
     model::{Clock, Digest, chain},
     results::receive::{ReportReceiver, fallback_charset},
     store::{MessageKey, Store, StoreError},
@@ -33,6 +33,7 @@ pub struct Hl7Desk {
     pub config: Live,
     pub clock: Clock,
     pub orders: OrderTaker,
+    pub patients: PatientTaker,
     pub reports: ReportReceiver,
 }
 
@@ -100,6 +101,9 @@ impl Hl7Desk {
             Err(problem) => return Ok(acknowledge(view, problem.verdict(), Some(&problem), now)),
         };
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
+        if message_type == b"ADT" {
+            return self.patients.take(partner, view, charset, bytes, &key, now).await;
+        }
         if OrderKind::of_type(message_type).is_some() {
             return self.orders.take(partner, view, charset, bytes, &key, now).await;
         }

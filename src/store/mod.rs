@@ -21,6 +21,7 @@ mod instances;
 mod links;
 mod messages;
 mod orders;
+mod patients;
 mod pauses;
 mod reports;
 mod retention;
@@ -34,6 +35,7 @@ pub use instances::{DeliverableInstance, IndexedCase};
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
+pub use patients::PatientMessage;
 pub use pauses::Pause;
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,

@@ -20,6 +20,7 @@ impl Header {
         let ordered = |tag| first_given([top(tag), reader.text(Place::RequestAttributes, tag)]);
         StudyFacts {
             patient_id: issued(top(wanted::PATIENT_ID), || or_configured(top(wanted::ISSUER_OF_PATIENT_ID))),
+            former_patient_ids: Vec::new(),
             patient_name: top(wanted::PATIENT_NAME),
             birth_date: date(&top(wanted::BIRTH_DATE)),
             sex: top(wanted::SEX),
