@@ -9,6 +9,7 @@ pub mod message;
 pub mod mllp;
 pub mod order;
 pub mod oru;
+pub mod outgoing;
 mod receive;
 mod seats;
 pub mod sender;

@@ -59,6 +59,7 @@ fn about(facts: &StudyFacts) -> DocumentAbout<'_> {
             sop_instance: uid("2.25.9"),
             series: uid("2.25.11"),
         }),
+        outgoing: Outgoing::default(),
     }
 }
 
@@ -234,7 +235,7 @@ fn an_enhanced_report_reads_as_text_and_says_what_it_cannot_show() {
     let about = about(&facts);
     let mut set = super::common::begin(&about, uids::ENHANCED_SR_STORAGE, "SR").unwrap();
     put_items(&mut set, tags::CONTENT_SEQUENCE, vec![number, image, strange, section]);
-    let made = super::common::finish(&about, uids::ENHANCED_SR_STORAGE, &set).unwrap();
+    let made = super::common::finish(&about, uids::ENHANCED_SR_STORAGE, set).unwrap();
     let expected = "Diameter: 4.5 mm\n  Laterality: Left\nBest illustration of finding: [image]\n\
         Values: [content that cannot be shown as text]\n\nImpressions:\nUnverändert.";
     for (syntax, bytes) in [
