@@ -246,7 +246,8 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
 fn add_instance(made: &mut Made, form: DeliveryKind, instance: Result<MadeInstance, String>) {
     match instance {
         Ok(instance) => {
-            made.warnings.extend(instance.warnings.into_iter().map(|warning| format!("{form}: {warning}")));
+            let object = if form == DeliveryKind::ReportSr { "SR" } else { "PDF" };
+            made.warnings.extend(instance.warnings.into_iter().map(|warning| format!("in the {object}, {warning}")));
             let row = ReportFormRow {
                 form: form.as_str(),
                 control_id: String::new(),

@@ -1,5 +1,7 @@
 //! Made objects as others read them: through DCMTK, without which these tests fail; and as we read them back.
 
+mod letters;
+
 use super::*;
 use chrono::{TimeZone, Utc};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
