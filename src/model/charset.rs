@@ -118,6 +118,10 @@ impl Charset {
             return Err(UnknownCharset);
         }
         let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        // `ISO IR6` is one of table 0211; some write the other registrations in the same way, as DICOM does.
+        if let Some(number) = letters.strip_prefix("ISOIR") {
+            return Self::of_dicom(&format!("ISO_IR {number}")).ok_or(UnknownCharset);
+        }
         let plain = letters.strip_prefix("ISO").filter(|rest| rest.starts_with("8859")).unwrap_or(&letters);
         let known = NAMES.iter().find(|(_, names)| names.contains(&plain));
         known.map(|(charset, _)| *charset).ok_or(UnknownCharset)
@@ -274,6 +278,8 @@ mod tests {
             ("Windows-1250", "Windows-1250"),
             ("cp1252", "Windows-1252"),
             ("ASCII", "ASCII"),
+            ("ISO IR6", "ASCII"),
+            ("ISO_IR 101", "8859/2"),
         ] {
             assert_eq!(set(name).name(), expected, "{name}");
         }

@@ -1,6 +1,7 @@
 //! Łucja Świątek, Jiří Dvořák and Jörg Müßig in every report: to a hospital that reads ISO 8859-2, and to one that reads
 //! ISO 8859-1, which has no ł: there the message goes as UTF-8 and the case says which letters made it so. A third takes no
 //! UTF-8: it gets ISO 8859-1 by HL7 and by DICOM, spelled by its own table where that has the letter; the case names each.
+//! And an old scanner says ISO_IR 100 while it writes Windows-1250: its partner file knows.
 
 use crate::support::{
     center::{About, oru},
@@ -34,6 +35,8 @@ struct Origin {
     /// What the message is in, and what the case says about it.
     sent_in: &'static str,
     warning: &'static str,
+    /// Its scanner names a set that it does not write.
+    says: &'static str,
     /// Letters as they arrive.
     spelled: &'static [(&'static str, &'static str)],
 }
@@ -46,23 +49,28 @@ impl Origin {
 
     /// Its part of the configuration: what it reads, and how it wants the rest.
     fn configure(&self, partner: &mut toml::Table) {
+        let table = || toml::Table::from_iter([("Ł".to_owned(), "W".into()), ("ą".to_owned(), "om".into())]);
         let hl7 = partner["hl7"].as_table_mut().expect("[hl7]");
         hl7.insert("charset".into(), self.reads.into());
-        if self.utf8 {
-            return;
+        if !self.utf8 {
+            hl7.insert("transliterate".into(), table().into());
+            hl7["deliver"].as_table_mut().expect("[hl7.deliver]").insert("utf8".into(), false.into());
         }
-        let table = || toml::Table::from_iter([("Ł".to_owned(), "W".into()), ("ą".to_owned(), "om".into())]);
-        hl7.insert("transliterate".into(), table().into());
-        hl7["deliver"].as_table_mut().expect("[hl7.deliver]").insert("utf8".into(), false.into());
         let dicom = partner["dicom"].as_table_mut().expect("[dicom]");
-        dicom.insert("transliterate".into(), table().into());
-        let target = dicom["deliver"].as_table_mut().expect("[dicom.deliver]");
-        target.insert("charset".into(), "ISO_IR 100".into());
-        target.insert("utf8".into(), false.into());
+        if !self.says.is_empty() {
+            dicom.insert("charset".into(), self.charset.into());
+            dicom.insert("charset_instead_of".into(), vec![self.says].into());
+        }
+        if !self.utf8 {
+            dicom.insert("transliterate".into(), table().into());
+            let target = dicom["deliver"].as_table_mut().expect("[dicom.deliver]");
+            target.insert("charset".into(), "ISO_IR 100".into());
+            target.insert("utf8".into(), false.into());
+        }
     }
 }
 
-const ORIGINS: [Origin; 4] = [
+const ORIGINS: [Origin; 5] = [
     Origin {
         partner: "zgorzelec",
         scanner: "ZGO_CT1",
@@ -74,6 +82,7 @@ const ORIGINS: [Origin; 4] = [
         utf8: true,
         sent_in: "8859/2",
         warning: "",
+        says: "",
         spelled: &[],
     },
     Origin {
@@ -87,6 +96,7 @@ const ORIGINS: [Origin; 4] = [
         utf8: true,
         sent_in: "8859/2",
         warning: "",
+        says: "",
         spelled: &[],
     },
     Origin {
@@ -100,6 +110,7 @@ const ORIGINS: [Origin; 4] = [
         utf8: true,
         sent_in: "UNICODE UTF-8",
         warning: "sent as UTF-8: 8859/1 does not hold ą (U+0105), Ł (U+0141), ř (U+0159), Ś (U+015A)",
+        says: "",
         spelled: &[],
     },
     Origin {
@@ -115,7 +126,22 @@ const ORIGINS: [Origin; 4] = [
         warning: "letters replaced: 8859/1 does not hold ą (U+0105) as om, Ł (U+0141) as W, ř (U+0159) as r, \
                   Ś (U+015A) as S; in the PDF, letters replaced: 8859/1 does not hold ą (U+0105) as om, \
                   Ł (U+0141) as W, Ś (U+015A) as S",
+        says: "",
         spelled: &[("ą", "om"), ("Ł", "W"), ("ř", "r"), ("Ś", "S")],
+    },
+    Origin {
+        partner: "zgorzelec",
+        scanner: "ZGO_CT1",
+        issuer: "ZGORZELEC",
+        charset: "Windows-1250",
+        name: "Świątek^Łucja",
+        reader: "SKGOERLITZ",
+        reads: "Windows-1250",
+        utf8: false,
+        sent_in: "Windows-1250",
+        warning: "in the PDF, letters replaced: 8859/1 does not hold ą (U+0105) as om, Ł (U+0141) as W, Ś (U+015A) as S",
+        says: "ISO_IR 100",
+        spelled: &[],
     },
 ];
 
@@ -139,6 +165,12 @@ async fn names_of_three_alphabets_come_back_whole() {
     }
 }
 
+/// Another name in (0008,0005), padded to the same length.
+fn relabel(data_set: &mut [u8], from: &str, to: &str) {
+    let at = data_set.windows(from.len()).position(|bytes| bytes == from.as_bytes()).expect("its own name");
+    data_set[at..at + from.len()].copy_from_slice(format!("{to:from$}", from = from.len()).as_bytes());
+}
+
 async fn play(network: &Network, number: u64, origin: &Origin, pacs: &StoreScp, system: &Hospital) {
     let patient = SampleCase {
         patient_name: origin.name.into(),
@@ -146,7 +178,10 @@ async fn play(network: &Network, number: u64, origin: &Origin, pacs: &StoreScp, 
         description: String::new(),
         ..SampleCase::numbered(number)
     };
-    let slice = head_ct(1, 64, &patient).next().expect("a slice");
+    let mut slice = head_ct(1, 64, &patient).next().expect("a slice");
+    if !origin.says.is_empty() {
+        relabel(&mut slice.data_set, origin.charset, origin.says);
+    }
     let mut scanner = Scanner::connect_as(origin.scanner, network.node().dicom, &slice).await;
     assert_eq!(scanner.send(&slice).await, 0x0000);
     scanner.release().await;
@@ -175,7 +210,8 @@ async fn play(network: &Network, number: u64, origin: &Origin, pacs: &StoreScp, 
     })
     .await;
     let document = &pacs.received()[0];
-    assert_eq!(text(document, tags::PATIENT_NAME), origin.arrives(origin.name), "in the made object");
+    let spelled = if origin.utf8 { origin.name.to_owned() } else { "Swiomtek^Wucja".to_owned() };
+    assert_eq!(text(document, tags::PATIENT_NAME), spelled, "in the made object");
     assert_eq!(text(document, tags::SPECIFIC_CHARACTER_SET), if origin.utf8 { "ISO_IR 192" } else { "ISO_IR 100" });
     let page = pdf_text(&encapsulated(document)).await;
     let (family, given) = origin.name.split_once('^').expect("a name");

@@ -168,6 +168,24 @@ fn other_separators_stay_what_they_are() {
     assert_eq!(text, "MSH#+~\\&#A#B#####ORU+R01#1#P#2.5######ASCII\rPID#1##7##Lucja U4E2D 10 U00B1 1\r");
 }
 
+/// Run with `--ignored --nocapture`, in release, for the figures.
+#[test]
+#[ignore = "a measurement"]
+fn measure_large_messages() {
+    let head = "MSH|^~\\&|A|B|||20260101||ORU^R01|1|P|2.5.1||||||UNICODE UTF-8\r";
+    let lines = (0..400_000).map(|i| format!("OBX|{i}|TX|1^x||Zeile {i}: \\T\\ unauffällig, Łódź||||||F\r"));
+    let text = format!("{head}{}", lines.collect::<String>());
+    let document =
+        format!("{head}OBX|1|ED|||^application^pdf^Base64^{}||||||F\rNTE|1||Łódź\r", "QUJD".repeat(12 << 20));
+    for (what, message) in [("400k OBX", &text), ("a document", &document)] {
+        for policy in policies(Charset::ISO_8859_1).into_iter().chain([Outgoing::default()]) {
+            let started = std::time::Instant::now();
+            let sent = relayed(message.as_bytes(), Charset::UTF_8, &policy).expect("a message");
+            println!("{what}, {} bytes to {:?}: {:?}", message.len(), sent.charset, started.elapsed());
+        }
+    }
+}
+
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(b"\r".to_vec()),
