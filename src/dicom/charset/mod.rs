@@ -27,9 +27,25 @@ pub enum Unmappable {
     UnknownSet,
 }
 
+/// What the value is, which says where value 1 of Specific Character Set is in force again (PS3.5 6.1.2.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PN: after `\`, `^` and `=`.
+    Name,
+    /// SH, LO, UC: after `\`. Else `T = 37 °C` would lose its degrees.
+    Values,
+    /// ST, LT, UT: only after control characters; a backslash is a letter there.
+    Text,
+}
+
+/// Decodes a name as [`decode_as`] does.
+pub fn decode(value: &[u8], charset: &str) -> (String, bool) {
+    decode_as(Kind::Name, value, charset)
+}
+
 /// Decodes a value by `charset`, the text of Specific Character Set: one or more terms, separated by `\`; empty for the
 /// default repertoire. True when something could not be decoded.
-pub fn decode(value: &[u8], charset: &str) -> (String, bool) {
+pub fn decode_as(kind: Kind, value: &[u8], charset: &str) -> (String, bool) {
     let sets = Sets::parse(charset);
     if matches!(sets.first, None | Some(Set::Ascii))
         && !value.contains(&0x1B)
@@ -39,11 +55,11 @@ pub fn decode(value: &[u8], charset: &str) -> (String, bool) {
     }
     let (text, lossy) = match sets.first {
         // An unknown set may put anything above ASCII, and even there something else. Plain ASCII reads as what it is.
-        None => iso2022::decode(value, Set::Ascii),
+        None => iso2022::decode(value, Set::Ascii, kind),
         Some(Set::Utf8) => whole(encoding_rs::UTF_8, value),
         Some(Set::Gb18030) => whole(encoding_rs::GB18030, value),
         Some(Set::Gbk) => whole(encoding_rs::GBK, value),
-        Some(set) => iso2022::decode(value, set),
+        Some(set) => iso2022::decode(value, set, kind),
     };
     (text, lossy || (sets.has_unknown && !value.is_ascii()))
 }

@@ -98,6 +98,15 @@ fn a_byte_the_set_does_not_define_is_reported_not_guessed() {
     assert_eq!(decode(b"plain", "ISO_IR 999"), ("plain".to_owned(), false));
 }
 
+#[test]
+fn only_delimiters_of_the_value_put_back_the_first_set() {
+    let (bytes, charset) = (b"\x1B-BTemp. = 37\xB0 \\ \xBF\xF3\xB3ty^\xB1\r\n\xFC", "ISO 2022 IR 100\\ISO 2022 IR 101");
+    assert_eq!(decode_as(Kind::Text, bytes, charset), ("Temp. = 37° \\ żółty^ą\r\nü".to_owned(), false));
+    assert_eq!(decode_as(Kind::Values, bytes, charset).0, "Temp. = 37° \\ ¿ó³ty^±\r\nü");
+    assert_eq!(decode_as(Kind::Values, b"\x1B-BT = \xBF^\xB1", charset).0, "T = ż^ą");
+    assert_eq!(decode_as(Kind::Name, b"\x1B-B\xBF^\xB1=\xB1", charset).0, "ż^±=±");
+}
+
 /// Dashes and quotation marks are the same in all Windows sets that a sender may have meant; letters are not.
 #[test]
 fn signs_of_windows_are_read_and_its_letters_are_not_guessed() {

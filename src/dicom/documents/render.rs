@@ -6,7 +6,7 @@
 
 use super::tree::DataSet;
 use super::{MAX_TEXT_BYTES, ReadError};
-use crate::dicom::charset::{self, SenderCharset};
+use crate::dicom::charset::{self, Kind, SenderCharset};
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
@@ -21,7 +21,7 @@ impl Decoder {
     pub fn text(&mut self, set: &DataSet<'_>, tag: Tag, charset: &str) -> String {
         let bytes = set.bytes(tag);
         let end = bytes.iter().rposition(|b| !matches!(b, 0 | b' ')).map_or(0, |last| last + 1);
-        let (text, lossy) = charset::decode(&bytes[..end], charset);
+        let (text, lossy) = charset::decode_as(kind_of(tag), &bytes[..end], charset);
         self.lossy |= lossy;
         text
     }
@@ -31,6 +31,17 @@ impl Decoder {
         let named = String::from_utf8_lossy(set.bytes(tags::SPECIFIC_CHARACTER_SET));
         let named = named.trim_matches([' ', '\0']);
         if named.is_empty() && !outer.is_empty() { outer.to_owned() } else { self.sender.meant(named).to_owned() }
+    }
+}
+
+/// By the VR of what is read here.
+fn kind_of(tag: Tag) -> Kind {
+    match tag {
+        tags::PATIENT_NAME | tags::PERSON_NAME | tags::VERIFYING_OBSERVER_NAME => Kind::Name,
+        tags::TEXT_VALUE | tags::DOCUMENT_TITLE | tags::LOCAL_NAMESPACE_ENTITY_ID | tags::UNIVERSAL_ENTITY_ID => {
+            Kind::Text
+        }
+        _ => Kind::Values,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Header, wanted, wanted::Place};
 use crate::{
-    dicom::charset::{self, SenderCharset},
+    dicom::charset::{self, Kind, SenderCharset},
     model::{IssuedId, Priority, StudyFacts},
 };
 
@@ -84,7 +84,9 @@ impl Reader<'_> {
 
     fn decoded(&self, place: Place, tag: u32) -> (String, bool) {
         let Some(bytes) = self.header.at(place, tag) else { return (String::new(), false) };
-        let (text, lossy) = charset::decode(bytes, &self.charset(place));
+        let is_name = matches!(tag, wanted::PATIENT_NAME | wanted::REFERRING_PHYSICIAN);
+        let kind = if is_name { Kind::Name } else { Kind::Values };
+        let (text, lossy) = charset::decode_as(kind, bytes, &self.charset(place));
         // Leading and trailing spaces are padding (PS3.5 6.2), and so, from some senders, are NULs.
         let text = text.trim_matches([' ', '\0']);
         // None of the wanted VRs allows control characters; inside they would reach HL7 segments and database text.

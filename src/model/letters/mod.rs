@@ -95,8 +95,7 @@ impl Changes {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 for (index, (c, written)) in self.0.letters.iter().take(MAX_NAMED).enumerate() {
                     f.write_str(if index > 0 { ", " } else { "" })?;
-                    // A control character or a mark without its letter would harm the line it stands in.
-                    if !c.is_control() && !unicode_normalization::char::is_combining_mark(*c) {
+                    if is_seen(*c) {
                         write!(f, "{c} ")?;
                     }
                     write!(f, "(U+{:04X})", u32::from(*c))?;
@@ -107,6 +106,13 @@ impl Changes {
         }
         Named(self, then).to_string()
     }
+}
+
+/// False: a control character, a mark without its letter, or what turns the direction of a line would harm the line it
+/// stands in.
+fn is_seen(c: char) -> bool {
+    let formats = matches!(c, '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}');
+    !formats && !c.is_control() && !c.is_whitespace() && !unicode_normalization::char::is_combining_mark(c)
 }
 
 /// Writes text with the letters of one set, keeping note of what it changed.
