@@ -2,7 +2,7 @@
 //! many cases of the patient it reads.
 
 use super::{
-    orders::{charset_of, encoded, takers},
+    orders::{charset_of, encoded, takers, tell_warnings},
     step::lane,
 };
 use crate::{
@@ -50,7 +50,8 @@ async fn owe(
     now: Moment,
     give_up: Moment,
 ) -> Result<(), StoreError> {
-    let target = config.partners.get(partner).and_then(|partner| partner.hl7.as_ref()?.deliver.as_ref());
+    let Some(receiver) = config.partners.get(partner) else { return Ok(()) };
+    let target = receiver.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref());
     let (Some(target), Some(origin)) = (target, config.partners.get(&case.origin)) else { return Ok(()) };
     let control_id = new_control_id();
     let Some((bytes, charset, what)) = made(config, origin, target, message, &control_id, now) else {
@@ -59,12 +60,8 @@ async fn owe(
         case.needs_a_person(&reason);
         return tx.tell(case.id, now, "routing", &reason).await;
     };
-    let (content, warning) = encoded(bytes, charset, target, charset_of(config, partner));
-    if let Some(warning) = warning
-        && case.needs_a_person(&warning)
-    {
-        tx.tell(case.id, now, "routing", &warning).await?;
-    }
+    let (content, warnings) = encoded(bytes, charset, receiver);
+    tell_warnings(tx, case, partner, &warnings, now).await?;
     let told = format!("news of its patient go to {partner} ({what})");
     tx.owe_message(&NewMessage {
         case: case.id,
