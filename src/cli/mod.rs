@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod check;
 pub mod demo;
+pub mod notify;
 pub mod route;
 pub mod sample;
 pub mod serve;
@@ -31,6 +32,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain who would read a case, rule by rule.
     Route(route::RouteArgs),
+    /// Try out whether the operator can be told that something waits.
+    Notify(notify::NotifyArgs),
     /// Look at cases and act on them: list, show, hold, release, resend.
     Cases(cases::CasesArgs),
     /// Write small synthetic studies to try things with.
@@ -45,6 +48,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Notify(args) => notify::run(&args),
         Command::Cases(args) => cases::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
     };

@@ -191,7 +191,8 @@ mod tests {
             ("partners/harz.toml", partner.to_owned()),
         ];
         let files: BTreeMap<_, _> = files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        let variable = |name: &str| secret.filter(|_| name.starts_with("NEISSE_WEBHOOK") || name.starts_with("NEISSE_MAIL"));
+        let variable =
+            |name: &str| secret.filter(|_| name.starts_with("NEISSE_WEBHOOK") || name.starts_with("NEISSE_MAIL"));
         load_from(Path::new("."), &files, &|name| variable(name).map(str::to_owned)).map_err(|found| found.to_string())
     }
 

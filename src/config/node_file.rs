@@ -2,10 +2,10 @@
 //!
 //! Every table is optional and has the defaults written in [`super`]. Secrets are folded in by [`super::secrets`].
 
+use super::escalation::{self, Escalation};
 use super::secrets::Secrets;
 use super::table::Table;
 use super::values as v;
-use super::escalation::{self, Escalation};
 use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, Node, QueueUrl, Retention};
 use std::{net::SocketAddr, path::Path, time::Duration};
 

@@ -105,11 +105,8 @@ async fn transport(mail: &Mail) -> Result<Transport, String> {
     };
     // A domain that exists: many servers hang up on others (RFC 5321 4.1.1.1).
     let name = ClientId::Domain(mail.from.email.domain().to_owned());
-    let mut builder = Transport::builder_dangerous(&mail.server)
-        .port(mail.port)
-        .tls(tls)
-        .hello_name(name)
-        .timeout(Some(STEP));
+    let mut builder =
+        Transport::builder_dangerous(&mail.server).port(mail.port).tls(tls).hello_name(name).timeout(Some(STEP));
     if let Some((user, password)) = &mail.user {
         builder = builder.credentials(Credentials::new(user.clone(), password.clone()));
     }

@@ -145,7 +145,13 @@ async fn write_down(desk: &Escalation, channel: NoticeChannel, taken: &mut Optio
 
 async fn failed(desk: &Escalation, channel: NoticeChannel, call: &NoticeCall, why: &str) -> Result<(), StoreError> {
     let (name, wait) = (channel.as_str(), wait(call.attempts).as_secs());
-    tracing::error!(channel = name, attempt = call.attempts, error = why, "{} wait for a person and cannot be told by {name}: {why}; next attempt in {wait} s", call.total);
+    tracing::error!(
+        channel = name,
+        attempt = call.attempts,
+        error = why,
+        "{} wait for a person and cannot be told by {name}: {why}; next attempt in {wait} s",
+        call.total
+    );
     let mut tx = desk.store.begin(Durability::Process).await?;
     tx.notice_call_failed(channel, &call.id, why).await?;
     tx.commit().await

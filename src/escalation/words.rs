@@ -90,7 +90,10 @@ impl Digest {
     /// The text of a mail. Times are those of the partner a notice is about.
     pub fn text(&self, config: &Config) -> String {
         if self.is_test {
-            return format!("A person tried out whether node {} can tell this address that something waits.\n", self.node);
+            return format!(
+                "A person tried out whether node {} can tell this address that something waits.\n",
+                self.node
+            );
         }
         let mut text = String::from("These wait for a person:\n");
         for notice in &self.notices {
@@ -105,7 +108,10 @@ impl Digest {
         if self.total > listed {
             text.push_str(&format!("\nAnd {} more: neisse cases list --attention\n", self.total - listed));
         }
-        text.push_str(&format!("\nNode {}. Patients are named by neisse cases show CASE --patient alone.\n", self.node));
+        text.push_str(&format!(
+            "\nNode {}. Patients are named by neisse cases show CASE --patient alone.\n",
+            self.node
+        ));
         text
     }
 }

@@ -84,13 +84,8 @@ impl Store {
         const SQL: &str = "SELECT report_due_us, id FROM cases WHERE report_due_us IS NOT NULL AND report_due_us <= $1 \
              AND (report_due_us, id) > ($2, $3) ORDER BY report_due_us, id LIMIT $4";
         let (due, id) = after.map_or((i64::MIN, String::new()), |(due, id)| (due.0, id.to_string()));
-        let rows: Vec<(i64, String)> = on_read!(self, |p| sqlx::query_as(SQL)
-            .bind(now.0)
-            .bind(due)
-            .bind(&id)
-            .bind(limit)
-            .fetch_all(p)
-            .await)?;
+        let rows: Vec<(i64, String)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(due).bind(&id).bind(limit).fetch_all(p).await)?;
         let read = |id: &str| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" });
         rows.into_iter().map(|(due, id)| Ok((Moment(due), read(&id)?))).collect()
     }

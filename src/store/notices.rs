@@ -172,8 +172,7 @@ impl Store {
         type Row = (String, String, String, String, Option<String>, Option<String>);
         let mut found = Vec::new();
         for source in &SOURCES {
-            let rows: Vec<Row> =
-                on_read!(self, |p| sqlx::query_as(source.changed).bind(limit).fetch_all(p).await)?;
+            let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(source.changed).bind(limit).fetch_all(p).await)?;
             found.extend(rows.into_iter().map(|(subject, partner, reader, reason, id, before)| Waiting {
                 kind: source.kind,
                 subject,
@@ -203,12 +202,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn has_notices_to_tell(
-        &self,
-        channel: NoticeChannel,
-        rhythm: &NoticeRhythm,
-    ) -> Result<bool, StoreError> {
-        const DUE: &str = "SELECT notice_id FROM notice_tellings WHERE channel = $1 AND open = 1 AND told_us <= $2 LIMIT 1";
+    pub async fn has_notices_to_tell(&self, channel: NoticeChannel, rhythm: &NoticeRhythm) -> Result<bool, StoreError> {
+        const DUE: &str =
+            "SELECT notice_id FROM notice_tellings WHERE channel = $1 AND open = 1 AND told_us <= $2 LIMIT 1";
         const NEXT: &str = "SELECT next_us FROM notice_channels WHERE channel = $1";
         let name = channel.as_str();
         let due: Option<(String,)> =

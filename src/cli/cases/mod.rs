@@ -8,7 +8,7 @@ mod show;
 
 use crate::{
     config::{self, Config},
-    model::{CaseId, CaseState, PartnerId, ReportId},
+    model::{CaseId, CaseState, Moment, PartnerId, ReportId},
     store::Store,
 };
 use anyhow::{Context, bail};
@@ -171,6 +171,11 @@ impl Desk {
         }
         Ok(id)
     }
+}
+
+/// The machine's clock: a person acts now.
+fn now() -> Moment {
+    Moment::from_utc(chrono::Utc::now())
 }
 
 /// `34 KB`, `12.6 MB`: for people.
