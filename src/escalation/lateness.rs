@@ -33,10 +33,7 @@ pub(super) async fn look(desk: &Escalation, aside: &mut Aside<CaseId>) -> Result
                 // Looked at again after growing waits: the order may be released.
                 Ok(Found::NotNow) => _ = aside.failed(id),
                 Ok(Found::InOrder) => {}
-                Err(error) if error.is_about_one() => {
-                    aside.failed(id);
-                    tracing::error!(case.id = %id, error = %chain(&error), "Case {id} cannot be read to see whether its report is late; the others go on");
-                }
+                Err(error) if error.is_about_one() => put_aside(desk, id, &error, aside).await?,
                 Err(error) => return Err(error),
             }
         }
@@ -45,6 +42,20 @@ pub(super) async fn look(desk: &Escalation, aside: &mut Aside<CaseId>) -> Result
             _ => return Ok(()),
         }
     }
+}
+
+/// One that cannot be read is told of all the same, and keeps no other from it.
+async fn put_aside(
+    desk: &Escalation,
+    id: CaseId,
+    error: &StoreError,
+    aside: &mut Aside<CaseId>,
+) -> Result<(), StoreError> {
+    aside.failed(id);
+    tracing::error!(case.id = %id, error = %chain(error), "Case {id} cannot be read to see whether its report is late; the others go on");
+    let mut tx = desk.store.begin(Durability::Process).await?;
+    tx.mark_for_a_person(id, "its report is late, and it cannot be read: see the log").await?;
+    tx.commit().await
 }
 
 async fn tell_late(desk: &Escalation, id: CaseId, now: Moment) -> Result<Found, StoreError> {

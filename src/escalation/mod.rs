@@ -18,6 +18,7 @@ use crate::{
     model::Clock,
     store::{NoticeChannel, Store},
 };
+use std::sync::atomic::AtomicBool;
 use tokio_util::sync::CancellationToken;
 
 /// Looks for what waits, and tells it.
@@ -31,11 +32,13 @@ pub struct Escalation {
 impl Escalation {
     /// A channel that is slow or away holds up neither the others nor the watch.
     pub async fn run(self, stop: CancellationToken) {
+        // Thousands that are found at one time are told by one call, not by as many as it takes batches to find them.
+        let finding = AtomicBool::new(false);
         tokio::join!(
-            watch::run(&self, &stop),
-            tell::run(&self, NoticeChannel::Log, &stop),
-            tell::run(&self, NoticeChannel::Webhook, &stop),
-            tell::run(&self, NoticeChannel::Mail, &stop),
+            watch::run(&self, &finding, &stop),
+            tell::run(&self, NoticeChannel::Log, &finding, &stop),
+            tell::run(&self, NoticeChannel::Webhook, &finding, &stop),
+            tell::run(&self, NoticeChannel::Mail, &finding, &stop),
         );
     }
 }

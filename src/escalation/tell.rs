@@ -13,7 +13,13 @@ use crate::{
     model::{Clock, Moment, chain},
     store::{Durability, NoticeCall, NoticeChannel, NoticeRhythm, StoreError},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -87,11 +93,13 @@ pub async fn try_out(config: &Config, way: &Way) -> Result<(), String> {
     way.tell(config, &digest).await
 }
 
-pub(super) async fn run(desk: &Escalation, channel: NoticeChannel, stop: &CancellationToken) {
+pub(super) async fn run(desk: &Escalation, channel: NoticeChannel, finding: &AtomicBool, stop: &CancellationToken) {
     // A call that was taken, should the database not take that at once: without it, it would be made again.
     let mut taken = None;
     loop {
-        if let Err(error) = look(desk, channel, &mut taken).await {
+        if !finding.load(Ordering::Relaxed)
+            && let Err(error) = look(desk, channel, &mut taken).await
+        {
             tracing::error!(channel = channel.as_str(), error = %chain(&error), "Notices cannot be told by {}", channel.as_str());
         }
         tokio::select! {

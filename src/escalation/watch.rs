@@ -8,16 +8,21 @@ use crate::{
     model::{Aside, CaseId, chain},
     store::{Durability, StoreError},
 };
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BATCH: i64 = 500;
 
-pub(super) async fn run(desk: &Escalation, stop: &CancellationToken) {
+pub(super) async fn run(desk: &Escalation, finding: &AtomicBool, stop: &CancellationToken) {
     let mut aside = Aside::default();
     loop {
-        if let Err(error) = look(desk, &mut aside).await {
+        let looked = look(desk, finding, &mut aside).await;
+        finding.store(false, Ordering::Relaxed);
+        if let Err(error) = looked {
             tracing::error!(error = %chain(&error), "What waits for a person cannot be looked up");
         }
         tokio::select! {
@@ -27,19 +32,22 @@ pub(super) async fn run(desk: &Escalation, stop: &CancellationToken) {
     }
 }
 
-async fn look(desk: &Escalation, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
-    lateness::look(desk, aside).await?;
-    while note(desk).await? {}
+async fn look(desk: &Escalation, finding: &AtomicBool, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
+    if let Err(error) = lateness::look(desk, aside).await {
+        tracing::error!(error = %chain(&error), "Late reports cannot be looked up");
+    }
+    while note(desk, finding).await? {}
     while resolve(desk).await? {}
     Ok(())
 }
 
 /// True if there may be more.
-async fn note(desk: &Escalation) -> Result<bool, StoreError> {
+async fn note(desk: &Escalation, finding: &AtomicBool) -> Result<bool, StoreError> {
     let waiting = desk.store.waiting_for_a_person(BATCH).await?;
     if waiting.is_empty() {
         return Ok(false);
     }
+    finding.store(true, Ordering::Relaxed);
     let now = desk.clock.now();
     let mut tx = desk.store.begin(Durability::Process).await?;
     let mut opened = Vec::new();

@@ -57,8 +57,8 @@ impl Digest {
             id: &notice.id,
             kind: &notice.kind,
             subject: &notice.subject,
-            partner: notice.partner.as_str(),
-            reader: notice.reader.as_ref().map(PartnerId::as_str),
+            partner: &notice.partner,
+            reader: notice.reader.as_deref(),
             reason: short(&notice.reason, MAX_REASON),
             reminder: notice.is_reminder,
             since: notice.since.to_string(),
@@ -97,7 +97,8 @@ impl Digest {
         }
         let mut text = String::from("These wait for a person:\n");
         for notice in &self.notices {
-            let zone = config.partners.get(&notice.partner).map_or(chrono_tz::UTC, |partner| partner.time_zone);
+            let partner = PartnerId::new(&notice.partner).ok().and_then(|partner| config.partners.get(&partner));
+            let zone = partner.map_or(chrono_tz::UTC, |partner| partner.time_zone);
             let since = notice.since.utc().with_timezone(&zone).format("%Y-%m-%d %H:%M %Z");
             let again = if notice.is_reminder { "still: " } else { "" };
             let reason = short(&notice.reason, MAX_REASON);
@@ -149,8 +150,8 @@ mod tests {
             id: "n-1".into(),
             kind: "case".into(),
             subject: "c-1".into(),
-            partner: PartnerId::new("rabenstein").expect("an id"),
-            reader: PartnerId::new("chemnitz").ok(),
+            partner: "rabenstein".into(),
+            reader: Some("chemnitz".into()),
             reason: reason.into(),
             is_reminder: false,
             since: Moment(0),

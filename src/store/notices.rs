@@ -4,8 +4,8 @@
 //! resolved; and calls, each with all that a channel has to tell at one time. A call is written down before it is made and
 //! keeps its id until it has succeeded, so that whoever gets it twice can see that. Nothing here is patient data.
 
-use super::{Sql, Store, StoreError, Tx, cases::partner, on_read, on_tx};
-use crate::model::{Moment, PartnerId};
+use super::{Sql, Store, StoreError, Tx, on_read, on_tx};
+use crate::model::Moment;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -57,8 +57,9 @@ pub struct Notice {
     /// `case` or `report`: what the subject is the id of.
     pub kind: String,
     pub subject: String,
-    pub partner: PartnerId,
-    pub reader: Option<PartnerId>,
+    /// As they are stored: one that cannot be read must not keep the others from being told.
+    pub partner: String,
+    pub reader: Option<String>,
     /// What has not been told yet by this channel; all of it when it is a reminder.
     pub reason: String,
     pub is_reminder: bool,
@@ -406,23 +407,22 @@ impl Tx {
             .bind(limit)
             .fetch_all(&mut **c)
             .await)?;
-        rows.into_iter()
-            .map(|(id, kind, subject, origin, reader, reason, first, news)| {
-                // What has gone away meanwhile is no news.
-                let gone = without(&news, &reason);
-                let news = without(&news, &gone);
-                Ok(Notice {
-                    id,
-                    kind,
-                    subject,
-                    partner: partner(&origin)?,
-                    reader: (!reader.is_empty()).then(|| partner(&reader)).transpose()?,
-                    is_reminder: news.is_empty(),
-                    reason: if news.is_empty() { reason } else { news },
-                    since: Moment(first),
-                })
-            })
-            .collect()
+        let listed = rows.into_iter().map(|(id, kind, subject, partner, reader, reason, first, news)| {
+            // What has gone away meanwhile is no news.
+            let gone = without(&news, &reason);
+            let news = without(&news, &gone);
+            Notice {
+                id,
+                kind,
+                subject,
+                partner,
+                reader: (!reader.is_empty()).then_some(reader),
+                is_reminder: news.is_empty(),
+                reason: if news.is_empty() { reason } else { news },
+                since: Moment(first),
+            }
+        });
+        Ok(listed.collect())
     }
 
     /// The call has been answered: all that it carried has been told, and the channel is quiet until `next`.
