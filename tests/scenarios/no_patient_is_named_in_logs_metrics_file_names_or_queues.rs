@@ -114,6 +114,11 @@ async fn no_patient_is_named_in_logs_metrics_file_names_or_queues() {
         secrets.assert_absent("the metrics", metrics.as_bytes());
         let (_, readiness) = house.router.get("/readyz").await.expect("readiness");
         secrets.assert_absent("/readyz", readiness.as_bytes());
+        eventually("the operator is told", SOON, async || {
+            let told = house.operator.calls().len().min(house.operator.mails().len());
+            told > 0 && house.router.log().contains("A person is needed: ")
+        })
+        .await;
         let log = house.router.log();
         for line in [
             "DEBUG",
@@ -127,8 +132,6 @@ async fn no_patient_is_named_in_logs_metrics_file_names_or_queues() {
             assert!(log.contains(line), "the log of a full run at level debug holds \"{line}\"");
         }
         secrets.assert_absent("the log", log.as_bytes());
-        let told = || house.operator.calls().len().min(house.operator.mails().len());
-        eventually("the operator is told", SOON, async || told() > 0).await;
         secrets.assert_absent("what the operator is told", house.operator.heard().as_bytes());
         let names = names_below(house.folder.path()).join("\n");
         assert!(names.contains("journals"), "{names}");

@@ -1,7 +1,7 @@
 //! Who is to be told that a person is needed: a web server and a mail server (`tests/support/operator`), which can be
 //! away, refuse, or take a call and say nothing.
 
-use super::{eventually, free_port, service_folder};
+use super::{eventually, service_folder};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -34,7 +34,7 @@ impl Operator {
         for (name, text) in secrets.map(|(name, text)| (name, text.to_owned())).into_iter().chain(pems) {
             fs::write(folder.path().join(name), text).expect("a file");
         }
-        let mut operator = Self { folder, http: free_port(), smtp: free_port(), child: None };
+        let mut operator = Self { folder, http: 0, smtp: 0, child: None };
         operator.come_back().await;
         operator
     }
@@ -59,13 +59,16 @@ impl Operator {
     }
 
     pub async fn come_back(&mut self) {
-        let folder = self.folder.path();
+        let folder = self.folder.path().to_owned();
         let _ = fs::remove_file(folder.join("ready"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/operator");
         let mut command = Command::new(script);
-        command.arg(folder).arg(self.http.to_string()).arg(self.smtp.to_string()).stdin(Stdio::null());
+        command.arg(&folder).arg(self.http.to_string()).arg(self.smtp.to_string()).stdin(Stdio::null());
         self.child = Some(command.spawn().expect("python3"));
         eventually("the operator's servers listen", START, async || folder.join("ready").exists()).await;
+        let ports = fs::read_to_string(folder.join("ready")).expect("its ports");
+        let mut ports = ports.split(' ').map(|port| port.parse().expect("a port"));
+        (self.http, self.smtp) = (ports.next().expect("HTTP"), ports.next().expect("SMTP"));
     }
 
     /// A file that says how the servers behave; `None` takes it away.
