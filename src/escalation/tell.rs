@@ -133,8 +133,7 @@ async fn look(desk: &Escalation, channel: NoticeChannel, taken: &mut Option<Take
     metrics::counter!("neisse_notice_calls_total", "channel" => channel.as_str(), "outcome" => outcome).increment(1);
     match told {
         Ok(()) => {
-            let at = desk.clock.now();
-            *taken = Some(Taken { call: call.id, at, next: at + way.apart() });
+            *taken = Some(Taken { call: call.id, at: now, next: now + way.apart() });
             write_down(desk, channel, taken).await
         }
         Err(why) => failed(desk, channel, &call, &why).await,

@@ -36,11 +36,17 @@ impl CaseRow {
     /// The first report has come: it is late no more.
     pub fn report_came(&mut self) {
         self.report_due = None;
-        let late: Vec<String> =
-            self.attention.split("; ").filter(|reason| reason.starts_with(LATE)).map(str::to_owned).collect();
-        for reason in late {
-            self.needs_nobody_for(&reason);
-        }
+        self.keep_reasons(|reason| !reason.starts_with(LATE));
+    }
+
+    /// A person has seen to everything but a report that is late: only the report itself mends that.
+    pub fn all_seen_but_late(&mut self) {
+        self.keep_reasons(|reason| reason.starts_with(LATE));
+    }
+
+    fn keep_reasons(&mut self, keep: impl Fn(&str) -> bool) {
+        let kept: Vec<&str> = self.attention.split("; ").filter(|reason| keep(reason)).collect();
+        self.attention = kept.join("; ");
     }
 
     /// What a person reads when the report of this reader is late.

@@ -91,6 +91,9 @@ async fn a_report_that_is_late_is_told_once() {
         assert_eq!(network.told(&case, LATE).await, 1, "{}", network.story(&case).await);
         assert_eq!(operator.posted().len(), 1, "once, and not of what was reported in time");
 
+        network.cases_screen(&["resend", "--all", &case.id.to_string()]).await;
+        assert_eq!(is_late(&network, &late).await.attention, LATE, "sending again mends no late report");
+
         report(&network, &late, "R1", "P").await;
         let case = network.case_in(&late.study(), CaseState::Preliminary).await;
         assert_eq!(case.attention, "", "the first report ends it");

@@ -179,7 +179,7 @@ impl Desk {
                 if all { " or arrived" } else { "; with --all what had arrived is sent again" }
             );
         }
-        case.attention.clear();
+        case.all_seen_but_late();
         let again = counted(again, "delivery", "deliveries");
         let behind = match later {
             0 => String::new(),
