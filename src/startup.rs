@@ -8,6 +8,7 @@ use crate::{
     config::{Config, Live, Replacer},
     delivery::{overdue, probe, worker},
     dicom::scp::{self, ScpSettings},
+    escalation::Escalation,
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
     intake::{
@@ -214,6 +215,8 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
+        let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(escalation.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let desk = Hl7Desk {
             store: store.clone(),

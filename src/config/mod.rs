@@ -8,6 +8,7 @@
 //! Does not decide anything: conditions and calendars are data here; `routing` reads them.
 
 mod checks;
+pub mod escalation;
 pub mod hours;
 mod letters;
 pub mod live;
@@ -23,6 +24,7 @@ mod values;
 use crate::model::{Channel, Charset, Discipline, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use escalation::{Escalation, Mail, MailTls, Webhook};
 pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load, load_from};
 
@@ -37,6 +39,7 @@ pub struct Config {
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
     pub retention: Retention,
+    pub escalation: Escalation,
     pub partners: BTreeMap<PartnerId, Partner>,
     pub calendars: BTreeMap<String, Calendar>,
     /// In file order: the first match wins.
