@@ -7,7 +7,7 @@
 //! SQLite by `sqlite`, PostgreSQL does so itself.
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
-//! (where orders and images of it are joined: `hold_origin`), its orders, then the case (several by origin and study), then
+//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the case (several by origin and study), then
 //! its deliveries, then a partner's pause. Under the origin's lock several orders and cases may be held in any order: whoever
 //! else holds several holds that lock too.
 //!
@@ -61,6 +61,9 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a statement waits for its turn or a connection before it fails.
 const WAIT: Duration = Duration::from_secs(30);
+/// To PostgreSQL: for as many HL7 senders at once as a network has, and the stages beside them. It allows 100 by default,
+/// for several nodes.
+const CONNECTIONS: u32 = 24;
 /// Letters of one line of a story, and of all that waits for a person on one case.
 const MAX_TEXT: usize = 1000;
 /// How long it waits for its answer.
@@ -88,7 +91,11 @@ enum Db {
 }
 
 /// An open transaction. Dropped without [`Tx::commit`], it is rolled back.
-pub struct Tx(TxKind);
+pub struct Tx {
+    kind: TxKind,
+    /// Others work on the same origin: no case may be held for change (`share_origin`).
+    shares_origin: bool,
+}
 
 enum TxKind {
     Sqlite(SqliteTx),
@@ -106,7 +113,7 @@ struct Sql {
 macro_rules! on_tx {
     ($tx:expr, |$c:ident| $e:expr) => {
         $crate::store::in_time(async {
-            match &mut $tx.0 {
+            match &mut $tx.kind {
                 $crate::store::TxKind::Sqlite($c) => $e,
                 $crate::store::TxKind::Postgres($c) => $e,
             }
@@ -169,12 +176,13 @@ impl Store {
     }
 
     async fn open_tx(&self, durability: Durability) -> Result<Tx, sqlx::Error> {
-        match &self.db {
-            Db::Sqlite(db) => Ok(Tx(TxKind::Sqlite(db.begin(durability).await?))),
+        let kind = match &self.db {
+            Db::Sqlite(db) => TxKind::Sqlite(db.begin(durability).await?),
             // Synced always: a server of its own may crash while this process goes on, and would take back what nobody
             // repeats. SQLite's file can lose its last moments only together with us.
-            Db::Postgres(pool) => Ok(Tx(TxKind::Postgres(pool.begin().await?))),
-        }
+            Db::Postgres(pool) => TxKind::Postgres(pool.begin().await?),
+        };
+        Ok(Tx { kind, shares_origin: false })
     }
 
     /// Asks the database for nothing, to see whether it answers.
@@ -200,7 +208,7 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         let since = Instant::now();
         in_time(async {
-            match self.0 {
+            match self.kind {
                 TxKind::Sqlite(tx) => tx.commit().await,
                 TxKind::Postgres(tx) => tx.commit().await,
             }
@@ -211,7 +219,7 @@ impl Tx {
     }
 
     fn pick(&self, sql: Sql) -> &'static str {
-        match &self.0 {
+        match &self.kind {
             TxKind::Sqlite(_) => sql.sqlite,
             TxKind::Postgres(_) => sql.postgres,
         }
@@ -223,7 +231,7 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("neisse")
         .options([("default_transaction_isolation", "read committed")]);
-    let pool = PgPoolOptions::new().max_connections(12).acquire_timeout(WAIT).connect_with(options).await?;
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WAIT).connect_with(options).await?;
     POSTGRES.run(&pool).await?;
     Ok(Db::Postgres(pool))
 }
