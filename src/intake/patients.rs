@@ -77,7 +77,7 @@ impl PatientTaker {
         let told = Told { news, sha256: &key.sha256, now };
         let (cases, orders) = apply(&mut tx, &config, partner, &told).await?;
         if cases > 0 {
-            tx.keep_order_content(&key.sha256, now, bytes).await?;
+            tx.keep_patient_content(&key.sha256, now, bytes).await?;
         }
         let answer = acknowledge(view, Verdict::Accept, None, now);
         tx.keep_answer(key, &answer).await?;
@@ -146,7 +146,7 @@ async fn change_order(
     let is_changed = before != (order.patient.clone(), order.facts.clone());
     if is_changed {
         order.changed = now;
-        tx.save_order(&order).await?;
+        tx.save_patient_of_order(&order).await?;
     }
     Ok(is_changed)
 }

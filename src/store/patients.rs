@@ -1,7 +1,11 @@
 //! What hospitals tell of their patients: whose cases and orders it concerns, which identifiers were merged, and who has been
 //! told.
 
-use super::{StoreError, Tx, cases::key, on_tx};
+use super::{
+    OrderRow, StoreError, Tx,
+    cases::{key, to_json},
+    on_tx,
+};
 use crate::model::{CaseId, IssuedId, Moment, OrderId, PartnerId};
 
 /// More cases or orders of one patient than this are not a patient's.
@@ -134,6 +138,48 @@ impl Tx {
             .fetch_optional(&mut **c)
             .await)?;
         Ok(found.map(|(value, issuer)| IssuedId::new(value, issuer)))
+    }
+
+    /// Writes what is known of an order's patient anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_patient_of_order(&mut self, order: &OrderRow) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE orders SET patient_id = $2, patient_issuer = $3, facts = $4, changed_us = $5 WHERE id = $1";
+        let facts = to_json(&order.facts, "order")?;
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(order.id.to_string())
+            .bind(&order.patient.value)
+            .bind(&order.patient.issuer)
+            .bind(facts)
+            .bind(order.changed.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Keeps the message itself, once for all the cases it concerns.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_patient_content(
+        &mut self,
+        sha256: &str,
+        received: Moment,
+        content: &[u8],
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO order_contents (sha256, received_us, content) VALUES ($1, $2, $3) \
+             ON CONFLICT (sha256, received_us) DO NOTHING";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(sha256)
+            .bind(received.0)
+            .bind(content)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
     }
 
     /// Keeps that the readers of a case are to get a message about its patient.
