@@ -7,8 +7,8 @@
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
 //! (where orders and images of it are joined: `hold_origin`), its orders, then the case (several by origin and study), then
-//! its deliveries, then a partner's pause. Under the origin's lock several orders and cases may be held in any order: whoever
-//! else holds several holds that lock too.
+//! its deliveries, then a partner's pause; what is mapped for a reader comes last of all, kind by kind. Under the origin's
+//! lock several orders and cases may be held in any order: whoever else holds several holds that lock too.
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
@@ -17,6 +17,7 @@ mod deliveries;
 mod due;
 mod error;
 mod events;
+mod identities;
 mod instances;
 mod orders;
 mod pauses;
@@ -28,6 +29,7 @@ pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInst
 pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
+pub use identities::{SentInstance, SentUnder};
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use pauses::Pause;
