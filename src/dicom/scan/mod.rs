@@ -144,7 +144,7 @@ fn syntax_of(transfer_syntax: &Uid) -> Syntax {
 }
 
 /// Whether the whole data set is one deflate stream.
-pub(in crate::dicom) fn is_deflated(transfer_syntax: &Uid) -> bool {
+pub fn is_deflated(transfer_syntax: &Uid) -> bool {
     let uid = transfer_syntax.as_str();
     uid == DEFLATED || JPIP_DEFLATED.contains(&uid)
 }
