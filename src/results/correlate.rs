@@ -148,13 +148,18 @@ fn numbers(clues: &Clues) -> impl Iterator<Item = &IssuedId> {
     clues.accessions.iter().chain([&clues.placer, &clues.filler])
 }
 
-/// With the case's three numbers, all of one issuer.
+/// With the case's three numbers, all of one issuer, or of the one that its order names.
 fn number_agreement(said: &IssuedId, case: &CaseRow) -> Agreement {
     let facts = &case.facts;
-    let known = [&facts.accession.value, &facts.placer_order_number, &facts.filler_order_number];
-    best(
-        known.map(|value| agreement(said, &IssuedId::new(value.as_str(), facts.accession.issuer.as_str()))).into_iter(),
-    )
+    let issuer = facts.accession.issuer.as_str();
+    let known = [&facts.accession.value, &facts.placer_order_number, &facts.filler_order_number]
+        .map(|value| (value.as_str(), issuer));
+    let ordered = [
+        (facts.placer_order_number.as_str(), facts.placer_issuer.as_str()),
+        (facts.filler_order_number.as_str(), facts.filler_issuer.as_str()),
+    ];
+    let ordered = ordered.into_iter().filter(|(_, issuer)| !issuer.is_empty());
+    best(known.into_iter().chain(ordered).map(|(value, issuer)| agreement(said, &IssuedId::new(value, issuer))))
 }
 
 fn agreement(said: &IssuedId, known: &IssuedId) -> Agreement {
