@@ -106,8 +106,10 @@ impl Identities {
             }
         }
         let header = header.finish()?;
-        self.give(header.identifiers(&self.charset)?).await?;
-        let patches = header.patches(&self.charset, &|said| self.becomes(said), Some(self.noted()))?;
+        let said = header.identifiers(&self.charset)?;
+        self.give(&said).await?;
+        let noted = Some(self.noted(&said));
+        let patches = header.patches(&self.charset, &|said| self.becomes(said), noted)?;
         if !kept {
             reader = spool.reader(&instance.place)?;
         }
@@ -121,15 +123,16 @@ impl Identities {
     ) -> Result<Outgoing, NotSent> {
         let data = read_whole(spool, instance).await?;
         let syntax = &instance.transfer_syntax;
-        self.give(identifiers_of(syntax, &data, &self.charset)?).await?;
-        let noted = Some(self.noted());
+        let said = identifiers_of(syntax, &data, &self.charset)?;
+        self.give(&said).await?;
+        let noted = Some(self.noted(&said));
         let (bytes, identifiers) = rewrite_whole(syntax, &data, &self.charset, &|said| self.becomes(said), noted)?;
         Ok(Outgoing::whole(instance, bytes, identifiers))
     }
 
     /// Finds out, or gives, what each identifier is called toward the reader.
-    async fn give(&mut self, mut said: Vec<Said>) -> Result<(), StoreError> {
-        said.retain(|said| !self.given.contains_key(said));
+    async fn give(&mut self, said: &[Said]) -> Result<(), StoreError> {
+        let mut said: Vec<Said> = said.iter().filter(|said| !self.given.contains_key(said)).cloned().collect();
         said.sort_by_key(|said| said.kind);
         let mut missing = Vec::new();
         for said in said {
@@ -168,9 +171,10 @@ impl Identities {
         self.given.get(said).map(|mapped| mapped.id.clone())
     }
 
-    /// The moment is that of the youngest identifier, not of the attempt: the same bytes leave each time.
-    fn noted(&self) -> Modification<'_> {
-        let at = self.given.values().map(|mapped| mapped.since).max().unwrap_or(self.now);
+    /// The moment is that of the instance's youngest identifier, not of the attempt: the same bytes leave each time.
+    fn noted(&self, said: &[Said]) -> Modification<'_> {
+        let at = said.iter().filter_map(|said| self.given.get(said)).map(|mapped| mapped.since).max();
+        let at = at.unwrap_or(self.now);
         Modification { at, system: &self.node, source: self.mapping.origin.as_str() }
     }
 }

@@ -18,12 +18,23 @@ use crate::{
 use std::collections::BTreeMap;
 
 type Becomes<'a> = &'a dyn Fn(&Said) -> Option<IssuedId>;
+/// An element written anew, and the identifiers that are others in it.
+type Edited = (Vec<u8>, Vec<Said>);
 
 /// The elements of one level that change: as they are to be written, or gone.
 #[derive(Default)]
 struct Changes {
     by_tag: BTreeMap<u32, Option<Vec<u8>>>,
-    identifiers: u32,
+    /// Those that become others, each once.
+    identifiers: Vec<Said>,
+}
+
+fn add_each_once(known: &mut Vec<Said>, more: Vec<Said>) {
+    for said in more {
+        if !known.contains(&said) {
+            known.push(said);
+        }
+    }
 }
 
 pub(super) fn patches(
@@ -37,7 +48,7 @@ pub(super) fn patches(
     for tag in REQUESTS {
         if let Some((sequence, identifiers)) = requests(top, tag, &charset, becomes)? {
             changes.by_tag.insert(tag, Some(sequence));
-            changes.identifiers += identifiers;
+            add_each_once(&mut changes.identifiers, identifiers);
         }
     }
     if changes.by_tag.is_empty() {
@@ -48,7 +59,8 @@ pub(super) fn patches(
         changes.by_tag.insert(ORIGINAL_ATTRIBUTES, Some(history));
     }
     drop_group_lengths(top, &mut changes);
-    Ok(Patches::new(placed(top, &changes), changes.identifiers))
+    let identifiers = u32::try_from(changes.identifiers.len()).unwrap_or(u32::MAX);
+    Ok(Patches::new(placed(top, &changes), identifiers))
 }
 
 /// The identifiers of one level and their issuers.
@@ -62,7 +74,6 @@ fn of_level(level: &Surveyed, charset: &str, becomes: Becomes<'_>) -> Result<Cha
         if id.value == said.id.value && issuer_stays {
             continue;
         }
-        changes.identifiers += 1;
         let vr = if said.kind == IdentifierKind::Accession { write::TEXT_SH } else { write::TEXT_LO };
         let value = write::text(level.syntax, tag_of(said.kind), vr, &id.value)?;
         changes.by_tag.insert(tag_of(said.kind), Some(value));
@@ -75,6 +86,7 @@ fn of_level(level: &Surveyed, charset: &str, becomes: Becomes<'_>) -> Result<Cha
             // They describe the issuer that was.
             changes.by_tag.insert(ISSUER_OF_PATIENT_ID_QUALIFIERS, None);
         }
+        changes.identifiers.push(said);
     }
     Ok(changes)
 }
@@ -92,24 +104,19 @@ fn issuer(syntax: Syntax, kind: IdentifierKind, issuer: &str) -> Result<Option<V
     write::element(syntax, tag, write::SEQUENCE, &write::item(syntax, &name)?).map(Some)
 }
 
-/// A request sequence anew, with how many identifiers changed in it; `None`: none did.
-fn requests(
-    top: &Surveyed,
-    tag: u32,
-    charset: &str,
-    becomes: Becomes<'_>,
-) -> Result<Option<(Vec<u8>, u32)>, RewriteError> {
+/// A request sequence anew, with the identifiers that changed in it; `None`: none did.
+fn requests(top: &Surveyed, tag: u32, charset: &str, becomes: Becomes<'_>) -> Result<Option<Edited>, RewriteError> {
     let Some(kept) = top.kept.get(&tag) else { return Ok(None) };
-    let (mut content, mut identifiers) = (Vec::new(), 0);
+    let (mut content, mut identifiers) = (Vec::new(), Vec::new());
     for (level, item) in levels(top, tag)? {
         let charset = charset_of(&level, charset)?;
         let mut changes = of_level(&level, &charset, becomes)?;
-        identifiers += changes.identifiers;
+        add_each_once(&mut identifiers, std::mem::take(&mut changes.identifiers));
         drop_group_lengths(&level, &mut changes);
         let edited = Patches::new(placed(&level, &changes), 0).apply(item.content);
         content.extend(write::item(level.syntax, &edited)?);
     }
-    if identifiers == 0 {
+    if identifiers.is_empty() {
         return Ok(None);
     }
     let vr = kept.vr.unwrap_or(*write::SEQUENCE);

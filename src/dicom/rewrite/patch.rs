@@ -29,7 +29,7 @@ impl Patches {
         self.list.is_empty()
     }
 
-    /// How many identifiers become others.
+    /// How many different identifiers become others.
     pub fn identifiers(&self) -> u32 {
         self.identifiers
     }
