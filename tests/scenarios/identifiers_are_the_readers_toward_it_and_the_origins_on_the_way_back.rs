@@ -18,8 +18,11 @@ use neisse::{
         documents::{DocumentAbout, basic_text_sr},
         scan::HeaderScanner,
     },
-    model::{CaseState, Digest, IssuedId, Moment, PartnerId, ReportStatus, StudyFacts, Uid},
-    store::CaseRow,
+    model::{
+        CaseState, Digest, IdentifierKind, Identifiers, IssuedId, Mapping, Moment, PartnerId, ReportStatus, StudyFacts,
+        Uid,
+    },
+    store::{CaseRow, Durability},
 };
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, time::Duration};
@@ -273,6 +276,61 @@ async fn rabenstein_gets_its_report_as_sr(scene: &Scene, patient: &SampleCase, t
     let file = files.path().join("sr.dcm");
     std::fs::write(&file, SampleInstance { data_set: arrived.data_set.to_vec(), ..sr }.part10()).expect("a file");
     assert!(dsrdump(&file).await.contains("Keine Blutung"));
+}
+
+/// Several nodes on one database may ask for the same identifier at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_for_at_once_an_identifier_is_one_on_both_databases() {
+    for footing in BOTH {
+        let scene = Scene::start(footing, "prefix").await;
+        let store = &scene.network.node().store;
+        let mapping = |origin: &str| Mapping {
+            reader: PartnerId::new("chemnitz").expect("an id"),
+            reader_issuer: "CHEMNITZ".into(),
+            identifiers: Identifiers::Prefix,
+            origin: PartnerId::new(origin).expect("an id"),
+            origin_issuer: "DRK".into(),
+            prefix: "DRK-".into(),
+        };
+        // Both would be DRK-1, DRK-2, ...: one of each pair has to take another form.
+        let ask = |origin: &'static str| {
+            let (store, mapping) = (store.clone(), mapping(origin));
+            tokio::spawn(async move {
+                let mut tx = store.begin(Durability::Process).await.expect("a transaction");
+                let mut given = Vec::new();
+                for kind in IdentifierKind::ALL {
+                    for number in 1..=5 {
+                        let id = IssuedId::new(number.to_string(), "");
+                        given.push(tx.mapped(&mapping, kind, &id, Moment(1)).await.expect("an identifier").id.value);
+                    }
+                }
+                tx.commit().await.expect("committed");
+                given
+            })
+        };
+        let asked: Vec<_> = (0..4).flat_map(|_| [ask("rabenstein"), ask("lichtenstein")]).collect();
+        let mut given = Vec::new();
+        for asked in asked {
+            given.push(asked.await.expect("it ended well"));
+        }
+        for later in &given {
+            let first = given.iter().filter(|first| *first == later).count();
+            assert_eq!(first, 4, "the same for all who asked for one hospital");
+        }
+        for (origin, given) in ["rabenstein", "lichtenstein"].into_iter().zip(&given) {
+            for (kind, values) in IdentifierKind::ALL.into_iter().zip(given.chunks(5)) {
+                for (number, value) in (1..).zip(values) {
+                    let back = store.unmapped(&mapping(origin).reader, kind, value).await.expect("the store");
+                    let back = back.expect("given out");
+                    assert_eq!((back.origin.as_str(), back.id), (origin, IssuedId::new(number.to_string(), "DRK")));
+                }
+            }
+        }
+        for (one, other) in given[0].iter().zip(&given[1]) {
+            assert_ne!(one, other, "of two hospitals");
+        }
+        scene.network.at_rest().await;
+    }
 }
 
 /// A patient ID that is no text in its own character set could be anybody's: it is not given a number, and does not
