@@ -21,7 +21,7 @@ mod secrets;
 mod table;
 mod values;
 
-use crate::model::{Channel, Charset, Discipline, PartnerId, Priority, ReadingMode, ReportForm};
+use crate::model::{Channel, Charset, Discipline, Identifiers, Mapping, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use escalation::{Escalation, Mail, MailTls, Webhook};
@@ -63,6 +63,26 @@ impl Config {
             }
         };
         (!there).then_some(reason)
+    }
+
+    /// How the identifiers of `origin` are called toward `reader`. `None`: as they are.
+    pub fn mapping(&self, reader: &PartnerId, origin: &PartnerId) -> Option<Mapping> {
+        let wants = self.partners.get(reader).filter(|_| reader != origin)?;
+        if wants.identity.identifiers == Identifiers::AsIs {
+            return None;
+        }
+        // An origin that has been taken out of the configuration since is told by its id.
+        let from = self.partners.get(origin);
+        let origin_issuer = from.map_or(origin.as_str(), |from| from.issuer.as_str());
+        let prefix = from.and_then(|from| from.identity.prefix.clone());
+        Some(Mapping {
+            reader: reader.clone(),
+            reader_issuer: wants.issuer.clone(),
+            identifiers: wants.identity.identifiers,
+            origin: origin.clone(),
+            origin_issuer: origin_issuer.to_owned(),
+            prefix: prefix.unwrap_or_else(|| format!("{origin_issuer}-")),
+        })
     }
 }
 
@@ -182,6 +202,16 @@ pub struct Partner {
     pub orders_delivered: bool,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+    pub identity: Identity,
+}
+
+/// Table `[identity]` of a partner.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// In what form it gets other partners' identifiers. Default as they are.
+    pub identifiers: Identifiers,
+    /// What stands before its own identifiers toward who wants prefixes. Default its `issuer` and a hyphen.
+    pub prefix: Option<String>,
 }
 
 /// What becomes of a study whose order has not come in time.

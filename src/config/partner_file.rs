@@ -4,8 +4,10 @@ use super::letters;
 use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
-use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7, WithoutOrder};
-use crate::model::{Charset, PartnerId, ReportForm};
+use super::{
+    DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7, WithoutOrder,
+};
+use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
 
 /// A partner with the places that checks across files speak of.
@@ -34,6 +36,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let (hl7, hl7_senders) = read_hl7(top);
     let orders = read_orders(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
+    let identity = read_identity(top, &issuer);
     let partner = Partner {
         id,
         name,
@@ -48,6 +51,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         orders_otherwise: orders.otherwise,
         orders_delivered: orders.delivered,
         report_forms,
+        identity,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
 }
@@ -205,4 +209,29 @@ fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&
         forms.push(found.value);
     }
     forms
+}
+
+/// Its issuer goes into (0010,0021), an LO, where identifiers are made for it.
+fn read_identity(top: &mut Table<'_>, issuer: &str) -> Identity {
+    let Some(mut table) = top.table("identity") else {
+        return Identity::default();
+    };
+    let known = |text: &str| match text {
+        "as_is" => Ok(Identifiers::AsIs),
+        "prefix" => Ok(Identifiers::Prefix),
+        "assigned" => Ok(Identifiers::Assigned),
+        _ => Err(format!("found \"{}\", expected \"as_is\", \"prefix\" or \"assigned\"", v::shorten(text))),
+    };
+    let identifiers = table.parsed("identifiers", known);
+    if let Some(found) = &identifiers
+        && found.value != Identifiers::AsIs
+        && !issuer.is_empty()
+        && v::dicom_issuer(issuer).is_err()
+    {
+        let text =
+            "identifiers are to be made in its own domain; expected an issuer of 1 to 64 letters without accents";
+        table.problem(&found.spot, text);
+    }
+    let prefix = table.parsed("prefix", v::identifier_prefix).map(|found| found.value);
+    Identity { identifiers: identifiers.map_or(Identifiers::AsIs, |found| found.value), prefix }
 }

@@ -7,7 +7,7 @@
 
 use super::{
     documents::{self, ReportDocument},
-    incoming::{Incoming, Object, Piece},
+    incoming::{Header, Incoming, Object, Piece},
 };
 use crate::{
     config::Partner,
@@ -77,13 +77,19 @@ fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
     incoming
 }
 
-/// An SR that stands in the origin's study and names the patient as the origin does goes as it came: made anew, it would
-/// lose its sections, codes, measurements and references. Any other would be filed in the wrong place.
-fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<&'a Object> {
+/// An SR that stands in the origin's study and names the patient as the origin does goes as it came, with no identifier
+/// that was made for its reader: made anew, it would lose its sections, codes, measurements and references. Any other
+/// would be filed in the wrong place.
+fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<(&'a Object, &'a [u8])> {
     let (clues, patient) = (&incoming.clues, &making.case.facts.patient_id);
     let is_theirs =
         clues.studies == [making.case.study.clone()] && clues.patients == [patient.clone()] && !patient.is_empty();
-    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr")
+    let content = match &incoming.header {
+        Header::AsItCame => &incoming.raw,
+        Header::Rewritten(bytes) => bytes,
+        Header::Foreign => return None,
+    };
+    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr").map(|object| (object, &content[..]))
 }
 
 /// An SR cannot be made from a PDF: the PDF goes instead.
@@ -223,7 +229,7 @@ fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
 }
 
 fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
-    if let Some(object) = as_it_came(incoming, making) {
+    if let Some((object, content)) = as_it_came(incoming, making) {
         let form = DeliveryKind::ReportSr;
         let row = ReportFormRow {
             form: form.as_str(),
@@ -231,7 +237,7 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
             sop_class: object.sop_class.to_string(),
             sop_uid: object.sop_instance.to_string(),
             transfer_syntax: object.transfer_syntax.to_string(),
-            content: incoming.raw.to_vec(),
+            content: content.to_vec(),
         };
         return made.forms.push((form, row));
     }

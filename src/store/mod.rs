@@ -7,9 +7,10 @@
 //! SQLite by `sqlite`, PostgreSQL does so itself.
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
-//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the case (several by origin and study), then
-//! its deliveries, then a partner's pause. Under the origin's lock several orders and cases may be held in any order: whoever
-//! else holds several holds that lock too.
+//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the
+//! case (several by origin and study), then its deliveries, then a partner's pause; what is mapped for a reader comes last of
+//! all, kind by kind. Under the origin's lock several orders and cases may be held in any order: whoever else holds several
+//! holds that lock too.
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
@@ -18,6 +19,7 @@ mod deliveries;
 mod due;
 mod error;
 mod events;
+mod identities;
 mod instances;
 mod lateness;
 mod links;
@@ -35,6 +37,7 @@ pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInst
 pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
+pub use identities::{SentInstance, SentUnder};
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use lateness::Wanted;
 pub use links::{OrderFilter, OrderSummary};

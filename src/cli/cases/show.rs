@@ -26,6 +26,11 @@ impl Desk {
             println!("  {}  {:<10} {}", self.wall(&case.origin, event.at), event.actor, event.what);
         }
         self.deliveries(&case, &self.store.ledger(id).await?);
+        for sent in self.store.sent_under(id).await? {
+            let images = counted(sent.instances, "image", "images");
+            let identifiers = counted(sent.identifiers, "identifier", "identifiers");
+            println!("  {images} sent to {} with {identifiers} of its own domain", sent.partner);
+        }
         let reports = self.store.reports(id).await?;
         if !reports.is_empty() {
             println!("\nReports");

@@ -10,7 +10,7 @@
 mod forward;
 mod read;
 
-pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
+pub use forward::{Forward, ForwardError, Forwarded, forward, identifiers};
 
 use super::oru::Coded;
 use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};
