@@ -174,6 +174,11 @@ pub struct Partner {
     pub orders_delivered: bool,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+    /// `[reports] critical_within`: a critical result that it has not acknowledged by then is brought before a person.
+    /// Default 30 min.
+    pub critical_within: Duration,
+    /// `[reports] critical_flags`: OBX-8 that this reader writes for a critical result, beside AA, HH and LL.
+    pub critical_flags: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -227,6 +232,8 @@ pub struct Hl7Target {
     pub facility: String,
     /// MSH-18 of what we send. Default: the partner's `charset`.
     pub charset: Option<String>,
+    /// Its application acknowledges critical results in messages of its own. Default false.
+    pub application_ack: bool,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.

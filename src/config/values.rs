@@ -157,6 +157,12 @@ pub(super) fn hl7_name(text: &str) -> Read<String> {
     if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 180 characters without | ~ \\ &") }
 }
 
+/// A value of OBX-8: one repetition, one component.
+pub(super) fn hl7_flag(text: &str) -> Read<String> {
+    let fits = (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"|~\\&^".contains(&b));
+    if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 20 characters of OBX-8, such as \"HH\"") }
+}
+
 pub(super) fn host(text: &str) -> Read<String> {
     let fits =
         (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:_[]".contains(&b));

@@ -5,10 +5,12 @@
 pub mod ack;
 pub mod charset;
 pub mod listener;
+pub mod mdm;
 pub mod message;
 pub mod mllp;
 pub mod order;
 pub mod oru;
+pub mod oul;
 mod receive;
 mod seats;
 pub mod sender;

@@ -169,7 +169,7 @@ fn unread(object: &ReportObject) -> Incoming {
         received: object.received,
         raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
-        withdrawn: false,
+        flags: Vec::new(),
         object: None,
     }
 }

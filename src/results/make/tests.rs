@@ -33,6 +33,8 @@ fn made_as(forms: &str, language: &str, obr_25: &str, results: &[&str]) -> Made 
         id: ReportId::generate(),
         version: 2,
         replaces: Some(Moment(0)),
+        before: &[],
+        critical: false,
         case: &case(&rabenstein),
         origin: &config.partners[&rabenstein],
         reader_name: "Chemnitz",
@@ -158,7 +160,14 @@ fn a_report_that_is_taken_back_is_said_to_be_in_the_origin_s_language() {
                 assert!(holds(&made, form, words) && !holds(&made, form, "Keine Blutung"), "{language} {form}");
             }
             let (_, row) = &made.forms[0];
-            assert!(String::from_utf8_lossy(&row.content).contains("|||C|"), "a corrected report");
+            let message = String::from_utf8_lossy(&row.content);
+            let statuses: Vec<&str> = message
+                .split('\r')
+                .filter_map(|line| Some((line, if line.starts_with("OBR") { 25 } else { 11 })))
+                .filter(|(line, _)| line.starts_with("OBR") || line.starts_with("OBX"))
+                .filter_map(|(line, field)| line.split('|').nth(field))
+                .collect();
+            assert_eq!(statuses, ["X"; 6], "in codes too: {message}");
         }
     }
     // One that is left is the report.
