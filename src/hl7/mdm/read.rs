@@ -56,10 +56,10 @@ impl Notification {
         report.cancelled = event == b"T11" || self.is_unavailable;
         self.status = if report.cancelled { Some(ReportStatus::Withdrawn) } else { self.completed()? };
         let is_replacement = matches!(event, b"T08" | b"T10") || self.replaces_another;
-        if self.status == Some(ReportStatus::Final) && is_replacement {
-            self.status = Some(ReportStatus::Corrected);
-        }
         report.groups = groups.of_document(self)?;
+        for group in report.groups.iter_mut().filter(|group| is_replacement && group.status == ReportStatus::Final) {
+            group.status = ReportStatus::Corrected;
+        }
         Ok(())
     }
 

@@ -41,6 +41,7 @@ fn a_document_is_as_final_as_it_says() {
         ("T10", "D6", "DI", "", S::Preliminary),
         ("T11", "", "AU", "", S::Withdrawn),
         ("T10", "D6", "AU", "CA", S::Withdrawn),
+        ("T10", "", "", "", S::Corrected),
         // As its results say.
         ("T02", "", "", "", S::Final),
     ] {

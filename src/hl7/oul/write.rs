@@ -70,7 +70,7 @@ pub(in crate::hl7) fn specimens(message: &mut MessageBuilder, specimens: &[Speci
 }
 
 fn spm(message: &mut MessageBuilder, specimen: &Specimen, set_id: usize) {
-    let eip = [&specimen.placer, &specimen.filler].map(|id| subcomponents(id));
+    let eip = [&specimen.placer, &specimen.filler].map(subcomponents);
     let eip = format!("{}^{}", eip[0], eip[1]);
     let segment = SegmentBuilder::new("SPM").field(1, &set_id.to_string()).raw(2, eip.trim_end_matches('^').to_owned());
     // SPM-4 is required; the standard's null value for what is not known (2.A.13, CWE-1).

@@ -161,12 +161,12 @@ fn a_report_that_is_taken_back_is_said_to_be_in_the_origin_s_language() {
             }
             let (_, row) = &made.forms[0];
             let message = String::from_utf8_lossy(&row.content);
-            let statuses: Vec<&str> = message
-                .split('\r')
-                .filter_map(|line| Some((line, if line.starts_with("OBR") { 25 } else { 11 })))
-                .filter(|(line, _)| line.starts_with("OBR") || line.starts_with("OBX"))
-                .filter_map(|(line, field)| line.split('|').nth(field))
-                .collect();
+            let status = |line: &str| {
+                let field = if line.starts_with("OBR") { 25 } else { 11 };
+                line.split('|').nth(field).unwrap_or_default().to_owned()
+            };
+            let results = message.split('\r').filter(|line| line.starts_with("OBR") || line.starts_with("OBX"));
+            let statuses: Vec<String> = results.map(status).collect();
             assert_eq!(statuses, ["X"; 6], "in codes too: {message}");
         }
     }
