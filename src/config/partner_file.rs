@@ -119,6 +119,10 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
             application_ack,
         })
     });
+    if deliver.as_ref().is_some_and(|target| target.application_ack) && senders.is_empty() {
+        let advice = "expected [hl7] senders to name who sends them, or application_ack = false";
+        table.problem(&table.spot(), format!("acknowledgements are to come, but nobody may send any; {advice}"));
+    }
     (Some(PartnerHl7 { senders, charset, deliver }), spots)
 }
 

@@ -6,7 +6,7 @@ use crate::{
     hl7::{
         charset::Charset,
         message::Message,
-        oru::{Coded, Content, Interpreter, Observation, OruGroup, OruReport, Specimen, Structured},
+        oru::{Coded, Content, Detail, Interpreter, Observation, OruGroup, OruReport, Specimen},
     },
     model::{IssuedId, Moment, PartnerId, ReportStatus, Uid},
 };
@@ -79,15 +79,10 @@ pub enum Piece {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValuePiece {
     pub code: Coded,
-    /// As it is sent on; `None`: as text.
-    pub structured: Option<Structured>,
     /// With its unit, for people.
     pub text: String,
-    /// ` [3.5-5.1] HH`: range and flags, for people.
-    pub remark: String,
-    pub units: Coded,
-    pub range: String,
-    pub flags: Vec<String>,
+    /// What is sent on as it came, where there is such a thing; and range and flags.
+    pub detail: Detail,
 }
 
 impl Incoming {
@@ -207,7 +202,7 @@ impl Incoming {
         if observation.is_withdrawn() {
             return;
         }
-        for flag in &observation.flags {
+        for flag in observation.flags() {
             if self.flags.len() < MAX_NAMED && !self.flags.contains(flag) {
                 self.flags.push(flag.clone());
             }
@@ -255,29 +250,30 @@ fn is_withdrawn(report: &OruReport) -> bool {
 }
 
 fn piece(observation: Observation, charset: impl Fn() -> Charset) -> Piece {
-    let code = observation.code.clone();
     if observation.is_withdrawn() {
-        return Piece::Deleted { code };
+        return Piece::Deleted { code: observation.code };
     }
-    let is_plain =
-        observation.structured.is_none() && observation.remark().is_empty() && observation.units == Coded::default();
+    let code = observation.code;
     match observation.content {
         Content::Text(text) if text.is_empty() && observation.status == "U" => Piece::Unchanged { code },
-        Content::Text(text) if is_plain => Piece::Text { code, text },
-        Content::Text(ref text) => Piece::Value(Box::new(ValuePiece {
-            code,
-            text: text.clone(),
-            remark: observation.remark(),
-            structured: observation.structured,
-            units: observation.units,
-            range: observation.range,
-            flags: observation.flags,
-        })),
+        Content::Text(text) => in_words(code, text, observation.detail),
         Content::Document { mime, bytes } => match plain_text(&mime, &bytes, charset) {
-            Some(text) => Piece::Text { code, text },
-            None => Piece::Document { code, mime, bytes, flags: observation.flags },
+            Some(text) => in_words(code, text, observation.detail),
+            None => Piece::Document {
+                code,
+                mime,
+                bytes,
+                flags: observation.detail.map(|detail| detail.flags).unwrap_or_default(),
+            },
         },
         Content::Pointer { address, .. } => Piece::Text { code, text: address },
+    }
+}
+
+fn in_words(code: Coded, text: String, detail: Option<Box<Detail>>) -> Piece {
+    match detail {
+        None => Piece::Text { code, text },
+        Some(detail) => Piece::Value(Box::new(ValuePiece { code, text, detail: *detail })),
     }
 }
 

@@ -22,7 +22,7 @@ impl Incoming {
     fn speaks_under_several_names(&self) -> bool {
         let names = self.pieces.iter().filter_map(|piece| match piece {
             Piece::Text { code, .. } => Some(code),
-            Piece::Value(value) if value.structured.is_none() => Some(&value.code),
+            Piece::Value(value) if value.detail.structured.is_none() => Some(&value.code),
             _ => None,
         });
         let mut names = names.map(name).filter(|name| !name.is_empty());
@@ -64,8 +64,8 @@ impl Text<'_> {
     }
 
     fn value(&mut self, value: &ValuePiece) {
-        let shown = format!("{}{}", value.text, value.remark);
-        if value.structured.is_none() {
+        let shown = format!("{}{}", value.text, value.detail.remark());
+        if value.detail.structured.is_none() {
             return self.text(&value.code, shown);
         }
         let name = name(&value.code);

@@ -8,7 +8,8 @@
 use super::observation::{self, Read, coded};
 use super::read::Reader;
 use super::{
-    Coded, ErrorCode, Interpreter, MAX_GROUPS, MAX_OBSERVATIONS, Observation, OruGroup, Rejected, ReportKind, Specimen,
+    Coded, ErrorCode, Interpreter, MAX_GROUPS, MAX_OBSERVATIONS, MAX_STRUCTURED, Observation, OruGroup, Rejected,
+    ReportKind, Specimen,
 };
 use crate::hl7::mdm::Notification;
 use crate::hl7::message::{Message, Segment};
@@ -49,6 +50,7 @@ pub(in crate::hl7) struct Groups {
     specimen_leads: bool,
     obx_count: usize,
     observation_count: usize,
+    structured_count: usize,
 }
 
 impl Groups {
@@ -65,6 +67,7 @@ impl Groups {
             specimen_leads,
             obx_count: 0,
             observation_count: 0,
+            structured_count: 0,
         }
     }
 
@@ -169,8 +172,14 @@ impl Groups {
     }
 
     fn observations(&mut self, observations: impl IntoIterator<Item = Observation>) -> Result<(), Rejected> {
-        for observation in observations {
+        for mut observation in observations {
             self.observation_count += 1;
+            if let Some(detail) = observation.detail.as_mut().filter(|detail| detail.structured.is_some()) {
+                self.structured_count += 1;
+                if self.structured_count > MAX_STRUCTURED {
+                    detail.structured = None;
+                }
+            }
             if self.observation_count > MAX_OBSERVATIONS {
                 let text = format!("more than {MAX_OBSERVATIONS} OBX and NTE");
                 return Err(Rejected::new("OBX", self.obx_count.max(1), 0, ErrorCode::Internal, text));

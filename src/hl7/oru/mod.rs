@@ -25,7 +25,7 @@ pub(super) use names::patient_name;
 pub(super) use observation::coded;
 pub(super) use read::{Reader, patient_ids};
 pub use specimen::Specimen;
-pub use values::Structured;
+pub use values::{Detail, Structured};
 pub use write::{ObservationToSend, OruToSend, Shape, ValueToSend};
 pub(super) use write::{coded as coded_parts, entity as entity_parts, timestamp};
 
@@ -34,6 +34,8 @@ use crate::model::{IssuedId, ReportStatus, Uid};
 /// More than this in one message is not a report, and would need memory out of proportion to the message.
 pub const MAX_OBSERVATIONS: usize = 250_000;
 pub const MAX_GROUPS: usize = 5_000;
+/// Results of one message that are kept in parts; the rest is text.
+const MAX_STRUCTURED: usize = 10_000;
 
 /// A report as received. Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,12 +115,8 @@ pub struct Observation {
     pub code: Coded,
     /// OBX-11 as sent. See [`Observation::is_withdrawn`].
     pub status: String,
-    /// OBX-6, OBX-7 and each repetition of OBX-8 (table 0078).
-    pub units: Coded,
-    pub range: String,
-    pub flags: Vec<String>,
-    /// Of a number, a code or a time: its value as it is sent on, beside `content`, which is for people.
-    pub structured: Option<Structured>,
+    /// What it has beside a text; most have nothing.
+    pub detail: Option<Box<Detail>>,
     pub content: Content,
 }
 
@@ -138,9 +136,9 @@ impl Observation {
         matches!(self.status.as_str(), "D" | "W" | "X")
     }
 
-    /// What stands behind its value for people: reference range and flags, ` [3.5-5.1] HH`.
-    pub fn remark(&self) -> String {
-        values::remark(&self.range, &self.flags)
+    /// OBX-8.
+    pub fn flags(&self) -> &[String] {
+        self.detail.as_ref().map_or(&[], |detail| &detail.flags)
     }
 
     /// The lines of a text; none of a document.

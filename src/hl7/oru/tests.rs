@@ -365,10 +365,11 @@ fn results_are_read_with_all_that_belongs_to_them() {
         let report = read(&[MSH, PID, OBR, &format!("OBX|1|{obx}")]).expect("read");
         let observation = &report.groups[0].observations[0];
         let joined = |repetition: &Vec<String>| repetition.join("/");
-        let found = observation.structured.as_ref();
+        let detail = observation.detail.clone().unwrap_or_default();
+        let found = detail.structured.as_ref();
         let found = found.map(|value| value.repetitions.iter().map(joined).collect::<Vec<_>>().join("~"));
         assert_eq!(observation.content, Content::Text(shown.into()), "{obx}");
-        assert_eq!((observation.remark().as_str(), found.unwrap_or_default().as_str()), (remark, parts), "{obx}");
+        assert_eq!((detail.remark().as_str(), found.unwrap_or_default().as_str()), (remark, parts), "{obx}");
     }
 }
 

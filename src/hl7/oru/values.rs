@@ -4,8 +4,9 @@
 //! interpreted: a flag stays the letters of table 0078, a range the words of its sender.
 
 use super::Coded;
+use super::observation::coded;
 use super::read::Reader;
-use crate::hl7::message::Value;
+use crate::hl7::message::{Segment, Value};
 
 /// A longer value is text: no number, code or time is.
 const MAX_VALUE_BYTES: usize = 4 * 1024;
@@ -13,6 +14,45 @@ const MAX_VALUE_BYTES: usize = 4 * 1024;
 const MAX_COMPONENTS: usize = 9;
 const MAX_FLAGS: usize = 16;
 const MAX_FLAG_CHARS: usize = 20;
+
+/// What a result has beside its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// OBX-6, OBX-7 and each repetition of OBX-8 (table 0078).
+    pub units: Coded,
+    pub range: String,
+    pub flags: Vec<String>,
+    /// Of a number, a code or a time: its value as it is sent on.
+    pub structured: Option<Structured>,
+}
+
+impl Detail {
+    pub(super) fn read(segment: &Segment<'_>, value_type: &str, reader: &Reader<'_>) -> Self {
+        Self {
+            units: coded(segment.field(6), reader),
+            range: reader.text(segment.field(7)),
+            flags: flags(segment.field(8), reader),
+            structured: Structured::read(value_type, segment.field(5), reader),
+        }
+    }
+
+    /// `None` where there is nothing.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    /// A unit as people read it: `mmol/L`.
+    pub(super) fn unit(&self) -> &str {
+        if self.units.code.is_empty() { &self.units.text } else { &self.units.code }
+    }
+
+    /// What stands behind a value for people: reference range and flags, ` [3.5-5.1] HH`.
+    pub fn remark(&self) -> String {
+        let range = if self.range.is_empty() { String::new() } else { format!(" [{}]", self.range) };
+        let flags: String = self.flags.iter().map(|flag| format!(" {flag}")).collect();
+        range + &flags
+    }
+}
 
 /// The value of a result in parts: repetitions of components.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +73,7 @@ impl Structured {
             let mut parts: Vec<String> = (1..=MAX_COMPONENTS).map(|n| reader.text(repetition.component(n))).collect();
             let length = parts.iter().rposition(|part| !part.is_empty()).map_or(0, |last| last + 1);
             parts.truncate(length);
+            parts.shrink_to_fit();
             parts
         };
         Some(Self { value_type, repetitions: value.repetitions().map(components).collect() })
@@ -90,19 +131,7 @@ fn clock(parts: &[String]) -> String {
 }
 
 /// OBX-8, table 0078. More or longer ones than there are flags are cut off.
-pub(super) fn flags(field: Value<'_>, reader: &Reader<'_>) -> Vec<String> {
+fn flags(field: Value<'_>, reader: &Reader<'_>) -> Vec<String> {
     let read = |flag: Value<'_>| reader.text(flag.component(1)).chars().take(MAX_FLAG_CHARS).collect::<String>();
     field.repetitions().take(MAX_FLAGS).map(read).filter(|flag| !flag.is_empty()).collect()
-}
-
-/// What stands behind a value: `[3.5-5.1] HH`.
-pub(super) fn remark(range: &str, flags: &[String]) -> String {
-    let range = if range.is_empty() { String::new() } else { format!(" [{range}]") };
-    let flags: String = flags.iter().map(|flag| format!(" {flag}")).collect();
-    range + &flags
-}
-
-/// A unit as people read it: `mmol/L`.
-pub(super) fn unit(units: &Coded) -> &str {
-    if units.code.is_empty() { &units.text } else { &units.code }
 }
