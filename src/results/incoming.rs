@@ -114,7 +114,7 @@ impl Incoming {
         let named = LazyCell::new(|| named().unwrap_or(Charset::ASCII));
         let (mut too_many, mut several) = (None, None);
         let sections = report.groups.len() > 1;
-        let gone = incoming.status == ReportStatus::Withdrawn;
+        let (gone, cancelled) = (incoming.status == ReportStatus::Withdrawn, report.cancelled);
         for mut group in report.groups {
             if sections || !group.specimens.is_empty() {
                 incoming.section(&mut group);
@@ -135,7 +135,13 @@ impl Incoming {
             }
             for observation in group.observations {
                 incoming.note_flags(&observation);
-                incoming.pieces.push(piece(observation, || *named));
+                // What a cancelled document holds is what is cancelled.
+                let is_gone = cancelled && observation.value_type != "NTE" || observation.is_withdrawn();
+                incoming.pieces.push(if is_gone {
+                    Piece::Deleted { code: observation.code }
+                } else {
+                    piece(observation, || *named)
+                });
             }
         }
         match too_many.or(several) {
@@ -250,9 +256,6 @@ fn is_withdrawn(report: &OruReport) -> bool {
 }
 
 fn piece(observation: Observation, charset: impl Fn() -> Charset) -> Piece {
-    if observation.is_withdrawn() {
-        return Piece::Deleted { code: observation.code };
-    }
     let code = observation.code;
     match observation.content {
         Content::Text(text) if text.is_empty() && observation.status == "U" => Piece::Unchanged { code },

@@ -85,6 +85,12 @@ fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
     let mut incoming = incoming.clone();
     let text = documents::withdrawn(&making.origin.language, making.replaces.is_some()).to_owned();
     let words = Piece::Text { code: title(&incoming, making), text };
+    // A document cannot be marked as what does not hold any more. Texts may say why.
+    for piece in &mut incoming.pieces {
+        if let Piece::Document { code, .. } = piece {
+            *piece = Piece::Deleted { code: std::mem::take(code) };
+        }
+    }
     let leads = matches!(incoming.pieces.first(), Some(Piece::Section { .. }));
     incoming.pieces.insert(usize::from(leads), words);
     incoming

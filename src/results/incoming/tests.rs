@@ -143,3 +143,12 @@ fn specimens_are_clues() {
     );
     assert_eq!(report.text("de"), "Histologie:\nMaterial: A1 (Biopsie)\nAdenom");
 }
+
+#[test]
+fn what_a_cancelled_document_held_is_not_shown() {
+    let message = HEAD.replace("ORU^R01", "MDM^T10")
+        + "TXA|1|DI|FT|||||||||D2|D1||A1||AU||CA\rOBX|1|FT|CT^Befund^L||Keine Blutung||||||F\rNTE|1||Verwechslung\r";
+    let report = incoming(&message).unwrap();
+    assert_eq!((report.source, report.status), ("mdm", ReportStatus::Withdrawn));
+    assert_eq!(report.text("de"), "Zurückgezogen, gilt nicht mehr: Befund\nVerwechslung");
+}
