@@ -24,7 +24,7 @@ use crate::{
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
-    results::{objects::ReportObjects, receive::ReportReceiver},
+    results::{critical::CriticalWatch, objects::ReportObjects, receive::ReportReceiver},
     routing::step::RoutingStep,
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
@@ -217,6 +217,8 @@ impl Running {
         stages.spawn(worker::run(delivering, stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
+        let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
+        stages.spawn(critical.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let desk = Hl7Desk {
             store: store.clone(),

@@ -202,6 +202,11 @@ pub struct Partner {
     pub orders_delivered: bool,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+    /// `[reports] critical_within`: a critical result that it has not acknowledged by then is brought before a person.
+    /// Default 30 min.
+    pub critical_within: Duration,
+    /// `[reports] critical_flags`: OBX-8 that this reader writes for a critical result, beside AA, HH and LL.
+    pub critical_flags: Vec<String>,
     pub identity: Identity,
 }
 
@@ -288,6 +293,8 @@ pub struct Hl7Target {
     pub charset: Option<String>,
     /// It takes UTF-8 where its set does not hold a letter. Default true.
     pub utf8: bool,
+    /// Its application acknowledges critical results in messages of its own. Default false.
+    pub application_ack: bool,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.

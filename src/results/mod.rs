@@ -8,8 +8,10 @@
 //! What if power goes here? Before the commit the reader has no answer and sends again; after it the same message gets
 //! the same answer, and the ledger owes the return.
 
+pub mod acknowledged;
 pub mod attach;
 pub mod correlate;
+pub mod critical;
 pub mod documents;
 pub mod identity;
 pub mod incoming;
@@ -17,3 +19,4 @@ pub mod make;
 pub mod objects;
 pub mod receive;
 pub mod settle;
+mod wording;

@@ -109,6 +109,10 @@ impl Hl7Desk {
         if message_type == b"ADT" {
             return self.patients.take(partner, view, charset, bytes, &key, now).await;
         }
+        // What became of a report that was sent, said later by the receiver's application (v2.5.1 2.9.3).
+        if message_type == b"ACK" {
+            return self.reports.acknowledged(partner, view, bytes, &key).await;
+        }
         self.reports.take(config, partner, view, charset, bytes, &key).await
     }
 }

@@ -35,12 +35,16 @@ impl Desk {
         if !reports.is_empty() {
             println!("\nReports");
         }
+        let critical = self.store.critical_results(id).await?;
         for report in reports {
             let at = self.wall(&case.origin, report.received);
             println!(
                 "  {at}  version {} {:<11} {} from {}, by {}",
                 report.version, report.status, report.source, report.sender, report.correlated_by
             );
+            for critical in critical.iter().filter(|critical| critical.report == report.id) {
+                self.critical(&case, critical);
+            }
         }
         Ok(())
     }
@@ -139,7 +143,7 @@ impl Desk {
         line
     }
 
-    fn wall(&self, partner: &PartnerId, at: Moment) -> String {
+    pub(super) fn wall(&self, partner: &PartnerId, at: Moment) -> String {
         at.utc().with_timezone(&self.zone(partner)).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
     }
 }

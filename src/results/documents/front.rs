@@ -64,6 +64,7 @@ fn status_note(words: &Words, report: &ReportDocument) -> Option<String> {
         ReportStatus::Preliminary => Some(words.preliminary_note.to_owned()),
         ReportStatus::Final => None,
         ReportStatus::Corrected => Some(words.corrected_note.to_owned()),
+        ReportStatus::Withdrawn => Some(words.withdrawn_note.to_owned()),
     };
     let parts: Vec<String> = about.into_iter().chain(replaces).collect();
     (!parts.is_empty()).then(|| parts.join(" "))

@@ -34,7 +34,7 @@ pub fn status_color(status: ReportStatus) -> Color {
     match status {
         ReportStatus::Preliminary => (163, 92, 0),
         ReportStatus::Final => (22, 110, 66),
-        ReportStatus::Corrected => (160, 28, 48),
+        ReportStatus::Corrected | ReportStatus::Withdrawn => (160, 28, 48),
     }
 }
 
