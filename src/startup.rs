@@ -19,6 +19,8 @@ use crate::{
         orders::OrderTaker,
         recovery,
         retention::Retention,
+        specimen_messages::SpecimenTaker,
+        specimen_watch::SpecimenWatch,
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
@@ -213,12 +215,22 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
+        let specimens = SpecimenWatch {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            bell: Bell::default(),
+            handoff: handoff.clone(),
+        };
+        let specimen_bell = specimens.bell.clone();
+        stages.spawn(specimens.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let desk = Hl7Desk {
             store: store.clone(),
             config: config.clone(),
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), routing: bells.routing.clone() },
+            specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

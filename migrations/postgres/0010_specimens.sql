@@ -92,12 +92,12 @@ CREATE TABLE specimen_events (
     reason_code TEXT    NOT NULL,
     reason      TEXT    NOT NULL,
     shipment_id TEXT    REFERENCES shipments (id),
-    -- 1: the other side does not know yet; 2: its reader does not, because there is none yet.
+    -- 1: the other side does not know yet; 2: its reader does not, because there is none yet; 3: there is no case yet.
     untold      BIGINT  NOT NULL
 );
 CREATE INDEX specimen_events_by_specimen ON specimen_events (specimen_id, id);
 CREATE INDEX specimen_events_untold ON specimen_events (id) WHERE untold = 1;
-CREATE INDEX specimen_events_waiting ON specimen_events (id) WHERE untold = 2;
+CREATE INDEX specimen_events_waiting ON specimen_events (id) WHERE untold >= 2;
 
 -- What waits for a person, whether there is a case or not.
 CREATE TABLE specimen_alarms (

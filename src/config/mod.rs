@@ -172,8 +172,26 @@ pub struct Partner {
     pub orders_expected: bool,
     /// `[orders] deliver`: the orders of the cases it reads are sent to its `[hl7] deliver`. Default false.
     pub orders_delivered: bool,
+    pub specimens: SpecimenRules,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+}
+
+/// What is expected of a partner's specimens. Table `[specimens]` of its file; all optional.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecimenRules {
+    /// What it ships must be received after this, unless its shipment says otherwise. Default 24 h.
+    pub within: Duration,
+    /// A specimen of each of its pathology orders must have been collected or received after this. Default: not watched.
+    pub expected_within: Option<Duration>,
+    /// It is told by HL7 what becomes of its specimens. Default false.
+    pub events: bool,
+}
+
+impl Default for SpecimenRules {
+    fn default() -> Self {
+        Self { within: Duration::from_secs(24 * 3600), expected_within: None, events: false }
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
-use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7};
+use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7, SpecimenRules};
 use crate::model::{PartnerId, ReportForm};
 
 /// A partner with the places that checks across files speak of.
@@ -31,6 +31,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let (dicom, dicom_senders, deliver_given) = read_dicom(top);
     let (hl7, hl7_senders) = read_hl7(top);
     let (orders_expected, orders_delivered) = read_orders(top, hl7.as_ref());
+    let specimens = read_specimens(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
     let partner = Partner {
         id,
@@ -43,6 +44,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         hl7,
         orders_expected,
         orders_delivered,
+        specimens,
         report_forms,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
@@ -135,6 +137,25 @@ fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> (bool, bool) {
         table.problem(&table.spot(), format!("orders are to be sent to it, but there is no way; {advice}"));
     }
     (expected, delivered)
+}
+
+/// How long its specimens may take, and whether it is told what becomes of them.
+fn read_specimens(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> SpecimenRules {
+    let mut rules = SpecimenRules::default();
+    let Some(mut table) = top.table("specimens") else {
+        return rules;
+    };
+    if let Some(found) = table.parsed("within", |text| v::duration_between(text, "5m", "30d")) {
+        rules.within = found.value;
+    }
+    rules.expected_within =
+        table.parsed("expected_within", |text| v::duration_between(text, "5m", "30d")).map(|found| found.value);
+    rules.events = table.flag("events").unwrap_or(false);
+    if rules.events && hl7.is_none_or(|hl7| hl7.deliver.is_none()) {
+        let advice = "expected [hl7] deliver = { host, port, … }, or events = false";
+        table.problem(&table.spot(), format!("it is to be told of its specimens, but there is no way; {advice}"));
+    }
+    rules
 }
 
 fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Vec<ReportForm> {

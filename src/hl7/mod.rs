@@ -12,6 +12,7 @@ pub mod oru;
 mod receive;
 mod seats;
 pub mod sender;
+pub mod specimen;
 
 use crate::model::Moment;
 

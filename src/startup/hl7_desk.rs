@@ -14,7 +14,10 @@ use crate::{
         message::{Message, Segment},
         order::OrderKind,
     },
-    intake::orders::OrderTaker,
+    intake::{
+        orders::OrderTaker,
+        specimen_messages::{Incoming, SpecimenTaker},
+    },
     model::{Clock, Digest, chain},
     results::receive::{ReportReceiver, fallback_charset},
     store::{MessageKey, Store, StoreError},
@@ -33,6 +36,7 @@ pub struct Hl7Desk {
     pub config: Live,
     pub clock: Clock,
     pub orders: OrderTaker,
+    pub specimens: SpecimenTaker,
     pub reports: ReportReceiver,
 }
 
@@ -102,6 +106,9 @@ impl Hl7Desk {
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
         if OrderKind::of_type(message_type).is_some() {
             return self.orders.take(partner, view, charset, bytes, &key, now).await;
+        }
+        if message_type == b"SSU" {
+            return self.specimens.take(config, &Incoming { partner, view, charset, bytes, key: &key, now }).await;
         }
         self.reports.take(config, partner, view, charset, bytes, &key).await
     }

@@ -188,19 +188,18 @@ impl Tx {
         Ok(ended == 1)
     }
 
-    /// Somebody has looked whether the specimens of an order came in time. False when its state has changed since.
+    /// Somebody looks whether the specimens of an order came in time: whose order it is and when it came. `None`: somebody
+    /// has looked, or it has ended.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_specimens_looked(&mut self, order: OrderId) -> Result<bool, StoreError> {
-        const SQL: &str =
-            "UPDATE orders SET specimens_looked = 1 WHERE id = $1 AND state = 'open' AND specimens_looked = 0";
-        let done = on_tx!(self, |c| sqlx::query(SQL)
-            .bind(order.to_string())
-            .execute(&mut **c)
-            .await
-            .map(|done| done.rows_affected()))?;
-        Ok(done == 1)
+    pub async fn note_specimens_looked(&mut self, order: OrderId) -> Result<Option<(PartnerId, Moment)>, StoreError> {
+        const SQL: &str = "UPDATE orders SET specimens_looked = 1 WHERE id = $1 AND state = 'open' AND specimens_looked = 0 \
+             RETURNING origin, received_us";
+        let id = order.to_string();
+        let row: Option<(String, i64)> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_optional(&mut **c).await)?;
+        row.map(|(origin, received)| Ok((partner(&origin)?, Moment(received)))).transpose()
     }
 }
 
