@@ -12,15 +12,19 @@ use std::{
 /// Each room with what it may import besides itself. A room that is not here may not exist.
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    // Commands look at the store, explain routing, join held reports and make DICOM files; the demonstration also plays
+    // Commands look at the store, take what a person tells of specimens, explain routing, join held reports and make
+    // DICOM files and printed lists; the demonstration also plays
     // both ends of the wire.
-    ("cli", &["startup", "shutdown", "routing", "results", "store", "hl7", "dicom", "config", "model"]),
+    (
+        "cli",
+        &["startup", "shutdown", "intake", "routing", "results", "store", "hl7", "dicom", "paper", "config", "model"],
+    ),
     // Wires everything, and so may name everything but the command line.
     (
         "startup",
         &[
             "shutdown", "intake", "routing", "handoff", "delivery", "results", "worklist", "web", "dicom", "hl7",
-            "queue", "store", "spool", "config", "model",
+            "queue", "store", "spool", "paper", "config", "model",
         ],
     ),
     ("shutdown", &["model"]),
@@ -36,12 +40,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("queue", WIRE),
     ("store", WIRE),
     ("spool", WIRE),
+    // What is printed: no case, no stage, no wire.
+    ("paper", &["model"]),
     ("config", &["model"]),
     ("model", &[]),
 ];
 
 /// What a stage may use; never another stage.
-const STAGE: &[&str] = &["dicom", "hl7", "queue", "store", "spool", "config", "model", "shutdown"];
+const STAGE: &[&str] = &["dicom", "hl7", "queue", "store", "spool", "paper", "config", "model", "shutdown"];
 
 /// Wire, store and spool know no case and no stage; each other neither.
 const WIRE: &[&str] = &["config", "model"];

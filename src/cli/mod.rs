@@ -9,6 +9,7 @@ pub mod demo;
 pub mod route;
 pub mod sample;
 pub mod serve;
+pub mod specimen;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Command {
     Route(route::RouteArgs),
     /// Look at cases and act on them: list, show, hold, release, resend.
     Cases(cases::CasesArgs),
+    /// Tell what happens to specimens, ship them with a printed list, and see what is late.
+    Specimen(specimen::SpecimenArgs),
     /// Write small synthetic studies to try things with.
     Sample(sample::SampleArgs),
 }
@@ -46,6 +49,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Cases(args) => cases::run(&args),
+        Command::Specimen(args) => specimen::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -25,6 +25,14 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBu
 pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load, load_from};
 
+/// A span of time as people write it in these files and on the command line: `90m`, `4h`, `2d`; a minute to 30 days.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    values::duration_between(text, "1m", "30d")
+}
+
 /// A whole installation, checked.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -282,6 +282,26 @@ pub(super) async fn end(
     Ok(())
 }
 
+/// A person has looked: nothing of this waits any more. How many did.
+///
+/// # Errors
+/// When the database fails.
+pub async fn seen(tx: &mut Tx, about: About, why: &str, now: Moment) -> Result<usize, StoreError> {
+    let ids = match about {
+        About::Specimen(id) => tx.cases_of_specimen(id).await?,
+        About::Order(id) => tx.cases_of_order(id).await?,
+    };
+    let mut cases = Vec::new();
+    for id in ids {
+        cases.push(tx.case(id).await?);
+    }
+    let open = tx.specimen_alarms_of(about).await?;
+    for alarm in &open {
+        end(tx, alarm, &format!("seen: {why}"), &mut cases, now).await?;
+    }
+    Ok(open.len())
+}
+
 /// Takes what an order of `partner` says of its specimens: kept, joined to the order, and what the hospital itself says
 /// has happened to them (SPM-17: collected). The order is saved, its origin held.
 ///

@@ -130,8 +130,13 @@ impl Network {
 
     /// Runs `neisse cases` beside the node, on its configuration and database.
     pub async fn cases_command(&self, arguments: &[&str]) -> Output {
+        self.command("cases", arguments).await
+    }
+
+    /// The same, of any command.
+    pub async fn command(&self, name: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_neisse"));
-        command.arg("cases").args(arguments).arg("--config").arg(self.folder.path());
+        command.arg(name).args(arguments).arg("--config").arg(self.folder.path());
         for (name, text) in &self.files {
             if name.starts_with("NEISSE_") {
                 command.env(name, text);
@@ -146,9 +151,13 @@ impl Network {
 
     /// The same; what it printed. It must succeed.
     pub async fn cases_screen(&self, arguments: &[&str]) -> String {
-        let output = self.cases_command(arguments).await;
+        self.screen("cases", arguments).await
+    }
+
+    pub async fn screen(&self, name: &str, arguments: &[&str]) -> String {
+        let output = self.command(name, arguments).await;
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "neisse cases {arguments:?}: {said}");
+        assert!(output.status.success(), "neisse {name} {arguments:?}: {said}");
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 }
