@@ -1,7 +1,7 @@
 //! The house rules that the compiler does not know: who may import whom, and what is only done in one place.
 //!
 //! main → cli → startup → stages (intake routing handoff delivery results worklist) and web → dicom hl7 queue store
-//! spool config → model. Stages never import each other; SQL only in store; nothing prints but the command line.
+//! spool paper config → model. Stages never import each other; SQL only in store; nothing prints but the command line.
 
 use std::{
     collections::BTreeSet,
@@ -53,7 +53,7 @@ const STAGE: &[&str] = &["dicom", "hl7", "queue", "store", "spool", "paper", "co
 const WIRE: &[&str] = &["config", "model"];
 
 const SENTENCE: &str = "main → cli → startup → stages (intake routing handoff delivery results worklist) and web → \
-                        dicom hl7 queue store spool config → model; stages never import each other";
+                        dicom hl7 queue store spool paper config → model; stages never import each other";
 
 /// A file of `src`, the room it stands in, and its text without comments and tests.
 struct Source {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{Config, Live},
-    model::{Bell, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
+    model::{Aside, Bell, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
     store::{About, AlarmKind, CaseRow, Durability, SpecimenEventRow, SpecimenRow, Store, StoreError, Tx},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -35,8 +35,9 @@ pub struct SpecimenWatch {
 
 impl SpecimenWatch {
     pub async fn run(self, stop: CancellationToken) {
+        let mut aside = Aside::default();
         loop {
-            self.look().await;
+            self.look(&mut aside).await;
             tokio::select! {
                 () = self.bell.rung() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -46,7 +47,7 @@ impl SpecimenWatch {
     }
 
     /// Each look stands for itself: what keeps one from succeeding does not keep the others from it.
-    async fn look(&self) {
+    async fn look(&self, aside: &mut Aside<SpecimenId>) {
         let said = |done: Result<(), StoreError>| {
             if let Err(error) = done {
                 tracing::error!(error = %chain(&error), "Specimens cannot be looked after now");
@@ -55,7 +56,7 @@ impl SpecimenWatch {
         said(self.take_news().await);
         said(self.tell().await);
         said(self.overdue().await);
-        said(self.not_ordered().await);
+        said(self.not_ordered(aside).await);
         said(self.without_specimen().await);
         said(self.of_ended_orders().await);
     }
@@ -132,16 +133,27 @@ impl SpecimenWatch {
         Ok(())
     }
 
-    /// Specimens that lay in a laboratory before their order came.
-    async fn not_ordered(&self) -> Result<(), StoreError> {
+    /// Specimens that lay in a laboratory before their order came. One whose number only looks like that of another is
+    /// looked at less and less often.
+    async fn not_ordered(&self, aside: &mut Aside<SpecimenId>) -> Result<(), StoreError> {
         let config = self.config.now();
         for specimen in self.store.specimens_not_ordered(BATCH).await? {
-            unless_about_one(self.find_its_order(&config, &specimen).await)?;
+            if aside.waits(&specimen.id) {
+                continue;
+            }
+            match self.find_its_order(&config, &specimen).await {
+                Ok(true) => aside.done(&specimen.id),
+                other => {
+                    aside.failed(specimen.id);
+                    unless_about_one(other.map(drop))?;
+                }
+            }
         }
         Ok(())
     }
 
-    async fn find_its_order(&self, config: &Config, stray: &SpecimenRow) -> Result<(), StoreError> {
+    /// True when it was found.
+    async fn find_its_order(&self, config: &Config, stray: &SpecimenRow) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let mut origins = BTreeSet::from([stray.origin.clone()]);
         for id in stray.said.ids() {
@@ -154,13 +166,14 @@ impl SpecimenWatch {
         let stray = tx.specimen(stray.id).await?;
         if stray.ordered {
             specimens::now_ordered(&mut tx, &stray, now).await?;
-            return tx.commit().await;
+            tx.commit().await?;
+            return Ok(true);
         }
-        let Some(meant) = self.meant(&mut tx, &stray).await? else { return Ok(()) };
+        let Some(meant) = self.meant(&mut tx, &stray).await? else { return Ok(false) };
         self.merge(&mut tx, config, &stray, meant, now).await?;
         tx.commit().await?;
         self.bell.ring();
-        Ok(())
+        Ok(true)
     }
 
     /// The one ordered specimen that goes by an id of this one, with its issuer, and that its teller reads.

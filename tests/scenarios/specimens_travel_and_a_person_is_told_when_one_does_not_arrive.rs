@@ -15,8 +15,8 @@ use crate::support::{
 use chrono::Utc;
 use neisse::{
     model::{
-        CaseState, Discipline, IssuedId, Moment, OrderId, OrderState, Priority, SpecimenCode, SpecimenId, SpecimenSaid,
-        SpecimenState, Uid,
+        CaseState, Decision, Discipline, Disposition, IssuedId, Moment, OrderId, OrderState, Priority, Reading,
+        ReadingMode, SpecimenCode, SpecimenId, SpecimenSaid, SpecimenState, Uid,
     },
     store::{AlarmKind, CaseRow, Durability, OrderFacts, OrderRow},
 };
@@ -81,6 +81,18 @@ async fn ordered(network: &Network, number: &str, specimens: &[&str]) -> (CaseRo
     };
     let mut case = ledger::case("rabenstein", &Uid::generate().to_string());
     (case.has_study, case.state, case.whole) = (false, CaseState::Routed, Some(now));
+    let reading = Reading {
+        rule: "Pathology".into(),
+        readers: vec![partner("chemnitz")],
+        also_to: Vec::new(),
+        reading_mode: ReadingMode::RemoteReading,
+        claim_within: None,
+        report_within: None,
+        window_ends: None,
+    };
+    let (reasons, rules_version) = Default::default();
+    let disposition = Disposition::Read(reading);
+    case.decision = Some(Decision { disposition, reasons, rules_version, decided_at: now });
     case.facts.patient_name = "Doe^J".into();
     let mut tx = network.node().store.begin(Durability::Synced).await.expect("a transaction");
     tx.hold_origin(&order.origin).await.expect("held");
