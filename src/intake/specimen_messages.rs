@@ -14,7 +14,10 @@ use crate::{
         message::Message,
         specimen::{SpecimenStatus, Status, ToldSpecimen},
     },
-    model::{Bell, IssuedId, Moment, PartnerId, SpecimenCode, SpecimenEvent, SpecimenSaid, TimeSaid, specimen_event},
+    model::{
+        Bell, IssuedId, Moment, PartnerId, SpecimenCode, SpecimenEvent, SpecimenSaid, TimeSaid,
+        specimen::MAX_CONTAINERS, specimen_event,
+    },
     store::{Durability, MessageKey, SpecimenRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
@@ -228,11 +231,19 @@ impl Telling<'_> {
         Ok(Ok(taken))
     }
 
-    /// The laboratory's own id is taken over, and containers; what the specimen is, only its origin says.
+    /// The laboratory's own id is taken over, and the hospital's containers; what the specimen is, only its order says.
     fn learn(&self, specimen: &mut SpecimenRow, said: &SpecimenSaid, role: Role) {
         if role.laboratory && specimen.said.filler.is_empty() && !said.filler.is_empty() {
             let issuer = if said.filler.issuer.is_empty() { &self.partner.issuer } else { &said.filler.issuer };
             specimen.said.filler = IssuedId::new(said.filler.value.clone(), issuer.clone());
+        }
+        let containers = said.containers.iter().filter(|_| role.origin);
+        for container in containers {
+            let issuer = if container.issuer.is_empty() { &self.partner.issuer } else { &container.issuer };
+            let container = IssuedId::new(container.value.clone(), issuer.clone());
+            if specimen.said.containers.len() < MAX_CONTAINERS && !specimen.said.containers.contains(&container) {
+                specimen.said.containers.push(container);
+            }
         }
     }
 

@@ -95,7 +95,10 @@ pub async fn take(
     }
     let earlier = told.happened.is_some_and(|happened| happened < specimen.since);
     let moved = match specimen_event::next(specimen.state, told.event, earlier) {
-        Ok(moved) if moved.note == Note::Again => return Ok(Ok(Taken::default())),
+        Ok(moved) if moved.note == Note::Again => {
+            put_on_a_shipment(tx, specimen, told, now).await?;
+            return Ok(Ok(Taken::default()));
+        }
         Ok(moved) => moved,
         Err(contradiction) => return Ok(Err(contradiction)),
     };
@@ -126,6 +129,21 @@ pub async fn take(
         raise(tx, &raising, &specimen.origin, &mut cases, now, &mut taken).await?;
     }
     Ok(Ok(taken))
+}
+
+/// The hospital's system had said that it was shipped, and then its list was made: that says when it is expected.
+async fn put_on_a_shipment(
+    tx: &mut Tx,
+    specimen: &mut SpecimenRow,
+    told: &Told,
+    now: Moment,
+) -> Result<(), StoreError> {
+    if told.event != SpecimenEvent::Shipped || told.shipment.is_none() {
+        return Ok(());
+    }
+    specimen.due = told.due.or(specimen.due);
+    tx.save_specimen(specimen).await?;
+    write_down(tx, specimen, told, Note::Plain, now).await
 }
 
 async fn write_down(

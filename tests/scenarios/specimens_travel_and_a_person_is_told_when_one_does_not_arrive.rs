@@ -170,6 +170,7 @@ async fn specimens_travel_and_a_person_is_told_when_one_does_not_arrive() {
         nobody_tells_of_what_is_not_theirs(&network).await;
         without_an_order(&network, &laboratory).await;
         an_order_without_specimen(&network).await;
+        a_result_says_it_beside(&network).await;
         let story = network.story(&case).await;
         for number in ["S-1", "S-2", "S-3", "RABENSTEIN", "Doe"] {
             assert!(!story.contains(number), "no number and no name in a story: {story}");
@@ -303,6 +304,23 @@ async fn without_an_order(network: &Network, laboratory: &Hospital) {
     assert!(network.story(&case).await.contains("received, told by chemnitz"), "{}", network.story(&case).await);
     assert_eq!(laboratory.reports().len(), before, "the laboratory is not told its own words");
     network.screen("specimen", &["seen", "S-8", "--why", "asked the hospital"]).await;
+    alarms_are(network, &[]).await;
+}
+
+/// A result says what its specimen's own message may never have said.
+async fn a_result_says_it_beside(network: &Network) {
+    let (case, _) = ordered(network, "P12", &["S-12"]).await;
+    let oru = "MSH|^~\\&|LIS|KLCHEM|NEISSE|NEISSE|20261124080000||ORU^R01|R12|P|2.5.1||||||8859/1\r\
+        PID|||SYN-12^^^RABENSTEIN\rOBR|1|P12^RABENSTEIN||PATH\rOBX|1|FT|1||nicht beurteilbar||||||F\r\
+        SPM|1|S-12^E26-12||TISS||||||||||||||20261124074500|||QS^^HL70490\r";
+    let reason = format!("specimen {}: rejected (quantity not sufficient)", one(network, "S-12").await.0);
+    accepted(network, oru).await;
+    eventually("the rejection is seen", SOON, async || attention(network, &case).await.contains(&reason)).await;
+    accepted(network, oru).await;
+    let story = network.screen("specimen", &["show", "S-12"]).await;
+    assert!(story.contains("2026-11-24 07:45  received") && story.contains("E26-12 (CHEMNITZ)"), "{story}");
+    assert_eq!(story.matches("told by chemnitz").count(), 2, "received and rejected, each once: {story}");
+    network.screen("specimen", &["seen", "S-12", "--why", "asked for another"]).await;
     alarms_are(network, &[]).await;
 }
 

@@ -10,6 +10,7 @@ mod read;
 mod segments;
 mod write;
 
+pub use read::specimens_in;
 pub use write::{SpecimenToTell, SsuToSend};
 
 use crate::model::{SpecimenSaid, TimeSaid};

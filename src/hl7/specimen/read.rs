@@ -65,6 +65,25 @@ impl SpecimenStatus {
     }
 }
 
+/// What the SPM of any message say beside, each with the SAC after it (as in OUL^R22). Leniently: what has no readable id is
+/// passed over, and the message itself is its own reader's to judge.
+pub fn specimens_in(message: &Message<'_>, charset: Charset) -> Vec<SpecimenSaid> {
+    let lossy = Cell::new(false);
+    let reader = Reader::new(charset, &lossy);
+    let mut specimens: Vec<SpecimenSaid> = Vec::new();
+    for segment in message.segments() {
+        if segment.is("SPM") && specimens.len() < MAX_SPECIMENS {
+            specimens.push(segments::spm(&segment, &reader));
+        } else if segment.is("SAC")
+            && let Some(said) = specimens.last_mut()
+        {
+            segments::put_into(said, &segments::container(&segment, &reader));
+        }
+    }
+    specimens.retain(|said| said.id().is_some() && said.ids().all(segments::is_id));
+    specimens
+}
+
 fn check(header: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
     let msh = |field, code, text: &'static str| Err(Rejected::new("MSH", 1, field, code, text));
     if reader.text(header.field(9).component(1)) != "SSU" {

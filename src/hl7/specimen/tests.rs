@@ -145,6 +145,18 @@ fn a_letter_the_receiver_lacks_makes_the_message_utf_8() {
     assert!(text.contains("|UNICODE UTF-8") && text.contains("Ł-1&LIBEREC"), "{text}");
 }
 
+/// In results a container follows its specimen.
+#[test]
+fn what_results_say_of_their_specimens_is_read_beside() {
+    let oul = "MSH|^~\\&|LIS|KLCHEM|||2026||OUL^R22|M1|P|2.5.1\rPID|||7\rSPM|1|S1^E1||TISS||||||||||||||20261124\r\
+        SAC|||C1\rOBR|1\rSPM|2|||TISS\rSPM|3|S3||TISS\r";
+    let message = Message::parse(oul.as_bytes()).expect("a message");
+    let said = specimens_in(&message, Charset::UTF_8);
+    let ids: Vec<Vec<&str>> = said.iter().map(|said| said.ids().map(|id| id.value.as_str()).collect()).collect();
+    assert_eq!(ids, [vec!["S1", "E1", "C1"], vec!["S3"]]);
+    assert_eq!(said[0].received.0, "20261124");
+}
+
 proptest! {
     #[test]
     fn damaged_messages_are_read_or_refused_and_never_panic(at in any::<prop::sample::Index>(), with in any::<Vec<u8>>()) {
