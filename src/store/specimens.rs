@@ -60,7 +60,6 @@ macro_rules! select_specimens {
         concat!("SELECT s.id, s.origin, s.said, s.state, s.since_us, s.ordered, s.due_us FROM specimens s ", $rest)
     };
 }
-pub(super) use select_specimens;
 
 const BY_ID: &str = select_specimens!("WHERE s.id = $1");
 /// PostgreSQL locks the row; SQLite has the only writer already.
