@@ -53,6 +53,11 @@ impl Taken {
         self.raised.extend(other.raised);
     }
 
+    /// What a person is to look at now.
+    pub fn raised(&self) -> impl Iterator<Item = &str> {
+        self.raised.iter().map(|(_, _, reason)| reason.as_str())
+    }
+
     /// Events that were news.
     pub fn count(&self) -> usize {
         self.events.len()

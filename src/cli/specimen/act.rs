@@ -45,7 +45,9 @@ impl Desk {
         }
         let taken = self.take_all(&mut tx, &specimens, &told).await?;
         tx.commit().await?;
-        taken.log();
+        for reason in taken.raised() {
+            println!("! {reason}");
+        }
         Ok(())
     }
 
@@ -95,8 +97,7 @@ impl Desk {
                 format!("{} cannot be told as {}: nothing was changed", number(specimen), told.event)
             })?;
             let news = if more.count() == 0 { ", as was known" } else { "" };
-            let order =
-                if held.ordered { "" } else { "; without an order: a person is told once it is in a laboratory" };
+            let order = if held.ordered { "" } else { "; without an order" };
             println!("{}  {}{news}{order}", number(&held), held.state);
             taken.add(more);
         }

@@ -82,9 +82,8 @@ impl Desk {
             due: Some(due),
             ..Told::new(SpecimenEvent::Shipped, ACTOR, Some(made))
         };
-        let taken = self.take_all(&mut tx, &specimens, &told).await?;
+        self.take_all(&mut tx, &specimens, &told).await?;
         tx.commit().await?;
-        taken.log();
         println!("Shipment {}: expected by {} ({})", shipment.name(), self.minute(&from, due), self.zone(&from));
         self.write_list(&shipment, &args.pdf, args.with_names).await.with_context(|| {
             let name = shipment.name();
