@@ -21,6 +21,8 @@ use crate::{
         patients::PatientTaker,
         recovery,
         retention::Retention,
+        specimen_messages::SpecimenTaker,
+        specimen_watch::SpecimenWatch,
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
@@ -219,6 +221,15 @@ impl Running {
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
         stages.spawn(critical.run(stop()));
+        let specimens = SpecimenWatch {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            bell: Bell::default(),
+            handoff: handoff.clone(),
+        };
+        let specimen_bell = specimens.bell.clone();
+        stages.spawn(specimens.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let desk = Hl7Desk {
             store: store.clone(),
@@ -226,6 +237,7 @@ impl Running {
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
             patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
+            specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

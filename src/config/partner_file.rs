@@ -5,7 +5,8 @@ use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
 use super::{
-    DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7, WithoutOrder,
+    DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7, SpecimenRules,
+    WithoutOrder,
 };
 use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let orders = read_orders(top, hl7.as_ref());
     let reports = read_reports(top, dicom.as_ref(), hl7.as_ref());
     let identity = read_identity(top, &issuer);
+    let specimens = read_specimens(top, hl7.as_ref());
     let partner = Partner {
         id,
         name,
@@ -56,6 +58,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         critical_within: reports.critical_within,
         critical_flags: reports.critical_flags,
         identity,
+        specimens,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
 }
@@ -186,6 +189,25 @@ fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> Orders {
         table.problem(&table.spot(), format!("orders are to be sent to it, but there is no way; {advice}"));
     }
     Orders { expected, wait: wait.unwrap_or_default(), otherwise: otherwise.unwrap_or_default(), delivered }
+}
+
+/// How long its specimens may take, and whether it is told what becomes of them.
+fn read_specimens(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> SpecimenRules {
+    let mut rules = SpecimenRules::default();
+    let Some(mut table) = top.table("specimens") else {
+        return rules;
+    };
+    if let Some(found) = table.parsed("within", |text| v::duration_between(text, "5m", "30d")) {
+        rules.within = found.value;
+    }
+    rules.expected_within =
+        table.parsed("expected_within", |text| v::duration_between(text, "5m", "30d")).map(|found| found.value);
+    rules.events = table.flag("events").unwrap_or(false);
+    if rules.events && hl7.is_none_or(|hl7| hl7.deliver.is_none()) {
+        let advice = "expected [hl7] deliver = { host, port, … }, or events = false";
+        table.problem(&table.spot(), format!("it is to be told of its specimens, but there is no way; {advice}"));
+    }
+    rules
 }
 
 /// How a partner wants its results, and which of its own are urgent.

@@ -16,6 +16,7 @@ pub mod outgoing;
 mod receive;
 mod seats;
 pub mod sender;
+pub mod specimen;
 
 use crate::model::Moment;
 

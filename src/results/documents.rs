@@ -7,16 +7,18 @@
 //! Does not judge, summarise or translate the report, and draws no images.
 
 mod body;
-mod canvas;
-mod faces;
 mod front;
 mod pages;
 mod words;
-mod wrap;
 
-use crate::model::{CaseId, IssuedId, Moment, ReportStatus};
+use crate::{
+    model::{CaseId, IssuedId, Moment, ReportStatus},
+    paper::{
+        NoFont,
+        faces::{Faces, clean},
+    },
+};
 use chrono::{Datelike, Timelike};
-use faces::{Faces, clean};
 use krilla::{Document, metadata::DateTime, metadata::Metadata, page::PageSettings};
 use std::collections::BTreeSet;
 
@@ -80,8 +82,8 @@ pub enum DocumentError {
     TooManyPages(usize),
     #[error("names, identifiers and the examination together leave no room for the report on its front page")]
     HeadTooTall,
-    #[error("a compiled-in font cannot be read")]
-    Font,
+    #[error(transparent)]
+    Font(#[from] NoFont),
     #[error("the PDF could not be written")]
     Write,
 }

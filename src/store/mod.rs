@@ -31,6 +31,10 @@ mod patients;
 mod pauses;
 mod reports;
 mod retention;
+mod shipments;
+mod specimen_alarms;
+mod specimen_events;
+mod specimens;
 mod sqlite;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
@@ -53,6 +57,10 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
+pub use shipments::ShipmentRow;
+pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
+pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
+pub use specimens::SpecimenRow;
 
 use crate::config::DatabaseUrl;
 use sqlite::{SqliteDb, SqliteTx};

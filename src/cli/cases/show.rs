@@ -21,6 +21,13 @@ impl Desk {
             let at = self.wall(&case.origin, order.joined);
             println!("  {at}  {}  {}, joined by {}", order.id, order.state, order.joined_by);
         }
+        let specimens = self.store.specimens_of_case(id).await?;
+        if !specimens.is_empty() {
+            println!("\nSpecimens");
+        }
+        for specimen in specimens {
+            println!("  {}  {:<9}  {}", self.wall(&case.origin, specimen.since), specimen.state.as_str(), specimen.id);
+        }
         println!("\nStory (times in {})", self.zone(&case.origin));
         for event in self.store.story(id).await? {
             println!("  {}  {:<10} {}", self.wall(&case.origin, event.at), event.actor, event.what);

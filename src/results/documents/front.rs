@@ -2,12 +2,12 @@
 //! examination's block.
 
 use super::ReportDocument;
-use super::canvas::{Area, Color, Sheet, Style};
-use super::faces::{Faces, Weight};
 use super::pages::{BAND, INK, MARGIN, PANEL, RIGHT, TEXT_WIDTH, WHITE, WIDTH, issued, small, status_color};
 use super::words::{Words, spoken_name};
-use super::wrap::{Measure, wrap};
 use crate::model::ReportStatus;
+use crate::paper::canvas::{Area, Color, Sheet, Style};
+use crate::paper::faces::{Faces, Weight};
+use crate::paper::wrap::{Measure, wrap};
 
 const PADDING: f32 = 12.0;
 const COLUMN_GAP: f32 = 18.0;
