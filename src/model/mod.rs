@@ -13,6 +13,7 @@ pub mod ids;
 pub mod order;
 pub mod partner;
 pub mod report;
+pub mod specimen;
 pub mod study;
 
 pub use aside::Aside;
@@ -26,4 +27,5 @@ pub use ids::{CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, Order
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use report::{ReportForm, ReportStatus};
+pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};
