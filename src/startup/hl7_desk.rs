@@ -100,7 +100,7 @@ impl Hl7Desk {
             Err(problem) => return Ok(acknowledge(view, problem.verdict(), Some(&problem), now)),
         };
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
-        if OrderKind::of_type(message_type).is_some() {
+        if OrderKind::is_order(message_type) {
             return self.orders.take(partner, view, charset, bytes, &key, now).await;
         }
         self.reports.take(config, partner, view, charset, bytes, &key).await
