@@ -80,7 +80,12 @@ async fn over_mllp(
     };
     let line = lines.hl7.insert(line);
     match line.sender.send(content, control_id).await {
-        Ok(acknowledgement) => (read_acknowledgement(acknowledgement.code), false),
+        Ok(acknowledgement) => match read_acknowledgement(acknowledgement.code) {
+            Outcome::Delivered { .. } if !acknowledgement.unable.is_empty() => {
+                (Outcome::Delivered { warning: Some(acknowledgement.unable.join(" ")) }, false)
+            }
+            outcome => (outcome, false),
+        },
         Err(error) => not_acknowledged(&error),
     }
 }

@@ -26,6 +26,10 @@ pub struct Verdict {
 /// With the defaults: 5 s, 10 s, 20 s, 40 s, 80 s, 160 s, 320 s, then every 10 min, for 24 h.
 pub fn verdict(delivery: &DeliveryRow, attempted: &Attempted, times: &DeliveryTimes, now: Moment) -> Verdict {
     match &attempted.outcome {
+        Outcome::Delivered { warning: Some(codes) } if delivery.kind == DeliveryKind::Message => Verdict {
+            attention: Some(format!("{} cannot do what was ordered ({codes}): speak with them", delivery.partner)),
+            ..done(Settled::Delivered)
+        },
         Outcome::Delivered { .. } if delivery.refused.is_empty() => done(Settled::Delivered),
         Outcome::Delivered { .. } => {
             let count = delivery.refused.len();

@@ -114,7 +114,9 @@ async fn tell(
             let what = format!("{} {which} {} delivered to {}", delivery.kind, delivery.version, delivery.partner);
             tx.tell(case.id, now, "delivery", &what).await?;
         }
-        if let Outcome::Delivered { warning: Some(warning) } = outcome {
+        if let Outcome::Delivered { warning: Some(warning) } = outcome
+            && delivery.kind != DeliveryKind::Message
+        {
             let what = format!("{} stored with warning {warning}", delivery.partner);
             tx.tell(case.id, now, "delivery", &what).await?;
         }

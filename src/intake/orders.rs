@@ -4,11 +4,12 @@
 //! …), after the commit. What each order control does is `model::order`'s table. A message is taken whole or not at all: what
 //! cannot be read is refused with its place; an order that cannot be changed as asked is answered so, and kept.
 //!
-//! Does not tell the reader yet that an order was changed or taken back: a person is told to.
+//! Does not tell the reader: `routing` sends on what concerns a case that has been given to one. Where the reader takes no
+//! orders, a person is told to.
 
 use super::order_match::{Fit, contradict, fits};
 use crate::{
-    config::Partner,
+    config::{Config, Partner},
     hl7::{
         ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, respond},
         charset::Charset,
@@ -40,6 +41,7 @@ impl OrderTaker {
     /// When the database fails; the sender must then be asked to send it again.
     pub async fn take(
         &self,
+        config: &Config,
         partner: &Partner,
         view: &Message<'_>,
         charset: Charset,
@@ -69,7 +71,7 @@ impl OrderTaker {
         tx.keep_order_content(&key.sha256, now, bytes).await?;
         let mut answers = Vec::with_capacity(message.orders.len());
         for request in &message.orders {
-            answers.push(one(&mut tx, partner, &message, request, &key.sha256, now).await?);
+            answers.push(one(&mut tx, config, partner, &message, request, &key.sha256, now).await?);
         }
         let (message_type, event) = message.kind.response();
         let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
@@ -87,6 +89,7 @@ impl OrderTaker {
 /// One order of the message: what is asked is done or not, written down and answered.
 async fn one(
     tx: &mut Tx,
+    config: &Config,
     partner: &Partner,
     message: &OrderMessage,
     request: &OrderRequest,
@@ -119,7 +122,7 @@ async fn one(
             update(&mut order, before.is_none(), message, request, &partner.issuer, state);
             order.changed = now;
             tx.save_order(&order).await?;
-            tell(tx, &order, &mut cases, request.control, before, now).await?;
+            tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
             (answer(true, None), Some(order.id))
         }
@@ -251,6 +254,7 @@ const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing 
 /// wanted, or was joined to what no longer fits. What has not left yet is held.
 async fn tell(
     tx: &mut Tx,
+    config: &Config,
     order: &OrderRow,
     cases: &mut [CaseRow],
     control: OrderControl,
@@ -258,11 +262,15 @@ async fn tell(
     now: Moment,
 ) -> Result<(), StoreError> {
     let (state, changed) = (order.state, before != Some(order.state));
+    for case in cases.iter() {
+        tx.note_order_news(case.id, true).await?;
+    }
     for case in cases.iter_mut().filter(|_| changed || control == OrderControl::Change) {
         let what = if changed { format!("its order is {state}") } else { "its order was changed".to_owned() };
         tx.tell(case.id, now, "intake", &what).await?;
         let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
         match state {
+            _ if progress(case) > Progress::NotSent && all_take_orders(config, case) => {}
             _ if progress(case) > Progress::NotSent => {
                 case.needs_a_person(&format!("{what} after it was given to a reader ({reader}): tell them"));
             }
@@ -284,6 +292,13 @@ async fn tell(
         tx.save_case(case).await?;
     }
     Ok(())
+}
+
+/// Everybody who has the case is told by a message.
+fn all_take_orders(config: &Config, case: &CaseRow) -> bool {
+    let receivers = case.receivers();
+    let takes = |id| config.partners.get(id).is_some_and(|partner: &Partner| partner.orders_delivered);
+    !receivers.is_empty() && receivers.iter().all(takes)
 }
 
 /// Nothing of the case leaves before a person has looked.
@@ -384,6 +399,7 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
             }
             take(&mut facts.description, &order.facts.procedure);
             tx.save_facts(case).await?;
+            tx.note_order_news(case.id, true).await?;
             tx.tell(case.id, now, "intake", &format!("joined to its order ({by})")).await?;
             tx.save_case(case).await?;
             Ok(true)

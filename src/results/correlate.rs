@@ -148,13 +148,19 @@ fn numbers(clues: &Clues) -> impl Iterator<Item = &IssuedId> {
     clues.accessions.iter().chain([&clues.placer, &clues.filler])
 }
 
-/// With the case's three numbers, all of one issuer.
+/// With the case's three numbers. An order number is known with who gave it where its order said so; the origin's own
+/// name for it counts as well, for that is what images and older messages go by.
 fn number_agreement(said: &IssuedId, case: &CaseRow) -> Agreement {
-    let facts = &case.facts;
-    let known = [&facts.accession.value, &facts.placer_order_number, &facts.filler_order_number];
-    best(
-        known.map(|value| agreement(said, &IssuedId::new(value.as_str(), facts.accession.issuer.as_str()))).into_iter(),
-    )
+    let (facts, origin) = (&case.facts, case.facts.accession.issuer.as_str());
+    let orders = [
+        (&facts.placer_order_number, facts.placer_issuer.as_str()),
+        (&facts.filler_order_number, facts.filler_issuer.as_str()),
+    ];
+    let issued = orders.into_iter().filter(|(_, by)| !by.is_empty());
+    // Known without an issuer only where nobody said one.
+    let by_origin = orders.into_iter().filter(|(_, by)| by.is_empty() || !origin.is_empty()).map(|(n, _)| (n, origin));
+    let known = issued.chain(by_origin).chain([(&facts.accession.value, origin)]);
+    best(known.map(|(value, issuer)| agreement(said, &IssuedId::new(value.as_str(), issuer))))
 }
 
 fn agreement(said: &IssuedId, known: &IssuedId) -> Agreement {
@@ -242,6 +248,15 @@ mod tests {
         for ambiguous in [clues("1.2.3", "", ""), clues("", "A1", "77"), clues("1.2.3", "A1", "77")] {
             assert!(found(&ambiguous, &cases, "chemnitz").is_err(), "{ambiguous:?}");
         }
+    }
+
+    #[test]
+    fn an_order_number_is_known_with_who_gave_it() {
+        let mut known = case("rabenstein", "1.2.3", "", "77^RAB");
+        (known.facts.placer_order_number, known.facts.placer_issuer) = ("P7".into(), "KIS".into());
+        let by_order = |placer: &str| Clues { placer: id(placer), patients: vec![id("77^RAB")], ..Clues::default() };
+        assert_eq!(found(&by_order("P7^KIS"), std::slice::from_ref(&known), "chemnitz"), Ok(0));
+        assert!(found(&by_order("P7^RIS"), std::slice::from_ref(&known), "chemnitz").is_err());
     }
 
     #[test]

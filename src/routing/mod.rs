@@ -5,4 +5,5 @@ pub mod calendar;
 pub mod condition;
 pub mod coverage;
 pub mod decide;
+mod orders;
 pub mod step;

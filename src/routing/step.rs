@@ -1,15 +1,16 @@
 //! The one transaction that stores a decision together with what it makes owed.
 //!
-//! In: cases with instances nobody is owed yet. Out: decided cases (or held ones, and a person told), rows in the
+//! In: cases with instances or orders nobody is owed yet. Out: decided cases (or held ones, and a person told), rows in the
 //! ledger, and a ring for `handoff`. The decision is made once, when the first instance is there, by the rules and the
 //! clock of that moment; what comes later follows it.
 
 use super::{
     condition::CaseFacts,
     decide::{Rules, decide},
+    orders::{owe_orders, takers},
 };
 use crate::{
-    config::Live,
+    config::{Config, Live},
     model::{
         Aside, Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, Disposition, Lane, Moment, PartnerId, Priority,
         Reading, chain,
@@ -104,11 +105,18 @@ impl RoutingStep {
     #[tracing::instrument(skip_all, fields(case.id = %id))]
     async fn route(&self, id: CaseId, rules: &Rules) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let give_up = now + self.config.now().delivery.give_up;
+        let config = self.config.now();
+        let give_up = now + config.delivery.give_up;
         let mut tx = self.store.begin(Durability::Process).await?;
         let mut case = tx.case(id).await?;
+        let mut news = tx.take_order_news(id).await?;
         if case.state == CaseState::New {
             decide_case(&mut tx, &mut case, rules, now).await?;
+            hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
+            news = true;
+        }
+        if news {
+            owe_orders(&mut tx, &config, &mut case, now, give_up).await?;
         }
         if case.state != CaseState::Held {
             owe_images(&mut tx, &mut case, now, give_up).await?;
@@ -142,6 +150,24 @@ async fn decide_case(tx: &mut Tx, case: &mut CaseRow, rules: &Rules, now: Moment
     }
     case.decision = Some(decision);
     Ok(())
+}
+
+/// A case without images is its order: a reader that takes no orders would never know of it.
+async fn hold_if_nobody_takes_its_order(
+    tx: &mut Tx,
+    config: &Config,
+    case: &mut CaseRow,
+    now: Moment,
+) -> Result<(), StoreError> {
+    let on_site = case.reader.as_ref() == Some(&case.origin);
+    if case.has_study || case.state != CaseState::Routed || on_site || !takers(config, case).is_empty() {
+        return Ok(());
+    }
+    let reader = case.reader.as_ref().map_or("nobody", PartnerId::as_str);
+    let reason = format!("its reader ({reader}) takes no orders: it needs [hl7] deliver and [orders] deliver = true");
+    case.take(CaseEvent::Hold)?;
+    case.needs_a_person(&reason);
+    tx.tell(case.id, now, "routing", &format!("held: {reason}")).await
 }
 
 /// What the rules may ask about.

@@ -442,6 +442,20 @@ impl Tx {
         Ok(())
     }
 
+    /// Takes the mark off a case that something about its orders has come. False: there was none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn take_order_news(&mut self, case: CaseId) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE cases SET order_news = 0 WHERE id = $1 AND order_news = 1";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.to_string())
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+
     /// Writes on a case that a person should look, without reading the rest of it: it may be the rest that cannot be read.
     ///
     /// # Errors

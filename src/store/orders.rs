@@ -206,6 +206,18 @@ impl Tx {
         Ok(orders)
     }
 
+    /// Where an order stands now. None: there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order_state(&mut self, id: OrderId) -> Result<Option<OrderState>, StoreError> {
+        const SQL: &str = "SELECT state FROM orders WHERE id = $1";
+        let id = id.to_string();
+        let found: Option<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_optional(&mut **c).await)?;
+        let unreadable = StoreError::Unreadable { what: "order state" };
+        found.map(|(state,)| OrderState::parse(&state).ok_or(unreadable)).transpose()
+    }
+
     async fn with_studies(&mut self, mut order: OrderRow) -> Result<OrderRow, StoreError> {
         const SQL: &str = "SELECT study_uid FROM order_studies WHERE order_id = $1 ORDER BY study_uid LIMIT 100";
         let id = order.id.to_string();

@@ -6,29 +6,13 @@ use crate::support::{
     eventually,
     hospital::{Scanner, head_ct},
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
+    orders::{answered, ask, orm},
 };
 use neisse::{
     cli::sample::{self, SampleCase, SampleInstance},
     model::{CaseState, Priority},
     store::CaseRow,
 };
-use std::net::SocketAddr;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-
-/// An ORM^O01 as a hospital's information system writes it.
-fn orm(control_id: &str, control: &str, placer: &str, patient: &SampleCase, zds: bool) -> String {
-    let study = if zds { format!("ZDS|{}^KIS^Application^DICOM\r", patient.study()) } else { String::new() };
-    format!(
-        "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124225900||ORM^O01|{control_id}|P|2.3.1||||||8859/1\r\
-         PID|1||{}^^^RABENSTEIN||Doe^J||19600101|M\r\
-         ORC|{control}|{placer}^KIS\r\
-         OBR|1|{placer}^KIS||CTKOPF^CT Kopf^L||||||||||||||{}|||||||||^^^^^S\r{study}",
-        patient.patient_id, patient.accession
-    )
-}
 
 async fn network(footing: Footing) -> Network {
     let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
@@ -43,26 +27,6 @@ async fn network(footing: Footing) -> Network {
         files.insert("partners/lichtenstein.toml".into(), other);
     })
     .await
-}
-
-/// Sends one message and returns the answer, segment by segment.
-async fn ask(router: SocketAddr, message: &str) -> Vec<String> {
-    let mut line = TcpStream::connect(router).await.expect("connected");
-    line.write_all(format!("\x0b{message}\x1c\r").as_bytes()).await.expect("sent");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\x1c\r") {
-        assert!(line.read_buf(&mut answer).await.expect("an answer") > 0, "closed after {} bytes", answer.len());
-    }
-    let text = String::from_utf8(answer[1..answer.len() - 2].to_vec()).expect("ASCII");
-    text.split('\r').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
-}
-
-/// The order control of the answer to a message with one order, which must have been accepted.
-async fn answered(router: SocketAddr, message: &str) -> String {
-    let answer = ask(router, message).await;
-    assert!(answer[0].contains("|ORR^O02|"), "{answer:?}");
-    assert!(answer[1].starts_with("MSA|AA|"), "{answer:?}");
-    answer[2].split('|').nth(1).expect("ORC-1").to_owned()
 }
 
 async fn send(network: &Network, slices: &[SampleInstance]) {

@@ -86,6 +86,7 @@ impl Desk {
         } else {
             case.routed_to = 0;
         }
+        tx.note_order_news(case.id, true).await?;
         // It may be whole, and everything have arrived already.
         tx.note_if_all_delivered(case, now).await?;
         Ok(())
@@ -116,7 +117,10 @@ impl Desk {
             let known: Vec<&str> = self.config.partners.keys().map(PartnerId::as_str).collect();
             format!("{reader} is not a partner; expected origin or one of {}", known.join(", "))
         })?;
-        if !on_site && known.dicom.as_ref().is_none_or(|dicom| dicom.deliver.is_none()) {
+        if !on_site && !case.has_study && !known.orders_delivered {
+            bail!("{reader} has no [orders] deliver = true in partners/{reader}.toml: the order cannot be sent there");
+        }
+        if !on_site && case.has_study && known.dicom.as_ref().is_none_or(|dicom| dicom.deliver.is_none()) {
             bail!("{reader} has no [dicom] deliver in partners/{reader}.toml: images cannot be sent there");
         }
         let before = match case.decision.as_ref().map(|decision| &decision.disposition) {

@@ -20,6 +20,8 @@ pub struct Acknowledgement {
     pub text: String,
     /// ERR-3.1 (or the old ERR-1.4.1, MSA-6.1) of each error.
     pub error_codes: Vec<String>,
+    /// ORC-1 of each order in an application response that cannot be done: UA, UC, UX, … (table 0119).
+    pub unable: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +61,17 @@ impl Acknowledgement {
         let texts =
             [Some(msa.field(3)), errors.first().map(|e| e.field(8)), errors.first().map(|e| e.field(3).component(2))];
         let text = texts.into_iter().flatten().map(read).find(|text| !text.is_empty()).unwrap_or_default();
-        Ok(Self { code, control_id: read(msa.field(2)), text, error_codes: codes })
+        let unable = unable(&message);
+        Ok(Self { unable, code, control_id: read(msa.field(2)), text, error_codes: codes })
     }
+}
+
+fn unable(message: &Message<'_>) -> Vec<String> {
+    let controls = message.segments().filter(|segment| segment.is("ORC")).map(|orc| orc.field(1).component(1).raw());
+    let is_refusal = |code: &&[u8]| matches!(code, [b'U', b'A'..=b'Z']);
+    let mut codes: Vec<String> =
+        controls.filter(is_refusal).take(MAX_ERRORS).map(|code| String::from_utf8_lossy(code).into_owned()).collect();
+    codes.sort();
+    codes.dedup();
+    codes
 }

@@ -7,11 +7,13 @@
 //! Does not know which segments a message should have, and does not decode: [`super::charset`] does, value by value.
 
 mod build;
+mod edit;
 mod escape;
 mod separators;
 mod value;
 
 pub use build::{MessageBuilder, SegmentBuilder, new_control_id};
+pub use edit::{Edit, components};
 pub use escape::{escape, unescape};
 pub use separators::Separators;
 pub use value::Value;

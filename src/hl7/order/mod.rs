@@ -7,8 +7,11 @@
 //!
 //! Does not say what becomes of an order: `model::order` does.
 
+mod forward;
 mod read;
 mod specimen;
+
+pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
 
 use super::oru::Coded;
 use crate::model::{Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid};

@@ -1,0 +1,195 @@
+//! Changing a message: fields replaced, segments left out or added; every other byte stays as it was received.
+//!
+//! In: a [`Message`] and what is to be different. Out: bytes, in the separators and the character set of the message.
+//! Does not know what belongs in which segment, and does not encode: values are given as bytes of the message's set.
+
+use super::{Message, Separators};
+
+/// A line as it will be written.
+enum Line {
+    AsReceived,
+    Gone,
+    Changed(Vec<u8>),
+}
+
+/// A message being changed.
+pub struct Edit<'m, 'a> {
+    message: &'m Message<'a>,
+    lines: Vec<Line>,
+    /// Segments to follow a line, each without its end.
+    after: Vec<(usize, Vec<u8>)>,
+}
+
+impl<'m, 'a> Edit<'m, 'a> {
+    pub fn new(message: &'m Message<'a>) -> Self {
+        Self { message, lines: (0..message.len()).map(|_| Line::AsReceived).collect(), after: Vec::new() }
+    }
+
+    /// Leaves a line out.
+    pub fn leave_out(&mut self, line: usize) {
+        if let Some(line) = self.lines.get_mut(line) {
+            *line = Line::Gone;
+        }
+    }
+
+    /// Adds a segment behind a line, in the order of the calls.
+    pub fn add_after(&mut self, line: usize, segment: Vec<u8>) {
+        self.after.push((line, segment));
+    }
+
+    /// Field `n` of a line as it stands now.
+    pub fn field(&self, line: usize, n: usize) -> &[u8] {
+        let separator = self.message.separators().field;
+        let at = self.index_of(line, n);
+        self.now(line).split(|byte| *byte == separator).nth(at).unwrap_or_default()
+    }
+
+    /// Replaces field `n` of a line, counted as the standard does. MSH-1 and MSH-2 cannot be replaced.
+    pub fn set_field(&mut self, line: usize, n: usize, value: &[u8]) {
+        let at = self.index_of(line, n);
+        if at == 0 || (self.is_header(line) && n <= 2) || line >= self.lines.len() {
+            return;
+        }
+        let separator = self.message.separators().field;
+        let mut fields: Vec<&[u8]> = self.now(line).split(|byte| *byte == separator).collect();
+        if fields.len() <= at {
+            fields.resize(at + 1, &[]);
+        }
+        fields[at] = value;
+        let changed = fields.join(&separator);
+        self.lines[line] = Line::Changed(changed);
+    }
+
+    /// Replaces component `n`, from 1, of the first repetition of a field; the rest of the field stays.
+    pub fn set_component(&mut self, line: usize, field: usize, n: usize, value: &[u8]) {
+        let separators = self.message.separators();
+        let (Some(component), true) = (separators.component, n > 0) else { return };
+        let now = self.field(line, field).to_vec();
+        let end = separators.repetition.and_then(|at| now.iter().position(|byte| *byte == at)).unwrap_or(now.len());
+        let mut components: Vec<&[u8]> = now[..end].split(|byte| *byte == component).collect();
+        if components.len() < n {
+            components.resize(n, &[]);
+        }
+        components[n - 1] = value;
+        let mut changed = components.join(&component);
+        changed.extend_from_slice(&now[end..]);
+        self.set_field(line, field, &changed);
+    }
+
+    /// The message as it is now.
+    pub fn write(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.message.bytes().len() + 256);
+        for line in 0..self.lines.len() {
+            if !matches!(self.lines[line], Line::Gone) {
+                out.extend_from_slice(self.now(line));
+                out.extend_from_slice(self.message.terminator(line));
+            }
+            for (_, segment) in self.after.iter().filter(|(after, _)| *after == line) {
+                if !matches!(out.last(), None | Some(b'\r' | b'\n')) {
+                    out.push(b'\r');
+                }
+                out.extend_from_slice(segment);
+                out.push(b'\r');
+            }
+        }
+        out
+    }
+
+    fn now(&self, line: usize) -> &[u8] {
+        match self.lines.get(line) {
+            Some(Line::Changed(bytes)) => bytes,
+            Some(Line::AsReceived) => self.message.segment(line).map_or(&[], |segment| segment.raw()),
+            Some(Line::Gone) | None => &[],
+        }
+    }
+
+    /// Where field `n` stands between the separators: MSH-1 is the first of them.
+    fn index_of(&self, line: usize, n: usize) -> usize {
+        if self.is_header(line) { n.saturating_sub(1) } else { n }
+    }
+
+    fn is_header(&self, line: usize) -> bool {
+        self.message.segment(line).is_some_and(|segment| segment.is("MSH"))
+    }
+}
+
+/// Components as one value, what would be taken for a separator escaped. ASCII, or in the message's character set already.
+pub fn components(separators: Separators, parts: &[&str]) -> Vec<u8> {
+    let last = parts.iter().rposition(|part| !part.is_empty()).map_or(0, |index| index + 1);
+    let joined: Vec<Vec<u8>> = parts[..last].iter().map(|part| escaped(separators, part.as_bytes())).collect();
+    joined.join(&separators.component.unwrap_or(b'^'))
+}
+
+/// A value in which nothing can be taken for a separator, nor for the end of a segment. Where the sender named no escape
+/// character, what would need one becomes a space.
+fn escaped(separators: Separators, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    for byte in value {
+        let name = match Some(*byte) {
+            Some(b) if b == separators.field => b'F',
+            b if b == separators.component => b'S',
+            b if b == separators.subcomponent => b'T',
+            b if b == separators.repetition => b'R',
+            b if b == separators.escape => b'E',
+            Some(b) if b < 0x20 => {
+                out.push(b' ');
+                continue;
+            }
+            _ => {
+                out.push(*byte);
+                continue;
+            }
+        };
+        match separators.escape {
+            Some(escape) => out.extend_from_slice(&[escape, name, escape]),
+            None => out.push(b' '),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ORDER: &[u8] =
+        b"MSH|^~\\&|KIS|DRKRAB|||||ORM^O01|1|P|2.3\rPID|1||77^^^RAB~12^^^GKV||M\xFCller\rORC|NW|P1\rZXY|kept";
+
+    #[test]
+    fn only_what_is_said_changes() {
+        let message = Message::parse(ORDER).unwrap();
+        let mut edit = Edit::new(&message);
+        edit.set_field(0, 3, b"NEISSE");
+        edit.set_field(0, 18, b"8859/1");
+        edit.set_component(1, 3, 1, b"RAB-77");
+        edit.set_component(2, 2, 2, b"KIS");
+        edit.leave_out(3);
+        edit.add_after(2, b"NTE|1".to_vec());
+        let expected: &[u8] =
+            b"MSH|^~\\&|NEISSE|DRKRAB|||||ORM^O01|1|P|2.3||||||8859/1\rPID|1||RAB-77^^^RAB~12^^^GKV||M\xFCller\r\
+            ORC|NW|P1^KIS\rNTE|1\r";
+        assert_eq!(String::from_utf8_lossy(&edit.write()), String::from_utf8_lossy(expected));
+    }
+
+    #[test]
+    fn separators_in_a_value_are_escaped() {
+        let separators = Message::parse(ORDER).unwrap().separators();
+        assert_eq!(components(separators, &["A|1", "", "x^y\r", ""]), b"A\\F\\1^^x\\S\\y ");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_not_changed_is_the_same_to_the_byte(tail in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let bytes = [ORDER, &tail[..]].concat();
+            let message = Message::parse(&bytes).unwrap();
+            prop_assert_eq!(Edit::new(&message).write(), bytes.clone());
+            let mut edit = Edit::new(&message);
+            edit.set_field(1, 5, b"changed");
+            let changed = edit.write();
+            let again = Message::parse(&changed).unwrap();
+            prop_assert_eq!(again.segment(1).unwrap().field(5).raw(), b"changed");
+            prop_assert_eq!(again.len(), message.len());
+        }
+    }
+}

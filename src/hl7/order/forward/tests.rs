@@ -1,0 +1,119 @@
+//! What is sent on of a received order, to the byte.
+
+use super::*;
+
+const TWO: &[u8] = b"MSH|^~\\&|KIS|DRKRAB|NEISSE|X|2026||ORM^O01|M1|P|2.3.1|7||AL|NE\r\
+    PID|1|old|77||M\xFCller^J\xF6rg||19600101|M\r\
+    PV1|1|I\r\
+    ORC|NW|P1||G1\rOBR|1|P1||CT^CT Kopf||||||||||||||A1\rNTE|1||n\xFCchtern\rZDS|1.2.3\r\
+    ORC|NW|P2^RIS|F2\rOBR|1|P2^RIS|F2|CT^CT Hals||||||||||||||A2\r\
+    ZAA|local\r";
+
+fn how<'a>(
+    sequences: &'a [usize],
+    control: Option<OrderControl>,
+    named: &'a dyn Fn(Identifier, &IssuedId) -> Option<IssuedId>,
+) -> Forward<'a> {
+    Forward {
+        sending_application: "NEISSE",
+        sending_facility: "neisse-1",
+        receiving_application: "RIS",
+        receiving_facility: "KLCHEM",
+        control_id: "N1",
+        at: "20261124231000+0100",
+        sequences,
+        control,
+        issuer: "RABENSTEIN",
+        named,
+    }
+}
+
+fn text(forwarded: &Forwarded) -> String {
+    Charset::ISO_8859_1.decode(&forwarded.bytes).text.replace('\r', "\n")
+}
+
+#[test]
+fn an_order_goes_on_with_its_issuers_and_all_that_came_with_it() {
+    let sent = forward(TWO, Charset::ISO_8859_1, &how(&[1, 2], None, &|_, _| None)).unwrap();
+    let expected = "MSH|^~\\&|NEISSE|neisse-1|RIS|KLCHEM|20261124231000+0100||ORM^O01|N1|P|2.3.1||||||8859/1\n\
+        PID|1|old|77^^^RABENSTEIN||Müller^Jörg||19600101|M\nPV1|1|I\n\
+        ORC|NW|P1^RABENSTEIN||G1\nOBR|1|P1^RABENSTEIN||CT^CT Kopf||||||||||||||A1\nNTE|1||nüchtern\nZDS|1.2.3\n\
+        ORC|NW|P2^RIS|F2^RABENSTEIN\nOBR|1|P2^RIS|F2^RABENSTEIN|CT^CT Hals||||||||||||||A2\nZAA|local\n";
+    // MSH-13 to MSH-16 were written and are emptied.
+    assert_eq!(text(&sent), expected);
+    assert_eq!(sent.what, "ORM^O01");
+}
+
+#[test]
+fn an_order_of_another_case_is_left_out() {
+    let sent = text(&forward(TWO, Charset::ISO_8859_1, &how(&[2], Some(OrderControl::Cancel), &|_, _| None)).unwrap());
+    assert!(!sent.contains("P1") && !sent.contains("nüchtern") && !sent.contains("1.2.3"), "{sent}");
+    assert!(sent.contains("ORC|CA|P2^RIS") && sent.contains("ZAA|local") && sent.contains("PV1|1|I"), "{sent}");
+}
+
+#[test]
+fn a_receiver_with_numbers_of_its_own_sees_only_those() {
+    let named = |which: Identifier, id: &IssuedId| {
+        assert!(!id.issuer.is_empty(), "{which:?}");
+        Some(IssuedId::new(format!("{which:?}-{}", id.value.len()), "CHEMNITZ"))
+    };
+    let sent = text(&forward(TWO, Charset::ISO_8859_1, &how(&[1, 2], None, &named)).unwrap());
+    assert!(sent.contains("PID|1||Patient-2^^^CHEMNITZ||Müller"), "{sent}");
+    assert!(sent.contains("ORC|NW|Placer-2^CHEMNITZ||G1\nOBR|1|Placer-2^CHEMNITZ|"), "{sent}");
+    assert!(sent.contains("||||Accession-2\n"), "{sent}");
+    for theirs in ["|77", "P1", "P2", "F2", "A1", "A2", "RABENSTEIN"] {
+        assert!(!sent.contains(theirs), "{theirs}: {sent}");
+    }
+}
+
+#[test]
+fn every_identifier_is_found_with_its_issuer() {
+    let found = identifiers(TWO, Charset::ISO_8859_1, "RABENSTEIN").unwrap();
+    let expected = [
+        (Identifier::Patient, "77", "RABENSTEIN"),
+        (Identifier::Accession, "A1", "RABENSTEIN"),
+        (Identifier::Placer, "P1", "RABENSTEIN"),
+        (Identifier::Accession, "A2", "RABENSTEIN"),
+        (Identifier::Placer, "P2", "RIS"),
+        (Identifier::Filler, "F2", "RABENSTEIN"),
+    ];
+    assert_eq!(found, expected.map(|(which, value, issuer)| (which, IssuedId::new(value, issuer))));
+}
+
+const OML: &str = "MSH|^~\\&|KIS|DRKRAB|NEISSE|X|2026||OML^EVENT|M1|P|2.5.1\rPID|1||77^^^RABENSTEIN\r";
+
+/// Which lines of `rest` go when these orders do, by their second field.
+fn goes(event: &str, rest: &str, sequences: &[usize]) -> String {
+    let message = OML.replace("EVENT", event) + rest;
+    let sent = forward(message.as_bytes(), Charset::ISO_8859_1, &how(sequences, None, &|_, _| None)).unwrap();
+    let lines = text(&sent);
+    let named = lines.lines().skip(2).map(|line| line.split('|').take(3).collect::<Vec<_>>().join("|"));
+    named.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_specimen_goes_with_its_orders_and_with_no_other() {
+    let spm = |id: &str| format!("SPM|{id}|S{id}&KIS||BX\rOBX|{id}|TX\r");
+    let sac = |id: &str| format!("SAC|{id}||C{id}^KIS\r");
+    let orc = |id: &str| format!("ORC|NW|P{id}^KIS\rOBR|{id}|P{id}^KIS\r");
+    let (one, two) = ("SPM|1|S1&KIS OBX|1|TX", "ORC|NW|P2^KIS OBR|2|P2^KIS");
+    let of_order = [orc("1"), spm("1"), sac("1"), orc("2"), spm("2")].concat();
+    assert_eq!(goes("O21", &of_order, &[2]), format!("{two} SPM|2|S2&KIS OBX|2|TX"));
+    let of_specimen = [spm("1"), sac("1"), orc("1"), orc("2"), spm("2"), orc("3")].concat();
+    assert_eq!(goes("O33", &of_specimen, &[2]), format!("{one} SAC|1| {two}"));
+    assert_eq!(goes("O33", &of_specimen, &[3]), "SPM|2|S2&KIS OBX|2|TX ORC|NW|P3^KIS OBR|3|P3^KIS");
+    // Two specimens for one order.
+    let of_both = [spm("1"), spm("2"), orc("2")].concat();
+    assert_eq!(goes("O33", &of_both, &[1]), format!("{one} SPM|2|S2&KIS OBX|2|TX {two}"));
+    let of_container = [spm("1"), sac("1"), orc("1"), sac("2"), orc("2"), spm("3"), sac("3"), orc("3")].concat();
+    assert_eq!(goes("O35", &of_container, &[2]), format!("{one} SAC|2| {two}"));
+}
+
+#[test]
+fn earlier_results_go_with_the_order_before_them() {
+    let earlier = "ORC|PR|OLD^KIS\rOBR|9|OLD^KIS\rOBX|9|TX\r";
+    let rest = ["ORC|NW|P1^KIS\rOBR|1|P1^KIS\r", earlier, "ORC|NW|P2^KIS\rOBR|2|P2^KIS\r"].concat();
+    assert_eq!(goes("O21", &rest, &[3]), "ORC|NW|P2^KIS OBR|2|P2^KIS");
+    let first = goes("O21", &rest, &[1]);
+    assert_eq!(first, "ORC|NW|P1^KIS OBR|1|P1^KIS ORC|PR|OLD^KIS OBR|9|OLD^KIS OBX|9|TX");
+}

@@ -1,0 +1,268 @@
+//! Owes the orders of a case to its readers: every message about them, in the order in which they were committed.
+//!
+//! In: a decided case whose orders came, changed or were taken back. Out: messages in the ledger for each receiver that takes
+//! orders (`[orders] deliver`), in its own form and identifiers; for a partner that is no reader of the case any more, one
+//! withdrawal. How far each has been told is written in the same transaction. What was refused to the origin (UA, UC, …) is
+//! sent to nobody; an order that was taken back before anybody was told of it, neither.
+
+use crate::{
+    config::{Config, Hl7Target, Partner},
+    hl7::{
+        charset::Charset,
+        message::new_control_id,
+        order::{Forward, ForwardError, Forwarded, forward},
+    },
+    model::{CaseState, Disposition, Lane, Moment, OrderControl, OrderId, OrderState, PartnerId, Priority},
+    store::{CaseRow, NewMessage, OrderForward, ReceivedOrderMessage, StoreError, Tx},
+};
+use std::collections::BTreeMap;
+
+/// Who is told, and until when.
+struct Telling<'a> {
+    config: &'a Config,
+    origin: &'a Partner,
+    now: Moment,
+    give_up: Moment,
+}
+
+/// An order of the case, what came about it, and who knows how much.
+struct Joined {
+    id: OrderId,
+    state: OrderState,
+    messages: Vec<ReceivedOrderMessage>,
+}
+
+/// One received message with those of its orders that go.
+struct Pending {
+    content: Vec<u8>,
+    sequences: Vec<usize>,
+}
+
+/// Owes every receiver what it has not been told yet. The case is saved by the caller.
+///
+/// # Errors
+/// When the database fails.
+pub async fn owe_orders(
+    tx: &mut Tx,
+    config: &Config,
+    case: &mut CaseRow,
+    now: Moment,
+    give_up: Moment,
+) -> Result<(), StoreError> {
+    let mut orders = Vec::new();
+    for id in tx.orders_joined(case.id).await? {
+        let Some(state) = tx.order_state(id).await? else { continue };
+        orders.push(Joined { id, state, messages: tx.order_messages_after(id, 0).await? });
+    }
+    let forwards = tx.order_forwards(case.id).await?;
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let Some(origin) = config.partners.get(&case.origin) else {
+        case.needs_a_person("its orders are not sent on: the hospital that asked is not in the configuration any more");
+        return Ok(());
+    };
+    let telling = Telling { config, origin, now, give_up };
+    let receivers = if case.state == CaseState::Held { Vec::new() } else { takers(config, case) };
+    for partner in &receivers {
+        telling.tell(tx, case, partner, &orders, &forwards).await?;
+    }
+    for partner in told(&forwards).into_iter().filter(|partner| !receivers.contains(partner)) {
+        if case.state == CaseState::Held {
+            telling.tell(tx, case, &partner, &orders, &forwards).await?;
+        } else {
+            telling.withdraw(tx, case, &partner, &orders, &forwards).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The receivers of the case that take orders.
+pub fn takers(config: &Config, case: &CaseRow) -> Vec<PartnerId> {
+    let takes = |id: &PartnerId| config.partners.get(id).is_some_and(|partner| partner.orders_delivered);
+    case.receivers().into_iter().filter(takes).collect()
+}
+
+/// Who has been told of any of the orders and not been told that it is over.
+fn told(forwards: &[OrderForward]) -> Vec<PartnerId> {
+    let mut partners: Vec<PartnerId> = forwards.iter().filter(|f| !f.withdrawn).map(|f| f.partner.clone()).collect();
+    partners.sort();
+    partners.dedup();
+    partners
+}
+
+/// How far the partner knows an order: none, or told that it is over, begins anew.
+fn known_to(forwards: &[OrderForward], order: OrderId, partner: &PartnerId) -> i64 {
+    let known = forwards.iter().find(|forward| forward.order == order && forward.partner == *partner);
+    known.filter(|forward| !forward.withdrawn).map_or(0, |forward| forward.sent_to)
+}
+
+/// Whether a message moved its order: what was answered UA, UC, … did not.
+fn was_done(message: &ReceivedOrderMessage) -> bool {
+    OrderControl::of_code(&message.control).is_some_and(|control| control.answer(true) == message.answer)
+}
+
+impl Telling<'_> {
+    async fn tell(
+        &self,
+        tx: &mut Tx,
+        case: &mut CaseRow,
+        partner: &PartnerId,
+        orders: &[Joined],
+        forwards: &[OrderForward],
+    ) -> Result<(), StoreError> {
+        // One message may speak of several orders: it goes once.
+        let mut pending: BTreeMap<(Moment, Vec<u8>), Vec<usize>> = BTreeMap::new();
+        for order in orders {
+            let (known, last) = (known_to(forwards, order.id, partner), order.messages.last().map_or(0, |m| m.number));
+            if last <= known {
+                continue;
+            }
+            let is_over = matches!(order.state, OrderState::Cancelled | OrderState::Replaced);
+            let goes = |message: &&ReceivedOrderMessage| {
+                message.number > known && was_done(message) && !(is_over && known == 0)
+            };
+            for message in order.messages.iter().filter(goes) {
+                let key = (message.received, message.content.clone());
+                pending.entry(key).or_default().push(message.sequence);
+            }
+            let forward = OrderForward { order: order.id, partner: partner.clone(), sent_to: last, withdrawn: false };
+            // Nothing was sent of what was over before: should it be withdrawn, there is nobody to tell.
+            let forward = OrderForward { withdrawn: is_over && known == 0, ..forward };
+            tx.save_order_forward(case.id, &forward).await?;
+        }
+        for ((_, content), sequences) in pending {
+            self.send(tx, case, partner, &Pending { content, sequences }, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The case has gone to somebody else: what was sent last of each order that still stands is sent again as cancelled.
+    async fn withdraw(
+        &self,
+        tx: &mut Tx,
+        case: &mut CaseRow,
+        partner: &PartnerId,
+        orders: &[Joined],
+        forwards: &[OrderForward],
+    ) -> Result<(), StoreError> {
+        for forward in forwards.iter().filter(|forward| forward.partner == *partner && !forward.withdrawn) {
+            let order = orders.iter().find(|order| order.id == forward.order);
+            let known = |message: &&ReceivedOrderMessage| message.number <= forward.sent_to && was_done(message);
+            let last = order.and_then(|order| order.messages.iter().rfind(known));
+            if let Some(last) = last.filter(|last| !matches!(last.control.as_str(), "CA" | "DC" | "RP")) {
+                let again = Pending { content: last.content.clone(), sequences: vec![last.sequence] };
+                self.send(tx, case, partner, &again, Some(OrderControl::Cancel)).await?;
+            }
+            tx.save_order_forward(case.id, &OrderForward { withdrawn: true, ..forward.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        tx: &mut Tx,
+        case: &mut CaseRow,
+        partner: &PartnerId,
+        pending: &Pending,
+        control: Option<OrderControl>,
+    ) -> Result<(), StoreError> {
+        let Some(target) = self.target(partner) else {
+            let reason = format!("its order cannot be sent to {partner}: no [hl7] deliver is configured for it");
+            return self.not_sent(tx, case, &reason).await;
+        };
+        let control_id = new_control_id();
+        let made = self.made(target, pending, control, &control_id);
+        let Ok(forwarded) = made else {
+            let reason = format!("its order cannot be sent to {partner}: what was received cannot be read any more");
+            return self.not_sent(tx, case, &reason).await;
+        };
+        let (content, warning) = encoded(forwarded.bytes, forwarded.charset, target, self.charset_of(partner));
+        if let Some(warning) = warning
+            && case.needs_a_person(&warning)
+        {
+            tx.tell(case.id, self.now, "routing", &warning).await?;
+        }
+        tx.owe_message(&NewMessage {
+            case: case.id,
+            partner: partner.clone(),
+            lane: if case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
+            what: forwarded.what.clone(),
+            control_id,
+            content,
+            deadline: deadline(case),
+            give_up: self.give_up,
+            now: self.now,
+        })
+        .await?;
+        let as_cancelled = if control.is_some() { " as cancelled: others read the case now" } else { "" };
+        let what = format!("its order goes to {partner} ({}){as_cancelled}", forwarded.what);
+        tx.tell(case.id, self.now, "routing", &what).await
+    }
+
+    async fn not_sent(&self, tx: &mut Tx, case: &mut CaseRow, reason: &str) -> Result<(), StoreError> {
+        tracing::error!(case.id = %case.id, "Case {}: {reason}", case.id);
+        case.needs_a_person(reason);
+        tx.tell(case.id, self.now, "routing", reason).await
+    }
+
+    fn target(&self, partner: &PartnerId) -> Option<&Hl7Target> {
+        self.config.partners.get(partner)?.hl7.as_ref()?.deliver.as_ref()
+    }
+
+    fn made(
+        &self,
+        target: &Hl7Target,
+        pending: &Pending,
+        control: Option<OrderControl>,
+        control_id: &str,
+    ) -> Result<Forwarded, ForwardError> {
+        let at = self.now.utc().with_timezone(&self.origin.time_zone).format("%Y%m%d%H%M%S%z").to_string();
+        let how = Forward {
+            sending_application: "NEISSE",
+            sending_facility: &self.config.node.name,
+            receiving_application: &target.application,
+            receiving_facility: &target.facility,
+            control_id,
+            at: &at,
+            sequences: &pending.sequences,
+            control,
+            issuer: &self.origin.issuer,
+            named: &|_, _| None,
+        };
+        forward(&pending.content, self.charset_of(&self.origin.id), &how)
+    }
+
+    /// What a partner's messages are in where MSH-18 is empty.
+    fn charset_of(&self, partner: &PartnerId) -> Charset {
+        let hl7 = self.config.partners.get(partner).and_then(|partner| partner.hl7.as_ref());
+        let named = hl7.and_then(|hl7| hl7.charset.as_deref());
+        named.and_then(|name| Charset::named(name).ok()).unwrap_or(Charset::ISO_8859_1)
+    }
+}
+
+/// In the receiver's character set, which MSH-18 then says.
+fn encoded(bytes: Vec<u8>, from: Charset, target: &Hl7Target, fallback: Charset) -> (Vec<u8>, Option<String>) {
+    let to = target.charset.as_deref().and_then(|name| Charset::named(name).ok()).unwrap_or(fallback);
+    if to == from {
+        return (bytes, None);
+    }
+    let decoded = from.decode(&bytes);
+    if decoded.lossy {
+        return (bytes, Some("letters of its order cannot be read in the character set its sender named".into()));
+    }
+    let renamed = |text: &str, to: Charset| text.replacen(&format!("|{}", from.name()), &format!("|{}", to.name()), 1);
+    match to.encode(renamed(&decoded.text, to)) {
+        Ok(bytes) => (bytes, None),
+        Err(missing) => {
+            (renamed(&decoded.text, Charset::UTF_8).into_bytes(), Some(format!("its order goes as UTF-8: {missing}")))
+        }
+    }
+}
+
+fn deadline(case: &CaseRow) -> Option<Moment> {
+    match case.decision.as_ref().map(|decision| &decision.disposition) {
+        Some(Disposition::Read(reading)) => reading.report_within.map(|within| case.first + within),
+        _ => None,
+    }
+}

@@ -1,0 +1,40 @@
+//! Orders as a hospital's information system writes them, and the answers it gets.
+
+use neisse::cli::sample::SampleCase;
+use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// An ORM^O01 as a hospital's information system writes it.
+pub fn orm(control_id: &str, control: &str, placer: &str, patient: &SampleCase, zds: bool) -> String {
+    let study = if zds { format!("ZDS|{}^KIS^Application^DICOM\r", patient.study()) } else { String::new() };
+    format!(
+        "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124225900||ORM^O01|{control_id}|P|2.3.1||||||8859/1\r\
+         PID|1||{}^^^RABENSTEIN||Doe^J||19600101|M\r\
+         ORC|{control}|{placer}^KIS\r\
+         OBR|1|{placer}^KIS||CTKOPF^CT Kopf^L||||||||||||||{}|||||||||^^^^^S\r{study}",
+        patient.patient_id, patient.accession
+    )
+}
+
+/// Sends one message and returns the answer, segment by segment.
+pub async fn ask(router: SocketAddr, message: &str) -> Vec<String> {
+    let mut line = TcpStream::connect(router).await.expect("connected");
+    line.write_all(format!("\x0b{message}\x1c\r").as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\x1c\r") {
+        assert!(line.read_buf(&mut answer).await.expect("an answer") > 0, "closed after {} bytes", answer.len());
+    }
+    let text = String::from_utf8(answer[1..answer.len() - 2].to_vec()).expect("ASCII");
+    text.split('\r').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+}
+
+/// The order control of the answer to a message with one order, which must have been accepted.
+pub async fn answered(router: SocketAddr, message: &str) -> String {
+    let answer = ask(router, message).await;
+    assert!(answer[0].contains("|ORR^O02|"), "{answer:?}");
+    assert!(answer[1].starts_with("MSA|AA|"), "{answer:?}");
+    answer[2].split('|').nth(1).expect("ORC-1").to_owned()
+}
