@@ -14,6 +14,7 @@ pub mod order;
 pub mod partner;
 pub mod report;
 pub mod specimen;
+pub mod specimen_event;
 pub mod study;
 
 pub use aside::Aside;
@@ -23,9 +24,13 @@ pub use chain::chain;
 pub use clock::{Clock, Moment};
 pub use decision::{Decision, Disposition, Reading};
 pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
-pub use ids::{CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, OrderId, PartnerId, ReportId, Uid};
+pub use ids::{
+    CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, OrderId, PartnerId, ReportId, ShipmentId, SpecimenId,
+    Uid,
+};
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use report::{ReportForm, ReportStatus};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
+pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};

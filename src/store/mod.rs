@@ -23,6 +23,10 @@ mod orders;
 mod pauses;
 mod reports;
 mod retention;
+mod shipments;
+mod specimen_alarms;
+mod specimen_events;
+mod specimens;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
@@ -38,6 +42,10 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
+pub use shipments::ShipmentRow;
+pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
+pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
+pub use specimens::SpecimenRow;
 
 use crate::config::DatabaseUrl;
 use sqlx::{
