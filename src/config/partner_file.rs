@@ -30,7 +30,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let issuer = text(top.parsed("issuer", v::hl7_name));
     let (dicom, dicom_senders, deliver_given) = read_dicom(top);
     let (hl7, hl7_senders) = read_hl7(top);
-    let (orders_expected, orders_delivered) = read_orders(top, hl7.as_ref());
+    let (orders_expected, orders_delivered, orders_frozen) = read_orders(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
     let partner = Partner {
         id,
@@ -43,6 +43,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         hl7,
         orders_expected,
         orders_delivered,
+        orders_frozen,
         report_forms,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
@@ -119,10 +120,11 @@ fn port(table: &mut Table<'_>) -> Option<u16> {
     table.number("port", 1..=65_535).and_then(|port| u16::try_from(port).ok())
 }
 
-/// Images alone make a case unless orders are expected, which then must be able to come; and whether orders are sent to it.
-fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> (bool, bool) {
+/// Images alone make a case unless orders are expected, which then must be able to come; whether orders are sent to it; and
+/// its codes for a frozen section.
+fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> (bool, bool, Vec<String>) {
     let Some(mut table) = top.table("orders") else {
-        return (false, false);
+        return (false, false, Vec::new());
     };
     let expected = table.flag("expected").unwrap_or(false);
     if expected && hl7.is_none_or(|hl7| hl7.senders.is_empty()) {
@@ -134,7 +136,8 @@ fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> (bool, bool) {
         let advice = "expected [hl7] deliver = { host, port, … }, or deliver = false";
         table.problem(&table.spot(), format!("orders are to be sent to it, but there is no way; {advice}"));
     }
-    (expected, delivered)
+    let stat = table.list("frozen", v::words).into_iter().map(|found| found.value).collect();
+    (expected, delivered, stat)
 }
 
 fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Vec<ReportForm> {

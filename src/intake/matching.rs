@@ -4,11 +4,13 @@
 //! was new. Of equal bytes under a known SOP Instance UID the newest copy is kept, and nothing else changes; other bytes
 //! are kept beside them and flagged (PS3.5 9.1: a UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
 
-use super::{completeness, orders};
+use super::{completeness, orders, slides};
 use crate::{
     config::{Config, Reader},
     dicom::documents,
-    model::{Bell, CaseEvent, CaseId, CaseState, Discipline, JournalId, Moment, PartnerId, ReceivedInstance, Uid},
+    model::{
+        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, JournalId, Moment, PartnerId, ReceivedInstance, Uid,
+    },
     store::{CaseRow, IndexedCase, MAX_ALIKE, ReportObject, StoreError, Tx},
 };
 use std::collections::HashSet;
@@ -31,7 +33,7 @@ pub async fn join(
 ) -> Result<Option<IndexedCase>, StoreError> {
     let Some(first) = instances.first() else { return Ok(None) };
     tx.hold_origin(origin).await?;
-    let (mut case, created) = find_or_add(tx, origin, study, first).await?;
+    let (mut case, created) = find_or_add(tx, origin, study, first, now).await?;
     let (fresh, again) = without_known(tx, case.id, instances).await?;
     // First: what came twice in this batch is where its second copy lies.
     tx.add_instances(case.id, case.instances + 1, &fresh).await?;
@@ -53,6 +55,8 @@ pub async fn join(
         tx.tell(case.id, now, "intake", CONFLICT).await?;
     }
     note_patients(tx, &mut case, &fresh, now).await?;
+    let named: Vec<&IssuedId> = fresh.iter().flat_map(|(instance, _)| &instance.facts.specimens).collect();
+    slides::note(tx, &mut case, &named).await?;
     note_lateness(tx, &mut case, now).await?;
     let added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
     case.instances += added;
@@ -62,6 +66,9 @@ pub async fn join(
     note_evidence(tx, &mut case, now).await?;
     tx.save_case(&case).await?;
     orders::join_orders(tx, &mut case, now).await?;
+    if created {
+        slides::join_asked(tx, &mut case, now).await?;
+    }
     Ok(Some(IndexedCase { case: case.id, created, added }))
 }
 
@@ -70,11 +77,15 @@ async fn find_or_add(
     origin: &PartnerId,
     study: &Uid,
     first: &ReceivedInstance,
+    now: Moment,
 ) -> Result<(CaseRow, bool), StoreError> {
     if let Some(case) = tx.case_of_study(origin, study).await? {
         return Ok((case, false));
     }
     let case = new_case(origin, study, first);
+    if let Some(begun) = slides::adopt(tx, &case, now).await? {
+        return Ok((begun, false));
+    }
     if tx.add_case(&case).await? {
         return Ok((case, true));
     }
@@ -204,7 +215,7 @@ pub async fn is_returning_report(
     if cases.iter().any(|case| case.origin == instance.origin) {
         return Ok(false);
     }
-    let reads_it = cases.iter().any(|case| reads(case, &instance.origin));
+    let reads_it = cases.iter().any(|case| slides::reads(case, &instance.origin));
     Ok(reads_it || only_reads(config, &instance.origin) || has_a_number_it_reads(tx, instance).await?)
 }
 
@@ -224,26 +235,13 @@ async fn has_a_number_it_reads(tx: &mut Tx, instance: &ReceivedInstance) -> Resu
         let fits = |case: &CaseRow| {
             let same_patient = said.patient_id == case.facts.patient_id && !said.patient_id.issuer.is_empty();
             let same_issuer = !issuer.is_empty() && issuer == case.facts.accession.issuer;
-            case.origin != *sender && reads(case, sender) && (same_issuer || same_patient)
+            case.origin != *sender && slides::reads(case, sender) && (same_issuer || same_patient)
         };
         if alike.len() <= MAX_ALIKE && alike.iter().any(fits) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn reads(case: &CaseRow, partner: &PartnerId) -> bool {
-    let also = |case: &CaseRow| match &case.decision {
-        Some(decision) => match &decision.disposition {
-            crate::model::Disposition::Read(reading) => {
-                reading.readers.contains(partner) || reading.also_to.contains(partner)
-            }
-            crate::model::Disposition::Hold { .. } => false,
-        },
-        None => false,
-    };
-    case.reader.as_ref() == Some(partner) || also(case)
 }
 
 fn only_reads(config: &Config, partner: &PartnerId) -> bool {

@@ -18,6 +18,8 @@ pub enum Fit {
     OtherPatient(&'static str),
     /// Together by this, but the order has been taken back.
     NotWanted(&'static str),
+    /// Together by this alone, which is too little: nothing they have in common names the patient.
+    NoPatient(&'static str),
 }
 
 pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
@@ -44,6 +46,38 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
         OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(by),
         // What was done before it was broken off or called complete may arrive after.
         OrderState::Open | OrderState::OnHold | OrderState::Discontinued | OrderState::Completed => Fit::By(by),
+    }
+}
+
+const SPECIMEN: &str = "specimen";
+
+/// Whether images that name a specimen of an order of the same hospital belong to it. Not without the patient: labels are
+/// misread, and numbers on them are short.
+pub fn fits_by_specimen(order: &OrderRow, case: &CaseRow) -> Fit {
+    let imaged = &case.facts.patient_id;
+    if order.origin != case.origin {
+        return Fit::No;
+    }
+    match order.state {
+        _ if contradict(&order.facts.patients, std::slice::from_ref(imaged)) => Fit::OtherPatient(SPECIMEN),
+        _ if !order.facts.patients.contains(imaged) => Fit::NoPatient(SPECIMEN),
+        OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(SPECIMEN),
+        _ => Fit::By(SPECIMEN),
+    }
+}
+
+/// Whether images of a laboratory that name a specimen of an order it got belong to it. The two houses number patients
+/// apart: an identifier both have given must be equal, and else the day of birth.
+pub fn fits_what_was_asked(order: &OrderRow, case: &CaseRow) -> Fit {
+    let (asked, imaged) = (&order.facts, &case.facts);
+    let born = (asked.birth_date.as_str(), imaged.birth_date.as_str());
+    let other_birth = born.0 != born.1 && !born.0.is_empty() && !born.1.is_empty();
+    if other_birth || contradict(&asked.patients, std::slice::from_ref(&imaged.patient_id)) {
+        Fit::OtherPatient(SPECIMEN)
+    } else if asked.patients.contains(&imaged.patient_id) || (born.0 == born.1 && !born.0.is_empty()) {
+        Fit::By(SPECIMEN)
+    } else {
+        Fit::NoPatient(SPECIMEN)
     }
 }
 

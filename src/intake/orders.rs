@@ -7,7 +7,11 @@
 //! Does not tell the reader: `routing` sends on what concerns a case that has been given to one. Where the reader takes no
 //! orders, a person is told to.
 
-use super::order_match::{Fit, contradict, fits};
+use super::{
+    order_case,
+    order_match::{Fit, contradict, fits, fits_by_specimen},
+    slides,
+};
 use crate::{
     config::{Config, Partner},
     hl7::{
@@ -17,8 +21,8 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress,
-        Unable, order,
+        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Priority,
+        Progress, SpecimenSaid, Unable, order,
     },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
@@ -69,10 +73,13 @@ impl OrderTaker {
         }
         tx.hold_origin(&partner.id).await?;
         tx.keep_order_content(&key.sha256, now, bytes).await?;
-        let mut answers = Vec::with_capacity(message.orders.len());
+        let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
         for request in &message.orders {
-            answers.push(one(&mut tx, config, partner, &message, request, &key.sha256, now).await?);
+            let (answer, order) = one(&mut tx, config, partner, &message, request, &key.sha256, now).await?;
+            answers.push(answer);
+            taken.extend(order);
         }
+        order_case::place(&mut tx, &partner.id, &taken, now).await?;
         let (message_type, event) = message.kind.response();
         let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
         tx.keep_answer(key, &answer).await?;
@@ -86,7 +93,7 @@ impl OrderTaker {
     }
 }
 
-/// One order of the message: what is asked is done or not, written down and answered.
+/// One order of the message: what is asked is done or not, written down and answered. With the order, where it was done.
 async fn one(
     tx: &mut Tx,
     config: &Config,
@@ -95,14 +102,12 @@ async fn one(
     request: &OrderRequest,
     sha256: &str,
     now: Moment,
-) -> Result<OrderAnswer, StoreError> {
+) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
-    let mut cases = Vec::new();
+    let mut cases: Vec<CaseRow> = Vec::new();
     if let Some(order) = known {
-        for id in tx.cases_of_order(order.id).await? {
-            cases.push(tx.case(id).await?);
-        }
+        cases = order_case::cases_of(tx, order).await?;
     }
     let moved = found.as_ref().map_err(|unable| *unable).and_then(|known| {
         let progress = cases.iter().map(progress).max().unwrap_or(Progress::NotSent);
@@ -115,25 +120,49 @@ async fn one(
         sequence: request.sequence,
         reason,
     };
-    let (answer, id) = match moved {
+    let (answer, id, done) = match moved {
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
             let before = known.map(|order| order.state);
             update(&mut order, before.is_none(), message, request, &partner.issuer, state);
+            if order.discipline == Discipline::Pathology && partner.orders_frozen.contains(&order.facts.procedure_code)
+            {
+                order.priority = Priority::Stat;
+            }
             order.changed = now;
             tx.save_order(&order).await?;
+            keep_specimens(tx, partner, message, request, &order, now).await?;
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
-            (answer(true, None), Some(order.id))
+            (answer(true, None), Some(order.id), Some(order))
         }
-        Err(unable) => (answer(false, Some(unable.to_string())), known.map(|order| order.id)),
+        Err(unable) => (answer(false, Some(unable.to_string())), known.map(|order| order.id), None),
     };
     if let Some(id) = id {
         let (control, sequence) = (request.control.code(), request.sequence);
         let kept = OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer: answer.code };
         tx.keep_order_message(id, &kept).await?;
     }
-    Ok(answer)
+    Ok((answer, done))
+}
+
+/// What the message says of the order's specimens adds to what is known of them.
+async fn keep_specimens(
+    tx: &mut Tx,
+    partner: &Partner,
+    message: &OrderMessage,
+    request: &OrderRequest,
+    order: &OrderRow,
+    now: Moment,
+) -> Result<(), StoreError> {
+    if !order.state.is_live() {
+        return Ok(());
+    }
+    let mut said: Vec<SpecimenSaid> =
+        request.specimens.iter().filter_map(|index| message.specimens.get(*index)).cloned().collect();
+    said.iter_mut().for_each(|specimen| specimen.issued_by(&partner.issuer));
+    tx.save_specimens(&partner.id, order.id, &said, now).await?;
+    Ok(())
 }
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
@@ -191,6 +220,7 @@ fn new_order(partner: &Partner, now: Moment) -> OrderRow {
         state: OrderState::Open,
         placer: IssuedId::default(),
         filler: IssuedId::default(),
+        group: IssuedId::default(),
         accession: IssuedId::default(),
         studies: Vec::new(),
         patient: IssuedId::default(),
@@ -214,7 +244,12 @@ fn update(
     state: OrderState,
 ) {
     order.state = state;
-    for (known, said) in [(&mut order.placer, &request.placer), (&mut order.filler, &request.filler)] {
+    let numbers = [
+        (&mut order.placer, &request.placer),
+        (&mut order.filler, &request.filler),
+        (&mut order.group, &request.group),
+    ];
+    for (known, said) in numbers {
         if known.is_empty() {
             *known = with_issuer(said, issuer);
         }
@@ -246,6 +281,9 @@ fn update(
     text(&mut order.facts.procedure_code, &request.procedure.code);
     text(&mut order.facts.procedure, &request.procedure.text);
     order.priority = request.priority.unwrap_or(order.priority);
+    if request.discipline == Discipline::Pathology {
+        order.discipline = Discipline::Pathology;
+    }
 }
 
 const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing is until it is released";
@@ -274,6 +312,9 @@ async fn tell(
             _ if progress(case) > Progress::NotSent => {
                 case.needs_a_person(&format!("{what} after it was given to a reader ({reader}): tell them"));
             }
+            // Its other orders go on without this one.
+            OrderState::OnHold | OrderState::Cancelled | OrderState::Replaced
+                if order_case::others_live(tx, case.id, order.id).await? => {}
             OrderState::OnHold => hold(case, ON_HOLD)?,
             OrderState::Cancelled | OrderState::Replaced => {
                 let reason =
@@ -340,8 +381,19 @@ async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreErr
 /// # Errors
 /// When the database fails.
 pub async fn join_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
+    let mut joined = Vec::new();
     for order in tx.orders_for_case(case).await? {
+        if matches!(fits(&order, case), Fit::By(_)) {
+            joined.push(order.id);
+        }
         join_one(tx, &order, case, now).await?;
+    }
+    let named = case.facts.specimens.clone();
+    for order in slides::orders_of(tx, &case.origin, &named).await? {
+        if !joined.contains(&order.id) {
+            let fit = fits_by_specimen(&order, case);
+            join_as(tx, &order, case, fit, now).await?;
+        }
     }
     Ok(())
 }
@@ -352,7 +404,22 @@ pub async fn join_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result
 /// # Errors
 /// When the database fails.
 async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
-    match fits(order, case) {
+    let fit = fits(order, case);
+    join_as(tx, order, case, fit, now).await
+}
+
+/// The same, as it has been found to fit.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn join_as(
+    tx: &mut Tx,
+    order: &OrderRow,
+    case: &mut CaseRow,
+    fit: Fit,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    match fit {
         Fit::No => Ok(false),
         Fit::OtherPatient(by) => {
             warn(
@@ -362,6 +429,10 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
                 now,
             )
             .await
+        }
+        Fit::NoPatient(by) => {
+            let reason = format!("its images name a {by} of an order, but no patient the order names: ask the sender");
+            warn(tx, case, &reason, now).await
         }
         Fit::NotWanted(by) => {
             warn(tx, case, &format!("images came for an order ({by}) that is {}: ask the sender", order.state), now)
@@ -408,7 +479,7 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
 }
 
 /// Puts the case before a person, once for each reason. True when that is new.
-async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<bool, StoreError> {
+pub(super) async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<bool, StoreError> {
     if !case.needs_a_person(reason) {
         return Ok(false);
     }

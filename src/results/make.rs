@@ -164,7 +164,7 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         accession: &facts.accession,
         placer: &numbered(&facts.placer_order_number, &facts.placer_issuer, issuer),
         filler: &numbered(&facts.filler_order_number, &facts.filler_issuer, issuer),
-        study_uid: Some(&making.case.study),
+        study_uid: making.case.has_study.then_some(&making.case.study),
         title: &title(incoming, making),
         status: incoming.status,
         observed_at: &format!("{}{}", facts.study_date, facts.study_time.split('.').next().unwrap_or("")),

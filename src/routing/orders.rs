@@ -51,8 +51,9 @@ pub async fn owe_orders(
 ) -> Result<(), StoreError> {
     let mut orders = Vec::new();
     for id in tx.orders_joined(case.id).await? {
-        let Some(state) = tx.order_state(id).await? else { continue };
-        orders.push(Joined { id, state, messages: tx.order_messages_after(id, 0).await? });
+        // Of images of another hospital's specimen, that hospital knows its order.
+        let Some(order) = tx.order(id).await?.filter(|order| order.origin == case.origin) else { continue };
+        orders.push(Joined { id, state: order.state, messages: tx.order_messages_after(id, 0).await? });
     }
     let forwards = tx.order_forwards(case.id).await?;
     if orders.is_empty() {

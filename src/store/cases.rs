@@ -278,6 +278,17 @@ impl Tx {
         raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
     }
 
+    /// The case as it is now, not held: for looking.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database fails.
+    pub async fn case_as_it_is(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
+        const SQL: &str = select_cases!("WHERE id = $1");
+        let key = id.to_string();
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&key).fetch_optional(&mut **c).await)?;
+        raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
+    }
+
     /// The case of this origin's study, held for change.
     ///
     /// # Errors
@@ -416,15 +427,25 @@ impl Tx {
         Ok(true)
     }
 
-    /// A study has come for a case that was begun by its order: from now on it is the case of this study.
+    /// A study has come for a case that was begun by its order: from now on it is the case of this study, which came by
+    /// these AE titles.
     ///
     /// # Errors
     /// When the database fails, or another case has that study.
-    pub async fn adopt_study(&mut self, case: CaseId, study: &Uid) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1 WHERE id = $1 AND has_study = 0";
+    pub async fn adopt_study(
+        &mut self,
+        case: CaseId,
+        study: &Uid,
+        calling_ae: &str,
+        called_ae: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1, calling_ae = $3, called_ae = $4 \
+             WHERE id = $1 AND has_study = 0";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.to_string())
             .bind(study.as_str())
+            .bind(calling_ae)
+            .bind(called_ae)
             .execute(&mut **c)
             .await
             .map(drop))?;

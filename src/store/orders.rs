@@ -18,6 +18,8 @@ pub struct OrderRow {
     /// At least one of the two is there; each with its issuer.
     pub placer: IssuedId,
     pub filler: IssuedId,
+    /// ORC-4: what one request has in common. May be empty.
+    pub group: IssuedId,
     pub accession: IssuedId,
     /// Studies it was announced with.
     pub studies: Vec<Uid>,
@@ -77,6 +79,8 @@ struct Raw {
     placer_issuer: String,
     filler: String,
     filler_issuer: String,
+    group_number: String,
+    group_issuer: String,
     accession: String,
     accession_issuer: String,
     patient_id: String,
@@ -98,6 +102,7 @@ impl Raw {
             state: OrderState::parse(&self.state).ok_or(unreadable("order state"))?,
             placer: IssuedId::new(self.placer, self.placer_issuer),
             filler: IssuedId::new(self.filler, self.filler_issuer),
+            group: IssuedId::new(self.group_number, self.group_issuer),
             accession: IssuedId::new(self.accession, self.accession_issuer),
             studies: Vec::new(),
             patient: IssuedId::new(self.patient_id, self.patient_issuer),
@@ -114,8 +119,8 @@ impl Raw {
 macro_rules! select_orders {
     ($rest:literal) => {
         concat!(
-            "SELECT id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, \
-             patient_id, patient_issuer, discipline, modality, priority, facts, received_us, changed_us FROM orders ",
+            "SELECT id, origin, state, placer, placer_issuer, filler, filler_issuer, group_number, \
+             group_issuer, accession, accession_issuer, patient_id, patient_issuer, discipline, modality, priority, facts, received_us, changed_us FROM orders ",
             $rest
         )
     };
@@ -206,6 +211,39 @@ impl Tx {
         Ok(orders)
     }
 
+    /// One order; not held. None: there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order(&mut self, id: OrderId) -> Result<Option<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!("WHERE id = $1");
+        let id = id.to_string();
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_optional(&mut **c).await)?;
+        match raw {
+            Some(raw) => Ok(Some(self.with_studies(raw.read()?).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The orders of one request: those of this origin with this group number. None where so many have it that it names
+    /// no request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_of_group(&mut self, origin: &PartnerId, group: &IssuedId) -> Result<Vec<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!(
+            "WHERE origin = $1 AND group_number = $2 AND group_issuer = $3 AND group_number <> '' ORDER BY id LIMIT 201"
+        );
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(origin.as_str())
+            .bind(&group.value)
+            .bind(&group.issuer)
+            .fetch_all(&mut **c)
+            .await)?;
+        // As many as one message may hold, and no more.
+        if raws.len() > 200 { Ok(Vec::new()) } else { raws.into_iter().map(Raw::read).collect() }
+    }
+
     /// Where an order stands now. None: there is none.
     ///
     /// # Errors
@@ -265,13 +303,15 @@ impl Tx {
     /// When the database fails, or the origin has another order with the same number.
     pub async fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
-             accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+             accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline, \
+             group_number, group_issuer) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
              placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
              accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
              patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
-             priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us";
+             priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us, \
+             discipline = excluded.discipline, group_number = excluded.group_number, group_issuer = excluded.group_issuer";
         const FORGET: &str = "DELETE FROM order_studies WHERE order_id = $1";
         const STUDY: &str = "INSERT INTO order_studies (order_id, origin, study_uid) VALUES ($1, $2, $3) \
              ON CONFLICT (order_id, study_uid) DO NOTHING";
@@ -294,6 +334,8 @@ impl Tx {
             .bind(order.received.0)
             .bind(order.changed.0)
             .bind(to_word(order.discipline))
+            .bind(&order.group.value)
+            .bind(&order.group.issuer)
             .execute(&mut **c)
             .await
             .map(drop))?;

@@ -44,13 +44,23 @@ impl Desk {
             println!("  ! {}", case.attention);
         }
         let facts = &case.facts;
-        println!("  from       {} by {} to {}", case.origin, case.calling_ae, case.called_ae);
-        println!("  study      {} of {}, {} priority", facts.modality, date(&facts.study_date), case.priority);
+        if case.calling_ae.is_empty() {
+            println!("  from       {}", case.origin);
+        } else {
+            println!("  from       {} by {} to {}", case.origin, case.calling_ae, case.called_ae);
+        }
+        if case.has_study {
+            println!("  study      {} of {}, {} priority", facts.modality, date(&facts.study_date), case.priority);
+        } else {
+            println!("  order      {}, no study yet, {} priority", case.discipline, case.priority);
+        }
         println!("  images     {} ({})", case.instances, size(case.bytes));
         if patient {
             println!("  patient    {} {} ({})", facts.patient_name, facts.patient_id.value, facts.patient_id.issuer);
             println!("  accession  {} ({})", facts.accession.value, facts.accession.issuer);
-            println!("  study UID  {}", case.study);
+            if case.has_study {
+                println!("  study UID  {}", case.study);
+            }
             println!("  procedure  {}", facts.description);
         }
     }
