@@ -218,7 +218,7 @@ impl Running {
             store: store.clone(),
             config: config.clone(),
             clock: clock.clone(),
-            orders: OrderTaker { store: store.clone(), routing: bells.routing.clone() },
+            orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
             reports: reports.clone(),
         };
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     // Commands look at the store, explain routing, join held reports and make DICOM files; the demonstration also plays
     // both ends of the wire.
-    ("cli", &["startup", "shutdown", "routing", "results", "store", "hl7", "dicom", "config", "model"]),
+    ("cli", &["startup", "shutdown", "intake", "routing", "results", "store", "hl7", "dicom", "config", "model"]),
     // Wires everything, and so may name everything but the command line.
     (
         "startup",

@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod check;
 pub mod demo;
+pub mod orders;
 pub mod route;
 pub mod sample;
 pub mod serve;
@@ -31,8 +32,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain who would read a case, rule by rule.
     Route(route::RouteArgs),
-    /// Look at cases and act on them: list, show, hold, release, resend.
+    /// Look at cases and act on them: list, show, hold, release, link, resend.
     Cases(cases::CasesArgs),
+    /// Look at orders: what hospitals have asked for, and which of it waits for its study.
+    Orders(orders::OrdersArgs),
     /// Write small synthetic studies to try things with.
     Sample(sample::SampleArgs),
 }
@@ -46,6 +49,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Cases(args) => cases::run(&args),
+        Command::Orders(args) => orders::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

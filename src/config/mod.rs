@@ -170,12 +170,26 @@ pub struct Partner {
     pub hl7: Option<PartnerHl7>,
     /// `[orders] expected`: false: images alone make a case. Default false.
     pub orders_expected: bool,
+    /// `[orders] wait`: how long a study waits for its order before it is decided without. Default 0 s.
+    pub orders_wait: Duration,
+    /// `[orders] otherwise`: what becomes of it then. Default route.
+    pub orders_otherwise: WithoutOrder,
     /// `[orders] deliver`: the orders of the cases it reads are sent to its `[hl7] deliver`. Default false.
     pub orders_delivered: bool,
     /// `[orders] frozen`: codes in OBR-4.1 of its pathology orders that somebody waits for at the operating table.
     pub orders_frozen: Vec<String>,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+}
+
+/// What becomes of a study whose order has not come in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WithoutOrder {
+    /// It is decided as if none were expected.
+    #[default]
+    Route,
+    /// It is held for a person.
+    Hold,
 }
 
 #[derive(Clone, Debug, Default)]

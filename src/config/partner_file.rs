@@ -3,8 +3,9 @@
 use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
-use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7};
+use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7, WithoutOrder};
 use crate::model::{PartnerId, ReportForm};
+use std::time::Duration;
 
 /// A partner with the places that checks across files speak of.
 pub(super) struct PartnerFile {
@@ -30,7 +31,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let issuer = text(top.parsed("issuer", v::hl7_name));
     let (dicom, dicom_senders, deliver_given) = read_dicom(top);
     let (hl7, hl7_senders) = read_hl7(top);
-    let (orders_expected, orders_delivered, orders_frozen) = read_orders(top, hl7.as_ref());
+    let orders = read_orders(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
     let partner = Partner {
         id,
@@ -41,9 +42,11 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         issuer,
         dicom,
         hl7,
-        orders_expected,
-        orders_delivered,
-        orders_frozen,
+        orders_expected: orders.expected,
+        orders_wait: orders.wait,
+        orders_otherwise: orders.otherwise,
+        orders_delivered: orders.delivered,
+        orders_frozen: orders.frozen,
         report_forms,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
@@ -120,24 +123,45 @@ fn port(table: &mut Table<'_>) -> Option<u16> {
     table.number("port", 1..=65_535).and_then(|port| u16::try_from(port).ok())
 }
 
+/// The table `[orders]`.
+#[derive(Default)]
+struct Orders {
+    expected: bool,
+    wait: Duration,
+    otherwise: WithoutOrder,
+    delivered: bool,
+    frozen: Vec<String>,
+}
+
 /// Images alone make a case unless orders are expected, which then must be able to come; whether orders are sent to it; and
 /// its codes for a frozen section.
-fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> (bool, bool, Vec<String>) {
+fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> Orders {
     let Some(mut table) = top.table("orders") else {
-        return (false, false, Vec::new());
+        return Orders::default();
     };
     let expected = table.flag("expected").unwrap_or(false);
     if expected && hl7.is_none_or(|hl7| hl7.senders.is_empty()) {
         let advice = "expected [hl7] senders to name who sends its orders, or expected = false";
         table.problem(&table.spot(), format!("orders are expected, but nobody may send any; {advice}"));
     }
+    let wait = table.parsed("wait", |text| v::duration_between(text, "1s", "24h")).map(|found| found.value);
+    let known = |text: &str| match text {
+        "route" => Ok(WithoutOrder::Route),
+        "hold" => Ok(WithoutOrder::Hold),
+        _ => Err(format!("found \"{}\", expected \"route\" or \"hold\"", v::shorten(text))),
+    };
+    let otherwise = table.parsed("otherwise", known).map(|found| found.value);
+    if !expected && (wait.is_some() || otherwise.is_some()) {
+        table.problem(&table.spot(), "found wait or otherwise, but no order is expected; expected expected = true");
+    }
     let delivered = table.flag("deliver").unwrap_or(false);
     if delivered && hl7.is_none_or(|hl7| hl7.deliver.is_none()) {
         let advice = "expected [hl7] deliver = { host, port, … }, or deliver = false";
         table.problem(&table.spot(), format!("orders are to be sent to it, but there is no way; {advice}"));
     }
-    let stat = table.list("frozen", v::words).into_iter().map(|found| found.value).collect();
-    (expected, delivered, stat)
+    let frozen = table.list("frozen", v::words).into_iter().map(|found| found.value).collect();
+    let (wait, otherwise) = (wait.unwrap_or_default(), otherwise.unwrap_or_default());
+    Orders { expected, wait, otherwise, delivered, frozen }
 }
 
 fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Vec<ReportForm> {

@@ -3,7 +3,7 @@
 //!
 //! DICOM has no end-of-study signal. Whole is no door that closes: a late instance joins the same case.
 
-use super::{open_studies::OpenStudies, orders};
+use super::{near_misses::propose_orders, open_studies::OpenStudies, orders};
 use crate::{
     config::Live,
     model::{Aside, Bell, CaseId, CaseState, Clock, Moment, chain},
@@ -95,6 +95,7 @@ impl Completeness {
         let evidence = format!("association released, nothing came for {} s", self.config.now().dicom.quiet.as_secs());
         become_whole(&mut tx, &mut case, &evidence, now).await?;
         orders::join_orders(&mut tx, &mut case, now).await?;
+        propose_orders(&mut tx, &mut case, now).await?;
         if case.state != CaseState::New && case.state != CaseState::Held {
             tx.note_if_all_delivered(&mut case, now).await?;
         }

@@ -329,7 +329,8 @@ async fn write_study(
         }
     }
     if let Some(first) = images.first()
-        && let Some(done) = matching::join(tx, &first.origin, &first.study, &images, now).await?
+        && let Some(done) =
+            matching::join(tx, config.partners.get(&first.origin), &first.origin, &first.study, &images, now).await?
     {
         written.added = done.added;
     }

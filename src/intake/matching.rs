@@ -6,10 +6,11 @@
 
 use super::{completeness, orders, slides};
 use crate::{
-    config::{Config, Reader},
+    config::{Config, Partner, Reader},
     dicom::documents,
     model::{
-        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, JournalId, Moment, PartnerId, ReceivedInstance, Uid,
+        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, JournalId, Moment, PartnerId, Priority,
+        ReceivedInstance, Uid,
     },
     store::{CaseRow, IndexedCase, MAX_ALIKE, ReportObject, StoreError, Tx},
 };
@@ -20,12 +21,13 @@ const BACK: &str = "images that had been taken off the disk came again: on disk 
 const TWO_PATIENTS: &str = "its images name different patients: ask the sender which is right";
 const CONFLICT: &str = "an instance came twice with different content: both kept, the first was delivered";
 
-/// Joins instances of one study from one origin to their case.
+/// Joins instances of one study from one origin to their case. `sender`: what is configured of that origin.
 ///
 /// # Errors
 /// When the database fails; nothing has been changed then.
 pub async fn join(
     tx: &mut Tx,
+    sender: Option<&Partner>,
     origin: &PartnerId,
     study: &Uid,
     instances: &[ReceivedInstance],
@@ -68,6 +70,7 @@ pub async fn join(
     orders::join_orders(tx, &mut case, now).await?;
     if created {
         slides::join_asked(tx, &mut case, now).await?;
+        wait_for_its_order(tx, sender, &mut case).await?;
     }
     Ok(Some(IndexedCase { case: case.id, created, added }))
 }
@@ -92,6 +95,20 @@ async fn find_or_add(
     // Another node added it between the two statements.
     let found = tx.case_of_study(origin, study).await?;
     found.map(|case| (case, false)).ok_or(StoreError::NotFound { what: "case of study", id: String::new() })
+}
+
+/// Where orders are expected to come first, or soon after, the case is decided with its order. What is stat waits for
+/// nothing.
+async fn wait_for_its_order(tx: &mut Tx, sender: Option<&Partner>, case: &mut CaseRow) -> Result<(), StoreError> {
+    let Some(origin) = sender else { return Ok(()) };
+    let waits = origin.orders_expected && !origin.orders_wait.is_zero() && case.priority != Priority::Stat;
+    if !waits || case.state != CaseState::New || !tx.orders_joined(case.id).await?.is_empty() {
+        return Ok(());
+    }
+    case.waits_until = Some(case.first + origin.orders_wait);
+    let what = format!("waits for its order, {} min at most", origin.orders_wait.as_secs().div_ceil(60));
+    tx.tell(case.id, case.first, "intake", &what).await?;
+    tx.save_case(case).await
 }
 
 fn new_case(origin: &PartnerId, study: &Uid, first: &ReceivedInstance) -> CaseRow {

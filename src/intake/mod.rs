@@ -12,7 +12,9 @@
 pub mod c_store;
 pub mod completeness;
 pub mod index;
+pub mod link;
 pub mod matching;
+mod near_misses;
 pub mod open_studies;
 pub mod order_case;
 pub mod order_match;

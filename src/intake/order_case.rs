@@ -146,6 +146,11 @@ async fn takes(tx: &mut Tx, case: &CaseRow, alone: &[&OrderRow]) -> Result<bool,
     if case.discipline != Discipline::Pathology || case.state == CaseState::Reported || !same_patient {
         return Ok(false);
     }
+    for order in alone {
+        if tx.is_unlinked(order.id, case.id).await? {
+            return Ok(false);
+        }
+    }
     let joined = tx.orders_joined(case.id).await?;
     if joined.len() + alone.len() > MAX_ORDERS {
         return Ok(false);

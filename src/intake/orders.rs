@@ -8,12 +8,13 @@
 //! orders, a person is told to.
 
 use super::{
+    near_misses::{no_more_proposals, propose_to_cases},
     order_case,
     order_match::{Fit, contradict, fits, fits_by_specimen},
     slides,
 };
 use crate::{
-    config::{Config, Partner},
+    config::{Config, Live, Partner},
     hl7::{
         ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, respond},
         charset::Charset,
@@ -34,6 +35,7 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Clone)]
 pub struct OrderTaker {
     pub store: Store,
+    pub config: Live,
     /// Rung when an order was joined: its case may be more urgent now.
     pub routing: Bell,
 }
@@ -45,7 +47,6 @@ impl OrderTaker {
     /// When the database fails; the sender must then be asked to send it again.
     pub async fn take(
         &self,
-        config: &Config,
         partner: &Partner,
         view: &Message<'_>,
         charset: Charset,
@@ -66,6 +67,7 @@ impl OrderTaker {
                 return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
             }
         };
+        let config = self.config.now();
         let mut tx = self.store.begin(Durability::Synced).await?;
         if let Some(answer) = tx.claim_message(key, now).await? {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
@@ -75,7 +77,7 @@ impl OrderTaker {
         tx.keep_order_content(&key.sha256, now, bytes).await?;
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
         for request in &message.orders {
-            let (answer, order) = one(&mut tx, config, partner, &message, request, &key.sha256, now).await?;
+            let (answer, order) = one(&mut tx, &config, partner, &message, request, &key.sha256, now).await?;
             answers.push(answer);
             taken.extend(order);
         }
@@ -134,6 +136,7 @@ async fn one(
             keep_specimens(tx, partner, message, request, &order, now).await?;
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
+            propose_to_cases(tx, &order, now).await?;
             (answer(true, None), Some(order.id), Some(order))
         }
         Err(unable) => (answer(false, Some(unable.to_string())), known.map(|order| order.id), None),
@@ -438,6 +441,7 @@ pub(super) async fn join_as(
             warn(tx, case, &format!("images came for an order ({by}) that is {}: ask the sender", order.state), now)
                 .await
         }
+        Fit::By(_) if tx.is_unlinked(order.id, case.id).await? => Ok(false),
         Fit::By(by) => {
             let more_urgent = order.priority > case.priority;
             case.priority = case.priority.max(order.priority);
@@ -450,32 +454,46 @@ pub(super) async fn join_as(
             if order.state == OrderState::OnHold && progress(case) == Progress::NotSent {
                 hold(case, ON_HOLD)?;
             }
-            let take = |known: &mut String, said: &str| {
-                if known.is_empty() {
-                    said.clone_into(known);
-                }
-            };
-            let facts = &mut case.facts;
-            for (known, issuer, said) in [
-                (&mut facts.placer_order_number, &mut facts.placer_issuer, &order.placer),
-                (&mut facts.filler_order_number, &mut facts.filler_issuer, &order.filler),
-            ] {
-                take(known, &said.value);
-                if *known == said.value {
-                    take(issuer, &said.issuer);
-                }
-            }
-            if facts.accession.is_empty() {
-                facts.accession = order.accession.clone();
-            }
-            take(&mut facts.description, &order.facts.procedure);
-            tx.save_facts(case).await?;
+            take_over(tx, order, case).await?;
+            no_more_proposals(case);
+            case.waits_until = None;
             tx.note_order_news(case.id, true).await?;
             tx.tell(case.id, now, "intake", &format!("joined to its order ({by})")).await?;
             tx.save_case(case).await?;
             Ok(true)
         }
     }
+}
+
+/// What the order says and the images do not is taken over, and noted, so that it can be given back.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn take_over(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow) -> Result<(), StoreError> {
+    let mut taken = Vec::new();
+    let mut take = |name: &'static str, known: &mut String, said: &str| {
+        if known.is_empty() && !said.is_empty() {
+            said.clone_into(known);
+            taken.push(name);
+        }
+    };
+    let facts = &mut case.facts;
+    for (name, known, issuer, said) in [
+        ("placer", &mut facts.placer_order_number, &mut facts.placer_issuer, &order.placer),
+        ("filler", &mut facts.filler_order_number, &mut facts.filler_issuer, &order.filler),
+    ] {
+        take(name, known, &said.value);
+        if *known == said.value && issuer.is_empty() {
+            issuer.clone_from(&said.issuer);
+        }
+    }
+    take("description", &mut facts.description, &order.facts.procedure);
+    if facts.accession.is_empty() && !order.accession.is_empty() {
+        facts.accession = order.accession.clone();
+        taken.push("accession");
+    }
+    tx.save_facts(case).await?;
+    tx.note_taken(order.id, case.id, &taken).await
 }
 
 /// Puts the case before a person, once for each reason. True when that is new.

@@ -34,7 +34,7 @@ async fn orders_about(tx: &mut Tx, specimens: &[SpecimenRow]) -> Result<Vec<Orde
     for specimen in specimens {
         for id in tx.orders_of_specimen(specimen.id).await? {
             if !orders.iter().any(|known| known.id == id) {
-                orders.extend(tx.order(id).await?);
+                orders.extend(tx.order_as_it_is(id).await?);
             }
         }
     }

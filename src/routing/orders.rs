@@ -49,14 +49,12 @@ pub async fn owe_orders(
     now: Moment,
     give_up: Moment,
 ) -> Result<(), StoreError> {
-    let mut orders = Vec::new();
-    for id in tx.orders_joined(case.id).await? {
-        // Of images of another hospital's specimen, that hospital knows its order.
-        let Some(order) = tx.order(id).await?.filter(|order| order.origin == case.origin) else { continue };
-        orders.push(Joined { id, state: order.state, messages: tx.order_messages_after(id, 0).await? });
-    }
     let forwards = tx.order_forwards(case.id).await?;
-    if orders.is_empty() {
+    let joined = tx.orders_joined(case.id).await?;
+    let is_parted = |forward: &&OrderForward| !forward.withdrawn && !joined.contains(&forward.order);
+    let parted: Vec<OrderForward> = forwards.iter().filter(is_parted).cloned().collect();
+    let orders = known(tx, &case.origin, &joined).await?;
+    if orders.is_empty() && parted.is_empty() {
         return Ok(());
     }
     let Some(origin) = config.partners.get(&case.origin) else {
@@ -64,6 +62,12 @@ pub async fn owe_orders(
         return Ok(());
     };
     let telling = Telling { config, origin, now, give_up };
+    // A person has unlinked it.
+    for forward in &parted {
+        let order = known(tx, &case.origin, &[forward.order]).await?;
+        telling.withdraw(tx, case, &forward.partner, &order, std::slice::from_ref(forward)).await?;
+    }
+    let forwards: Vec<OrderForward> = forwards.into_iter().filter(|forward| joined.contains(&forward.order)).collect();
     let receivers = if case.state == CaseState::Held { Vec::new() } else { takers(config, case) };
     for partner in &receivers {
         telling.tell(tx, case, partner, &orders, &forwards).await?;
@@ -76,6 +80,17 @@ pub async fn owe_orders(
         }
     }
     Ok(())
+}
+
+/// The orders with all that has come about them.
+async fn known(tx: &mut Tx, origin: &PartnerId, ids: &[OrderId]) -> Result<Vec<Joined>, StoreError> {
+    let mut orders = Vec::with_capacity(ids.len());
+    for &id in ids {
+        // Beside images of another hospital's specimen: that hospital knows its order.
+        let Some(order) = tx.order_as_it_is(id).await?.filter(|order| order.origin == *origin) else { continue };
+        orders.push(Joined { id, state: order.state, messages: tx.order_messages_after(id, 0).await? });
+    }
+    Ok(orders)
 }
 
 /// The receivers of the case that take orders.
@@ -196,7 +211,7 @@ impl Telling<'_> {
             now: self.now,
         })
         .await?;
-        let as_cancelled = if control.is_some() { " as cancelled: others read the case now" } else { "" };
+        let as_cancelled = if control.is_some() { " as cancelled: it is not theirs any more" } else { "" };
         let what = format!("its order goes to {partner} ({}){as_cancelled}", forwarded.what);
         tx.tell(case.id, self.now, "routing", &what).await
     }

@@ -18,7 +18,7 @@ pub const RULE: &str = "images of a specimen go to the hospital that asked";
 pub async fn askers(tx: &mut Tx, case: &CaseRow) -> Result<Vec<PartnerId>, StoreError> {
     let mut askers = Vec::new();
     for id in tx.orders_joined(case.id).await? {
-        let asker = tx.order(id).await?.map(|order| order.origin).filter(|origin| *origin != case.origin);
+        let asker = tx.order_as_it_is(id).await?.map(|order| order.origin).filter(|origin| *origin != case.origin);
         askers.extend(asker.filter(|asker| !askers.contains(asker)));
     }
     Ok(askers)

@@ -11,7 +11,7 @@ use super::{
     slides,
 };
 use crate::{
-    config::{Config, Live},
+    config::{Config, Live, WithoutOrder},
     model::{
         Aside, Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, Disposition, Lane, Moment, PartnerId, Priority,
         Reading, chain,
@@ -110,9 +110,14 @@ impl RoutingStep {
         let give_up = now + config.delivery.give_up;
         let mut tx = self.store.begin(Durability::Process).await?;
         let mut case = tx.case(id).await?;
+        if case.state == CaseState::New && case.waits_until.is_some_and(|until| until > now) {
+            return Ok(());
+        }
         let mut news = tx.take_order_news(id).await?;
         if case.state == CaseState::New {
-            decide_case(&mut tx, &config, &mut case, rules, now).await?;
+            if !without_its_order(&mut tx, &config, &mut case, now).await? {
+                decide_case(&mut tx, &config, &mut case, rules, now).await?;
+            }
             hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
             news = true;
         }
@@ -159,6 +164,24 @@ async fn decide_case(
     }
     case.decision = Some(decision);
     Ok(())
+}
+
+/// Its order has not come in time: true when it is held for that.
+async fn without_its_order(tx: &mut Tx, config: &Config, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
+    if case.waits_until.take().is_none() {
+        return Ok(false);
+    }
+    let origin = config.partners.get(&case.origin);
+    if origin.is_none_or(|origin| origin.orders_otherwise == WithoutOrder::Route) {
+        tx.tell(case.id, now, "routing", "its order has not come in time: decided without").await?;
+        return Ok(false);
+    }
+    let reason = "its order has not come in time: link it (neisse orders list), or release the case";
+    case.take(CaseEvent::Hold)?;
+    case.needs_a_person(reason);
+    tx.tell(case.id, now, "routing", &format!("held: {reason}")).await?;
+    tracing::warn!(case.id = %case.id, site = %case.origin, "Case {} of {} is held: {reason}", case.id, case.origin);
+    Ok(true)
 }
 
 /// A case without images is its order: a reader that takes no orders would never know of it.

@@ -101,7 +101,7 @@ impl Hl7Desk {
         };
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
         if OrderKind::is_order(message_type) {
-            return self.orders.take(config, partner, view, charset, bytes, &key, now).await;
+            return self.orders.take(partner, view, charset, bytes, &key, now).await;
         }
         self.reports.take(config, partner, view, charset, bytes, &key).await
     }

@@ -239,7 +239,7 @@ impl Raw {
 
 /// What an identifier is looked up by: its beginning, without control characters. A sender may write 4 KB into a field
 /// of 16 letters, and PostgreSQL refuses a row whose index entry passes 2.7 KB. Whoever looks up compares the whole.
-fn key(identifier: &str) -> String {
+pub(super) fn key(identifier: &str) -> String {
     super::plain(identifier).chars().take(128).collect()
 }
 

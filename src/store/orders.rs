@@ -211,11 +211,28 @@ impl Tx {
         Ok(orders)
     }
 
-    /// One order; not held. None: there is none.
+    /// The order with this id, held for change. None: there is none.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn order(&mut self, id: OrderId) -> Result<Option<OrderRow>, StoreError> {
+        const SQL: Sql = Sql {
+            sqlite: select_orders!("WHERE id = $1"),
+            postgres: select_orders!("WHERE id = $1 FOR NO KEY UPDATE"),
+        };
+        let (sql, id) = (self.pick(SQL), id.to_string());
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&id).fetch_optional(&mut **c).await)?;
+        match raw {
+            Some(raw) => Ok(Some(self.with_studies(raw.read()?).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The order as it is now, not held: for looking.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order_as_it_is(&mut self, id: OrderId) -> Result<Option<OrderRow>, StoreError> {
         const SQL: &str = select_orders!("WHERE id = $1");
         let id = id.to_string();
         let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_optional(&mut **c).await)?;

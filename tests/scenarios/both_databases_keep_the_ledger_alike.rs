@@ -51,7 +51,7 @@ async fn a_study_is_one_case_and_an_instance_counts_once() {
             tokio::spawn(async move {
                 let batch: Vec<_> = (1..=10).map(|number| received("1.2.3", number, number)).collect();
                 let mut tx = store.begin(Durability::Process).await.expect("a transaction");
-                let done = join(&mut tx, &rabenstein(), &batch[0].study, &batch, NOW).await.expect("joined");
+                let done = join(&mut tx, None, &rabenstein(), &batch[0].study, &batch, NOW).await.expect("joined");
                 tx.commit().await.expect("a commit");
                 done.expect("a case")
             })
@@ -68,7 +68,7 @@ async fn a_study_is_one_case_and_an_instance_counts_once() {
         // The same UID with other bytes is kept, flagged, and not delivered.
         let mut tx = ledger.begin().await;
         let other = [received("1.2.3", 4, 99)];
-        join(&mut tx, &rabenstein(), &other[0].study, &other, NOW).await.expect("joined");
+        join(&mut tx, None, &rabenstein(), &other[0].study, &other, NOW).await.expect("joined");
         tx.commit().await.expect("a commit");
         let case = store.case(id).await.expect("the case");
         assert_eq!(case.instances, 11);
@@ -102,7 +102,7 @@ async fn what_comes_again_is_where_its_newest_copy_lies() {
         assert!(!ledger.store.deliverable(id, 1, 9).await.expect("instances")[0].on_disk, "{}", ledger.name);
         // Both copies in one batch, and each time it is told that the images are there again.
         let mut tx = ledger.begin().await;
-        join(&mut tx, &rabenstein(), &old.study, &[new.clone(), old.clone()], NOW).await.expect("joined");
+        join(&mut tx, None, &rabenstein(), &old.study, &[new.clone(), old.clone()], NOW).await.expect("joined");
         tx.commit().await.expect("a commit");
         let found = ledger.store.deliverable(id, 1, 9).await.expect("instances");
         assert!(found[0].on_disk && found[0].place == old.place, "{}", ledger.name);
@@ -142,7 +142,7 @@ async fn two_patients_in_one_study_are_put_before_a_person() {
 async fn joined(ledger: &Ledger, instance: &ReceivedInstance) -> neisse::model::CaseId {
     let mut tx = ledger.begin().await;
     let batch = std::slice::from_ref(instance);
-    let done = join(&mut tx, &rabenstein(), &instance.study, batch, NOW).await.expect("joined");
+    let done = join(&mut tx, None, &rabenstein(), &instance.study, batch, NOW).await.expect("joined");
     tx.commit().await.expect("a commit");
     done.expect("a case").case
 }

@@ -3,12 +3,13 @@
 
 mod act;
 mod held;
+mod link;
 mod list;
 mod show;
 
 use crate::{
     config::{self, Config},
-    model::{CaseId, CaseState, PartnerId, ReportId},
+    model::{CaseId, CaseState, OrderId, PartnerId, ReportId},
     store::Store,
 };
 use anyhow::{Context, bail};
@@ -95,6 +96,30 @@ enum Command {
         #[arg(long)]
         why: String,
     },
+    /// Join a case to the order it belongs to: an order number was mistyped, or none was sent.
+    Link {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
+        case: CaseId,
+        /// The order's id, as `neisse orders list` shows it.
+        #[arg(value_parser = order_id)]
+        order: OrderId,
+        /// How it is known, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
+    /// Part a case and an order that do not belong together. Readers are sent a cancellation.
+    Unlink {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
+        case: CaseId,
+        /// The order's id, as `neisse cases show` shows it.
+        #[arg(value_parser = order_id)]
+        order: OrderId,
+        /// How it is known, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        why: String,
+    },
     /// Take a held report off the list: it came again, or is nobody's here. It is kept.
     Dismiss {
         /// The report's id, as `neisse cases list` shows it.
@@ -112,6 +137,10 @@ fn case_id(text: &str) -> Result<CaseId, String> {
 
 fn report_id(text: &str) -> Result<ReportId, String> {
     text.parse().map_err(|_| "expected a report's id as `neisse cases list` shows it, all 36 characters".to_owned())
+}
+
+pub(super) fn order_id(text: &str) -> Result<OrderId, String> {
+    text.parse().map_err(|_| "expected an order's id as `neisse orders list` shows it, all 36 characters".to_owned())
 }
 
 fn state(word: &str) -> Result<CaseState, String> {
@@ -158,6 +187,8 @@ impl Desk {
             Command::Seen { case, why } => self.seen(*case, why).await,
             Command::Resend { case, all } => self.resend(*case, *all).await,
             Command::Attach { report, case, why } => self.attach(*report, *case, why).await,
+            Command::Link { case, order, why } => self.link(*case, *order, why).await,
+            Command::Unlink { case, order, why } => self.unlink(*case, *order, why).await,
             Command::Dismiss { report, why } => self.dismiss(*report, why).await,
         }
     }

@@ -17,7 +17,8 @@ impl Desk {
             println!("\nOrders");
         }
         for order in orders {
-            println!("  {}  {}, joined by {}", self.wall(&case.origin, order.joined), order.state, order.joined_by);
+            let at = self.wall(&case.origin, order.joined);
+            println!("  {at}  {}  {}, joined by {}", order.id, order.state, order.joined_by);
         }
         println!("\nStory (times in {})", self.zone(&case.origin));
         for event in self.store.story(id).await? {
