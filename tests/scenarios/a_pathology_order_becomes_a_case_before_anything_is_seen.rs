@@ -6,30 +6,12 @@ use crate::support::{
     eventually,
     hospital::Hospital,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
-    orders::ask,
+    orders::{ask, oml, order, specimen},
 };
 use neisse::{
     model::{CaseState, DeliveryKind, Discipline, Lane, Priority},
     store::CaseRow,
 };
-
-/// An OML as a hospital's information system writes it, for patient `patient`.
-fn oml(event: &str, control_id: &str, patient: &str, rest: &[&str]) -> String {
-    format!(
-        "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124080000||OML^{event}^OML_{event}|{control_id}|P|2.5.1||||||8859/1\r\
-         PID|1||{patient}^^^RABENSTEIN||Doe^Jane||19600101|F\rPV1|1|I\r{}",
-        rest.concat()
-    )
-}
-
-fn order(control: &str, placer: &str, group: &str, code: &str) -> String {
-    format!("ORC|{control}|{placer}^KIS||{group}^KIS\rTQ1|1||||||||R\rOBR|1|{placer}^KIS||{code}\r")
-}
-
-fn specimen(id: &str, parent: &str) -> String {
-    let parent = if parent.is_empty() { String::new() } else { format!("{parent}&KIS") };
-    format!("SPM|1|{id}&KIS|{parent}|BX^Biopsy^L\r")
-}
 
 async fn network(footing: Footing, laboratory: &Hospital) -> Network {
     let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
