@@ -5,6 +5,7 @@ use super::{
     correlate::{Clues, correlate, is_of_another_patient},
     incoming::Incoming,
     make::{Made, Making, make},
+    ordered::{add_cases_of_orders, as_found},
 };
 use crate::{
     config::Config,
@@ -78,7 +79,9 @@ pub async fn settle(
     let candidates = candidates(tx, &incoming.clues).await?;
     match correlate(&incoming.clues, &incoming.sender, &candidates) {
         Ok((case, by)) => {
-            let case = tx.case(case.id).await?;
+            let found = case;
+            let mut case = tx.case(found.id).await?;
+            as_found(&mut case, found);
             join(tx, config, incoming, prepared, case, by, now).await
         }
         Err(reason) => hold(tx, incoming, reason).await,
@@ -114,6 +117,7 @@ async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreErr
             add_few(&mut found, tx.cases_with_number(number).await?);
         }
     }
+    add_cases_of_orders(tx, clues, &mut found).await?;
     found.sort_by_key(|case| case.id);
     found.dedup_by_key(|case| case.id);
     Ok(found)

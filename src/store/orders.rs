@@ -242,6 +242,20 @@ impl Tx {
         }
     }
 
+    /// Orders of every origin with this placer or filler order number, whoever gave it: the caller compares issuers. None
+    /// where so many have it that it names nobody's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_with_number(&mut self, number: &str) -> Result<Vec<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!(
+            "WHERE (placer = $1 AND placer <> '') OR (filler = $1 AND filler <> '') ORDER BY id LIMIT 65"
+        );
+        let number = super::plain(number);
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&number).fetch_all(&mut **c).await)?;
+        if raws.len() > MAX_ALIKE { Ok(Vec::new()) } else { raws.into_iter().map(Raw::read).collect() }
+    }
+
     /// The orders of one request: those of this origin with this group number. None where so many have it that it names
     /// no request.
     ///

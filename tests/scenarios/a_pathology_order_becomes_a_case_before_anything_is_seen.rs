@@ -118,6 +118,12 @@ async fn a_pathology_order_becomes_a_case_before_anything_is_seen() {
         assert!(home.contains("|P1^KIS|") && home.contains("no malignancy"), "{home}");
         assert!(!home.contains(case.study.as_str()) && !home.contains("113014"), "{home}");
         assert_eq!(case_of(&network, "SYN-1").await.state, CaseState::Reported);
+        // Another of its orders is answered by its own number.
+        let second = report.replace("|R1|", "|R2|").replace("P1^KIS|E26-1", "P4^KIS|E26-2");
+        assert_eq!(network.chemnitz.send_hl7(hl7, second.as_bytes(), "R2").await.code.as_str(), "AA");
+        eventually("both are at home", SOON, async || network.hospital.reports().len() == 2).await;
+        let home = String::from_utf8_lossy(&network.hospital.reports()[1]).into_owned();
+        assert!(home.contains("|P4^KIS|") && !home.contains("P1^KIS"), "{home}");
         network.at_rest().await;
     }
 }

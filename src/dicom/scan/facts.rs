@@ -23,7 +23,7 @@ impl Header {
             patient_name: top(wanted::PATIENT_NAME),
             birth_date: date(&top(wanted::BIRTH_DATE)),
             sex: top(wanted::SEX),
-            accession: reader.accession(&or_configured),
+            accession: reader.accession(or_configured),
             placer_order_number: ordered(wanted::PLACER_ORDER_NUMBER),
             filler_order_number: ordered(wanted::FILLER_ORDER_NUMBER),
             placer_issuer: String::new(),
