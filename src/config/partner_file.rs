@@ -1,10 +1,13 @@
 //! Reads `partners/<id>.toml`: one organisation, how it sends, where things are delivered, how it wants its results.
 
+use super::letters;
 use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
-use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7, WithoutOrder};
-use crate::model::{PartnerId, ReportForm};
+use super::{
+    DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7, WithoutOrder,
+};
+use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
 
 /// A partner with the places that checks across files speak of.
@@ -33,6 +36,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let (hl7, hl7_senders) = read_hl7(top);
     let orders = read_orders(top, hl7.as_ref());
     let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
+    let identity = read_identity(top, &issuer);
     let partner = Partner {
         id,
         name,
@@ -48,6 +52,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         orders_delivered: orders.delivered,
         orders_frozen: orders.frozen,
         report_forms,
+        identity,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
 }
@@ -68,6 +73,12 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         }
     }
     let charset = table.parsed("charset", v::dicom_charset).map(|found| found.value);
+    let wrongly = table.list("charset_instead_of", v::dicom_charset);
+    if let (None, [first, ..]) = (&charset, wrongly.as_slice()) {
+        table.problem(&first.spot, "found sets to be read as another one; expected charset to say which that is");
+    }
+    let charset_instead_of = wrongly.into_iter().map(|found| found.value).collect();
+    let transliterate = letters::read(&mut table);
     let deliver = table.table("deliver").and_then(|mut target| {
         target.needs("ae_title", "the called AE title");
         target.needs("host", "a host name or an IP address");
@@ -76,10 +87,14 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         let host = target.parsed("host", v::host);
         let port = port(&mut target);
         let associations = target.number("associations", 1..=16).map_or(2, |count| usize::try_from(count).unwrap_or(2));
-        Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations })
+        let charset = target.parsed("charset", v::dicom_written).map_or(Charset::UTF_8, |found| found.value);
+        let utf8 = target.flag("utf8").unwrap_or(true);
+        letters::check(&target, &transliterate, charset);
+        Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations, charset, utf8 })
     });
     let given = table.has("deliver");
-    (Some(PartnerDicom { senders, charset, deliver }), spots, given)
+    let transliterate = letters::values(transliterate);
+    (Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver }), spots, given)
 }
 
 fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
@@ -98,6 +113,7 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
         }
     }
     let charset = table.parsed("charset", v::hl7_charset).map(|found| found.value);
+    let transliterate = letters::read(&mut table);
     let deliver = table.table("deliver").and_then(|mut target| {
         target.needs("host", "a host name or an IP address");
         target.needs("port", "a port number, often 2575");
@@ -107,16 +123,19 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
         let port = port(&mut target);
         let application = target.parsed("application", v::hl7_name);
         let facility = target.parsed("facility", v::hl7_name);
-        let charset = target.parsed("charset", v::hl7_charset).map(|found| found.value);
+        let own = target.parsed("charset", v::hl7_charset).map(|found| found.value);
+        let utf8 = target.flag("utf8").unwrap_or(true);
+        letters::check(&target, &transliterate, letters::hl7_set(own.as_deref().or(charset.as_deref())));
         Some(Hl7Target {
             host: host?.value,
             port: port?,
             application: application?.value,
             facility: facility?.value,
-            charset,
+            charset: own,
+            utf8,
         })
     });
-    (Some(PartnerHl7 { senders, charset, deliver }), spots)
+    (Some(PartnerHl7 { senders, charset, transliterate: letters::values(transliterate), deliver }), spots)
 }
 
 fn port(table: &mut Table<'_>) -> Option<u16> {
@@ -195,4 +214,29 @@ fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&
         forms.push(found.value);
     }
     forms
+}
+
+/// Its issuer goes into (0010,0021), an LO, where identifiers are made for it.
+fn read_identity(top: &mut Table<'_>, issuer: &str) -> Identity {
+    let Some(mut table) = top.table("identity") else {
+        return Identity::default();
+    };
+    let known = |text: &str| match text {
+        "as_is" => Ok(Identifiers::AsIs),
+        "prefix" => Ok(Identifiers::Prefix),
+        "assigned" => Ok(Identifiers::Assigned),
+        _ => Err(format!("found \"{}\", expected \"as_is\", \"prefix\" or \"assigned\"", v::shorten(text))),
+    };
+    let identifiers = table.parsed("identifiers", known);
+    if let Some(found) = &identifiers
+        && found.value != Identifiers::AsIs
+        && !issuer.is_empty()
+        && v::dicom_issuer(issuer).is_err()
+    {
+        let text =
+            "identifiers are to be made in its own domain; expected an issuer of 1 to 64 letters without accents";
+        table.problem(&found.spot, text);
+    }
+    let prefix = table.parsed("prefix", v::identifier_prefix).map(|found| found.value);
+    Identity { identifiers: identifiers.map_or(Identifiers::AsIs, |found| found.value), prefix }
 }

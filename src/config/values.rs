@@ -2,10 +2,12 @@
 //!
 //! Each reader takes the text and answers with the value, or with what it found and what it expected.
 
+use crate::model::Charset;
 use std::time::Duration;
 
 /// DICOM defined terms of Specific Character Set, PS3.3 C.12.1.1.2, tables C.12-2 to C.12-5.
-const DICOM_CHARSETS: [&str; 33] = [
+/// Last, what old systems write without saying so.
+const DICOM_CHARSETS: [&str; 35] = [
     "ISO_IR 6",
     "ISO_IR 100",
     "ISO_IR 101",
@@ -39,6 +41,24 @@ const DICOM_CHARSETS: [&str; 33] = [
     "ISO 2022 IR 159",
     "ISO 2022 IR 149",
     "ISO 2022 IR 58",
+    "Windows-1250",
+    "Windows-1252",
+];
+
+/// In which reports are made as DICOM objects: sets that need no escape sequences.
+const DICOM_WRITTEN: [&str; 12] = [
+    "ISO_IR 192",
+    "ISO_IR 6",
+    "ISO_IR 100",
+    "ISO_IR 101",
+    "ISO_IR 109",
+    "ISO_IR 110",
+    "ISO_IR 144",
+    "ISO_IR 127",
+    "ISO_IR 126",
+    "ISO_IR 138",
+    "ISO_IR 148",
+    "ISO_IR 203",
 ];
 
 /// HL7 v2.5.1 table 0211, the European part, and what Windows systems send without saying so.
@@ -157,6 +177,25 @@ pub(super) fn hl7_name(text: &str) -> Read<String> {
     if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 180 characters without | ~ \\ &") }
 }
 
+/// What can stand before an identifier in DICOM and HL7: it leaves room for one in an LO of 64.
+pub(super) fn identifier_prefix(text: &str) -> Read<String> {
+    if (1..=12).contains(&text.len()) && text.bytes().all(is_in_identifiers) {
+        Ok(text.to_owned())
+    } else {
+        wanted(text, "1 to 12 letters, digits and signs without accents, spaces and | ~ \\ & ^")
+    }
+}
+
+/// An issuer that fits an LO of any character set.
+pub(super) fn dicom_issuer(text: &str) -> Read<String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b == b' ' || is_in_identifiers(b));
+    if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 64 letters without accents and | ~ \\ & ^") }
+}
+
+fn is_in_identifiers(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"|~\\&^".contains(&byte)
+}
+
 pub(super) fn host(text: &str) -> Read<String> {
     let fits =
         (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:_[]".contains(&b));
@@ -204,6 +243,16 @@ pub(super) fn dicom_charset(text: &str) -> Read<String> {
             wanted(text, &format!("a defined term of (0008,0005) such as \"ISO_IR 100\" or \"ISO_IR 192\"{hint}"))
         }
     }
+}
+
+pub(super) fn dicom_written(text: &str) -> Read<Charset> {
+    Charset::of_dicom(text).map_or_else(
+        || {
+            let hint = nearest(text, DICOM_WRITTEN.into_iter());
+            wanted(text, &format!("one of {}{hint}", DICOM_WRITTEN.join(", ")))
+        },
+        Ok,
+    )
 }
 
 pub(super) fn hl7_charset(text: &str) -> Read<String> {

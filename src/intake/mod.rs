@@ -19,6 +19,7 @@ pub mod open_studies;
 pub mod order_case;
 pub mod order_match;
 pub mod orders;
+pub mod patients;
 pub mod recovery;
 pub mod retention;
 pub mod slides;

@@ -5,7 +5,10 @@
 //! what is left of the message begins a case of its own: one request, one patient. Images that come later are taken in by
 //! `slides`.
 
-use super::{order_match::contradict, slides};
+use super::{
+    order_match::{contradict, known_as},
+    slides,
+};
 use crate::{
     model::{CaseId, CaseState, Discipline, IssuedId, Moment, OrderId, PartnerId, StudyFacts, Uid},
     store::{CaseRow, OrderRow, StoreError, Tx},
@@ -60,6 +63,7 @@ pub async fn place(tx: &mut Tx, origin: &PartnerId, orders: &[OrderRow], now: Mo
         }
     }
     let Some(first) = alone.first() else { return Ok(()) };
+    tx.alone_with_origin()?;
     let found = find(tx, origin, &alone).await?;
     let (mut case, by) = match found.case {
         Some((case, by)) => (case, Some(by)),
@@ -123,8 +127,8 @@ async fn find(tx: &mut Tx, origin: &PartnerId, alone: &[&OrderRow]) -> Result<Fo
             continue;
         }
         let case = tx.case(id).await?;
-        let patient = std::slice::from_ref(&case.facts.patient_id);
-        if alone.iter().any(|order| contradict(&order.facts.patients, patient)) {
+        let patient: Vec<IssuedId> = known_as(&case).cloned().collect();
+        if alone.iter().any(|order| contradict(&order.facts.patients, &patient)) {
             found.other_patient |= by == "specimen";
         } else if found.case.is_none() && takes(tx, &case, alone).await? {
             found.case = Some((case, by));
@@ -142,7 +146,8 @@ async fn names(tx: &mut Tx, order: OrderId) -> Result<Vec<IssuedId>, StoreError>
 
 /// Whether the case may answer further orders: it is of pathology, of this patient, and not over.
 async fn takes(tx: &mut Tx, case: &CaseRow, alone: &[&OrderRow]) -> Result<bool, StoreError> {
-    let same_patient = alone.iter().all(|order| order.facts.patients.contains(&case.facts.patient_id));
+    let is_of = |order: &&OrderRow| known_as(case).any(|id| order.facts.patients.contains(id));
+    let same_patient = alone.iter().all(is_of);
     if case.discipline != Discipline::Pathology || case.state == CaseState::Reported || !same_patient {
         return Ok(false);
     }

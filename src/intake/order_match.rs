@@ -31,7 +31,7 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
         "Study Instance UID"
     } else if !accession.is_empty() && *accession == order.accession {
         "accession number"
-    } else if imaged.is_empty() || !order.facts.patients.contains(imaged) {
+    } else if imaged.is_empty() || !known_as(case).any(|id| order.facts.patients.contains(id)) {
         // Order numbers in images have no issuer, and two systems of one hospital may count alike: not without the patient.
         return Fit::No;
     } else if same(&order.placer, &case.facts.placer_order_number) {
@@ -42,7 +42,7 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
         return Fit::No;
     };
     match order.state {
-        _ if contradict(&order.facts.patients, std::slice::from_ref(imaged)) => Fit::OtherPatient(by),
+        _ if contradict(&order.facts.patients, &known_as(case).cloned().collect::<Vec<_>>()) => Fit::OtherPatient(by),
         OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(by),
         // What was done before it was broken off or called complete may arrive after.
         OrderState::Open | OrderState::OnHold | OrderState::Discontinued | OrderState::Completed => Fit::By(by),
@@ -54,13 +54,13 @@ const SPECIMEN: &str = "specimen";
 /// Whether images that name a specimen of an order of the same hospital belong to it. Not without the patient: labels are
 /// misread, and numbers on them are short.
 pub fn fits_by_specimen(order: &OrderRow, case: &CaseRow) -> Fit {
-    let imaged = &case.facts.patient_id;
+    let imaged: Vec<IssuedId> = known_as(case).cloned().collect();
     if order.origin != case.origin {
         return Fit::No;
     }
     match order.state {
-        _ if contradict(&order.facts.patients, std::slice::from_ref(imaged)) => Fit::OtherPatient(SPECIMEN),
-        _ if !order.facts.patients.contains(imaged) => Fit::NoPatient(SPECIMEN),
+        _ if contradict(&order.facts.patients, &imaged) => Fit::OtherPatient(SPECIMEN),
+        _ if !imaged.iter().any(|id| order.facts.patients.contains(id)) => Fit::NoPatient(SPECIMEN),
         OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(SPECIMEN),
         _ => Fit::By(SPECIMEN),
     }
@@ -72,13 +72,19 @@ pub fn fits_what_was_asked(order: &OrderRow, case: &CaseRow) -> Fit {
     let (asked, imaged) = (&order.facts, &case.facts);
     let born = (asked.birth_date.as_str(), imaged.birth_date.as_str());
     let other_birth = born.0 != born.1 && !born.0.is_empty() && !born.1.is_empty();
-    if other_birth || contradict(&asked.patients, std::slice::from_ref(&imaged.patient_id)) {
+    let known: Vec<IssuedId> = known_as(case).cloned().collect();
+    if other_birth || contradict(&asked.patients, &known) {
         Fit::OtherPatient(SPECIMEN)
-    } else if asked.patients.contains(&imaged.patient_id) || (born.0 == born.1 && !born.0.is_empty()) {
+    } else if known.iter().any(|id| asked.patients.contains(id)) || (born.0 == born.1 && !born.0.is_empty()) {
         Fit::By(SPECIMEN)
     } else {
         Fit::NoPatient(SPECIMEN)
     }
+}
+
+/// The case's patient, by whatever identifiers it had before they were merged too.
+pub fn known_as(case: &CaseRow) -> impl Iterator<Item = &IssuedId> {
+    std::iter::once(&case.facts.patient_id).chain(&case.facts.former_patient_ids)
 }
 
 /// Whether two lists of identifiers are of two patients: the same authority has given both, and none is equal.

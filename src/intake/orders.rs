@@ -22,7 +22,7 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Priority,
+        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Priority,
         Progress, SpecimenSaid, Unable, order,
     },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
@@ -68,23 +68,51 @@ impl OrderTaker {
             }
         };
         let config = self.config.now();
-        let mut tx = self.store.begin(Durability::Synced).await?;
-        if let Some(answer) = tx.claim_message(key, now).await? {
-            tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
-            return Ok(answer);
+        let work = Work { config: &config, partner, message: &message, sha256: &key.sha256, now };
+        let written = match self.write(&work, view, bytes, key, may_share(&message)).await {
+            // It concerns a case: once more, with the origin for itself.
+            Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
+            written => written,
+        };
+        match written {
+            Ok(answer) => Ok(answer),
+            // What has been answered once is answered again, whatever has become of the order.
+            Err(error) => self.store.answer_given(key).await?.ok_or(error),
         }
-        tx.hold_origin(&partner.id).await?;
-        tx.keep_order_content(&key.sha256, now, bytes).await?;
+    }
+
+    /// Does what the message asks, in one transaction. `shared`: beside others of this origin, if no case is concerned.
+    async fn write(
+        &self,
+        work: &Work<'_>,
+        view: &Message<'_>,
+        bytes: &Bytes,
+        key: &MessageKey,
+        shared: bool,
+    ) -> Result<Vec<u8>, StoreError> {
+        let Work { partner, message, now, .. } = *work;
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        if shared {
+            let numbers = message.orders.iter().flat_map(|order| [&order.placer, &order.filler]);
+            let numbers: Vec<&str> =
+                numbers.filter(|number| !number.is_empty()).map(|number| number.value.as_str()).collect();
+            tx.share_origin(&partner.id, &numbers).await?;
+        } else {
+            tx.hold_origin(&partner.id).await?;
+        }
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
         for request in &message.orders {
-            let (answer, order) = one(&mut tx, &config, partner, &message, request, &key.sha256, now).await?;
+            let (answer, order) = one(&mut tx, work, request).await?;
             answers.push(answer);
             taken.extend(order);
         }
         order_case::place(&mut tx, &partner.id, &taken, now).await?;
         let (message_type, event) = message.kind.response();
         let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
-        tx.keep_answer(key, &answer).await?;
+        if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
+            tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
+            return Ok(answer);
+        }
         tx.commit().await?;
         let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
         tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
@@ -95,16 +123,28 @@ impl OrderTaker {
     }
 }
 
+/// Several orders are joined one after the other, and those of pathology find or begin their case.
+fn may_share(message: &OrderMessage) -> bool {
+    matches!(message.orders.as_slice(), [order] if order.discipline != Discipline::Pathology && order.specimens.is_empty())
+}
+
+/// What every order of a message is looked at with.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    config: &'a Config,
+    partner: &'a Partner,
+    message: &'a OrderMessage,
+    sha256: &'a str,
+    now: Moment,
+}
+
 /// One order of the message: what is asked is done or not, written down and answered. With the order, where it was done.
 async fn one(
     tx: &mut Tx,
-    config: &Config,
-    partner: &Partner,
-    message: &OrderMessage,
+    work: &Work<'_>,
     request: &OrderRequest,
-    sha256: &str,
-    now: Moment,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
+    let Work { config, partner, message, sha256, now } = *work;
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let mut cases: Vec<CaseRow> = Vec::new();
@@ -122,7 +162,9 @@ async fn one(
         sequence: request.sequence,
         reason,
     };
-    let (answer, id, done) = match moved {
+    let (control, sequence) = (request.control.code(), request.sequence);
+    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
+    match moved {
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
             let before = known.map(|order| order.state);
@@ -132,39 +174,38 @@ async fn one(
                 order.priority = Priority::Stat;
             }
             order.changed = now;
-            tx.save_order(&order).await?;
-            keep_specimens(tx, partner, message, request, &order, now).await?;
+            let answer = answer(true, None);
+            tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
+            keep_specimens(tx, work, request, &order).await?;
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;
-            (answer(true, None), Some(order.id), Some(order))
+            Ok((answer, Some(order)))
         }
-        Err(unable) => (answer(false, Some(unable.to_string())), known.map(|order| order.id), None),
-    };
-    if let Some(id) = id {
-        let (control, sequence) = (request.control.code(), request.sequence);
-        let kept = OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer: answer.code };
-        tx.keep_order_message(id, &kept).await?;
+        Err(unable) => {
+            let answer = answer(false, Some(unable.to_string()));
+            if let Some(order) = known {
+                tx.keep_order_message(order.id, &kept(answer.code)).await?;
+            }
+            Ok((answer, None))
+        }
     }
-    Ok((answer, done))
 }
 
 /// What the message says of the order's specimens adds to what is known of them.
 async fn keep_specimens(
     tx: &mut Tx,
-    partner: &Partner,
-    message: &OrderMessage,
+    work: &Work<'_>,
     request: &OrderRequest,
     order: &OrderRow,
-    now: Moment,
 ) -> Result<(), StoreError> {
     if !order.state.is_live() {
         return Ok(());
     }
-    let mut said: Vec<SpecimenSaid> =
-        request.specimens.iter().filter_map(|index| message.specimens.get(*index)).cloned().collect();
-    said.iter_mut().for_each(|specimen| specimen.issued_by(&partner.issuer));
-    tx.save_specimens(&partner.id, order.id, &said, now).await?;
+    let named = request.specimens.iter().filter_map(|index| work.message.specimens.get(*index));
+    let mut said: Vec<SpecimenSaid> = named.cloned().collect();
+    said.iter_mut().for_each(|specimen| specimen.issued_by(&work.partner.issuer));
+    tx.save_specimens(&work.partner.id, order.id, &said, work.now).await?;
     Ok(())
 }
 
@@ -359,18 +400,8 @@ async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreErr
     if matches!(order.state, OrderState::Cancelled | OrderState::Replaced) {
         return Ok(());
     }
-    let mut candidates: Vec<CaseId> = Vec::new();
-    for study in &order.studies {
-        candidates.extend(tx.case_of_study(&order.origin, study).await?.map(|case| case.id));
-    }
-    for number in [&order.accession, &order.placer, &order.filler] {
-        if !number.is_empty() {
-            let cases = tx.cases_of_origin_with_number(&order.origin, &number.value).await?;
-            candidates.extend(cases.into_iter().map(|case| case.id));
-        }
-    }
-    candidates.sort_unstable();
-    candidates.dedup();
+    let numbers = [&order.accession, &order.placer, &order.filler].map(|number| number.value.as_str());
+    let candidates = tx.cases_of_origin_with(&order.origin, &order.studies, numbers).await?;
     for id in candidates {
         let mut case = tx.case(id).await?;
         join_one(tx, order, &mut case, now).await?;

@@ -140,7 +140,10 @@ async fn take_in(tx: &mut Tx, case: &mut CaseRow, study: &CaseRow, by: &str, now
 /// What was asked for, by whom and for whom, as the order says it; all else as the images do.
 fn completed(ordered: &StudyFacts, imaged: &StudyFacts) -> StudyFacts {
     let said = |ordered: &str, imaged: &str| if ordered.is_empty() { imaged } else { ordered }.to_owned();
+    let mut former = ordered.former_patient_ids.clone();
+    former.extend(imaged.former_patient_ids.iter().filter(|id| !ordered.former_patient_ids.contains(id)).cloned());
     StudyFacts {
+        former_patient_ids: former,
         patient_id: if ordered.patient_id.is_empty() { &imaged.patient_id } else { &ordered.patient_id }.clone(),
         patient_name: said(&ordered.patient_name, &imaged.patient_name),
         birth_date: said(&ordered.birth_date, &imaged.birth_date),

@@ -1,6 +1,6 @@
 //! What is known of a study and of each instance received.
 
-use super::{Digest, IssuedId, JournalId, Moment, PartnerId, Priority, Uid};
+use super::{Digest, IdentifierKind, IssuedId, JournalId, Moment, PartnerId, Priority, Uid};
 use serde::{Deserialize, Serialize};
 
 /// Where an instance's data set lies: a byte range of a journal, exactly as received, without file meta information.
@@ -30,6 +30,9 @@ impl JournalPlace {
 pub struct StudyFacts {
     /// (0010,0020) with (0010,0021), or the sender's configured issuer.
     pub patient_id: IssuedId,
+    /// Identifiers of the patient that have been merged into the one above (ADT^A40): images and reports may still carry
+    /// them.
+    pub former_patient_ids: Vec<IssuedId>,
     /// (0010,0010), as received: `Family^Given^Middle^Prefix^Suffix`.
     pub patient_name: String,
     /// (0010,0030), `YYYYMMDD`.
@@ -65,6 +68,21 @@ pub struct StudyFacts {
     /// That container and the specimens in it, (0040,0551), each with its issuer ((0040,0513), (0040,0562)) or the sender's
     /// configured one; each once.
     pub specimens: Vec<IssuedId>,
+}
+
+impl StudyFacts {
+    /// Everything it is identified by; the issuer empty where nobody has named one.
+    pub fn identifiers(&self) -> Vec<(IdentifierKind, IssuedId)> {
+        let placer = IssuedId::new(self.placer_order_number.as_str(), self.placer_issuer.as_str());
+        let filler = IssuedId::new(self.filler_order_number.as_str(), self.filler_issuer.as_str());
+        let all = [
+            (IdentifierKind::Patient, self.patient_id.clone()),
+            (IdentifierKind::Accession, self.accession.clone()),
+            (IdentifierKind::Placer, placer),
+            (IdentifierKind::Filler, filler),
+        ];
+        all.into_iter().filter(|(_, id)| !id.is_empty()).collect()
+    }
 }
 
 /// One durable instance on its way from the journal to the index.

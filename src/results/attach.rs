@@ -6,13 +6,14 @@
 
 use super::{
     correlate::is_of_another_patient,
+    identity::own_again,
     incoming::{Incoming, Object},
     receive::{fallback_charset, unnamed_charset},
     settle::{Joined, join_held, prepare_for},
 };
 use crate::{
     config::Config,
-    dicom::documents::read_report_from,
+    dicom::{charset::SenderCharset, documents::read_report_from},
     hl7::oru::OruReport,
     model::{CaseId, Moment, PartnerId, ReportId},
     store::{Durability, HeldContent, Store, StoreError},
@@ -55,7 +56,9 @@ pub async fn attach(
     if held.sender == row.origin {
         return Err(AttachError::OwnCase { sender: held.sender, case });
     }
-    let incoming = Arc::new(read(config, held).ok_or(AttachError::Unreadable(report))?);
+    let mut incoming = read(config, held).ok_or(AttachError::Unreadable(report))?;
+    own_again(store, &mut incoming).await?;
+    let incoming = Arc::new(incoming);
     let tx = store.begin(Durability::Process).await?;
     let prepared = prepare_for(tx, config, &incoming, &row, report).await?;
     let mut tx = store.begin(Durability::Synced).await?;
@@ -78,8 +81,8 @@ fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
         return Some(incoming.unwrap_or_else(|(incoming, _)| *incoming));
     }
     let (sop_class, sop_instance, transfer_syntax) = object?;
-    let charset = partner.and_then(|partner| partner.dicom.as_ref()?.charset.clone()).unwrap_or_default();
-    let report = read_report_from(&sop_class, &transfer_syntax, &content, &charset).ok()?;
-    let it = Object { sop_class, sop_instance, transfer_syntax };
+    let charset = SenderCharset::of(partner);
+    let report = read_report_from(&sop_class, &transfer_syntax, &content, charset.clone()).ok()?;
+    let it = Object { sop_class, sop_instance, transfer_syntax, charset };
     Some(Incoming::from_object(report, it, sender, received, content))
 }

@@ -1,6 +1,7 @@
 //! A report as it came, whatever it came as: HL7 message, SR or PDF object.
 
 use super::correlate::Clues;
+use crate::dicom::charset::SenderCharset;
 use crate::{
     dicom::documents::{ReadReport, ReportContent},
     hl7::{
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use std::cell::LazyCell;
 
 /// Accession numbers a report may name, and studies. A report is about one examination or a few.
-const MAX_NAMED: usize = 64;
+pub(super) const MAX_NAMED: usize = 64;
 const TOO_MANY: &str = "it names too many studies";
 
 /// Holds patient data: goes to the store and to partners, never to a log.
@@ -38,6 +39,7 @@ pub struct Incoming {
     pub withdrawn: bool,
     /// What `raw` is, where it came by DICOM.
     pub object: Option<Object>,
+    pub header: Header,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,20 @@ pub struct Object {
     pub sop_class: Uid,
     pub sop_instance: Uid,
     pub transfer_syntax: Uid,
+    /// Where it names no Specific Character Set.
+    pub charset: SenderCharset,
+}
+
+/// Whose identifiers the header of an object says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    /// None that were given out to its sender.
+    #[default]
+    AsItCame,
+    /// Its sender's; here it is with the origin's.
+    Rewritten(Bytes),
+    /// Its sender's, and it cannot be rewritten.
+    Foreign,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +95,7 @@ impl Incoming {
             lossy: report.lossy,
             withdrawn,
             object: None,
+            header: Header::AsItCame,
         };
         // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
         let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
@@ -140,6 +157,7 @@ impl Incoming {
             lossy: object.lossy,
             withdrawn: false,
             object: Some(it),
+            header: Header::AsItCame,
         }
     }
 

@@ -5,6 +5,8 @@ pub mod calendar;
 pub mod condition;
 pub mod coverage;
 pub mod decide;
+mod names;
 mod orders;
+mod patients;
 pub mod slides;
 pub mod step;

@@ -8,6 +8,7 @@ use super::{
     condition::CaseFacts,
     decide::{Rules, decide},
     orders::{owe_orders, takers},
+    patients::owe_news,
     slides,
 };
 use crate::{
@@ -123,8 +124,10 @@ impl RoutingStep {
         }
         if news {
             owe_orders(&mut tx, &config, &mut case, now, give_up).await?;
+            owe_news(&mut tx, &config, &mut case, now, give_up).await?;
         }
         if case.state != CaseState::Held {
+            map_identifiers(&mut tx, &config, &case, now).await?;
             owe_images(&mut tx, &mut case, now, give_up).await?;
             tx.note_if_all_delivered(&mut case, now).await?;
         }
@@ -246,6 +249,19 @@ fn names(partners: &[PartnerId]) -> String {
     partners.iter().map(PartnerId::as_str).collect::<Vec<_>>().join(", ")
 }
 
+/// Gives the case's identifiers a name toward each receiver that wants its own, with what makes the images owed.
+async fn map_identifiers(tx: &mut Tx, config: &Config, case: &CaseRow, now: Moment) -> Result<(), StoreError> {
+    for mapping in case.receivers().iter().filter_map(|partner| config.mapping(partner, &case.origin)) {
+        for (kind, id) in case.facts.identifiers() {
+            // Two that cannot be read look alike; an image with such a one is not sent there.
+            if !id.value.contains(char::REPLACEMENT_CHARACTER) {
+                tx.mapped(&mapping, kind, &id, now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Owes every instance that is not owed yet to the reader and to whoever gets copies. What is read on site stays there.
 async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Moment) -> Result<(), StoreError> {
     let report_within = match case.decision.as_ref().map(|decision| &decision.disposition) {
@@ -291,10 +307,15 @@ struct Run {
     bytes: i64,
 }
 
+/// The lane of what is not large.
+pub(super) fn lane(priority: Priority) -> Lane {
+    if priority == Priority::Stat { Lane::Stat } else { Lane::Routine }
+}
+
 /// Cuts numbered lengths into batches: large objects alone on the bulk lane, the rest in runs. A gap in the numbers
 /// (a conflicting duplicate) does not end a run.
 fn runs(lengths: &[(i64, i64)], priority: Priority) -> Vec<Run> {
-    let lane = if priority == Priority::Stat { Lane::Stat } else { Lane::Routine };
+    let lane = lane(priority);
     let mut runs: Vec<Run> = Vec::new();
     for &(seq, length) in lengths {
         let this = if length >= BULK_BYTES && priority != Priority::Stat { Lane::Bulk } else { lane };

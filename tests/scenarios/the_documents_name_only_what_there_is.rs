@@ -162,10 +162,13 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
     for table in known_keys("neisse.toml", UNKNOWN) {
         know(&format!("neisse.toml [{table}]"), "neisse.toml", format!("[{table}]\n{UNKNOWN}"));
     }
+    for table in ["[escalation.webhook]", "[escalation.mail]"] {
+        know(&format!("neisse.toml {table}"), "neisse.toml", format!("{table}\n{UNKNOWN}"));
+    }
     know("calendars.toml [name]", "calendars.toml", format!("[name]\n{UNKNOWN}"));
     know("routes.toml [[route]]", "routes.toml", format!("[[route]]\n{UNKNOWN}"));
     let partner = "partners/harz.toml";
-    let tables = ["dicom", "hl7", "orders", "reports"];
+    let tables = ["dicom", "hl7", "orders", "reports", "identity"];
     let top: BTreeSet<String> = known_keys(partner, UNKNOWN);
     assert!(tables.iter().all(|table| top.contains(*table)), "{top:?}");
     for table in [
@@ -177,6 +180,7 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
         "[hl7.deliver]",
         "[orders]",
         "[reports]",
+        "[identity]",
     ] {
         know(&format!("partners/<id>.toml {table}"), partner, format!("{table}\n{UNKNOWN}"));
     }

@@ -11,6 +11,7 @@ impl Desk {
     pub(super) async fn show(&self, id: CaseId, patient: bool) -> anyhow::Result<()> {
         let case = self.store.case(id).await?;
         self.head(&case, patient);
+        self.told(&case).await?;
         self.decision(&case);
         let orders = self.store.orders_of_case(id).await?;
         if !orders.is_empty() {
@@ -25,6 +26,11 @@ impl Desk {
             println!("  {}  {:<10} {}", self.wall(&case.origin, event.at), event.actor, event.what);
         }
         self.deliveries(&case, &self.store.ledger(id).await?);
+        for sent in self.store.sent_under(id).await? {
+            let images = counted(sent.instances, "image", "images");
+            let identifiers = counted(sent.identifiers, "identifier", "identifiers");
+            println!("  {images} sent to {} with {identifiers} of its own domain", sent.partner);
+        }
         let reports = self.store.reports(id).await?;
         if !reports.is_empty() {
             println!("\nReports");
@@ -56,6 +62,10 @@ impl Desk {
             println!("  order      {}, no study yet, {} priority", case.discipline, case.priority);
         }
         println!("  images     {} ({})", case.instances, size(case.bytes));
+        if let Some((reader, due)) = case.report_awaited() {
+            let at = self.due(&case.origin, due, super::now());
+            println!("  report     due from {reader} by {at} in {}", self.zone(&case.origin));
+        }
         if patient {
             println!("  patient    {} {} ({})", facts.patient_name, facts.patient_id.value, facts.patient_id.issuer);
             println!("  accession  {} ({})", facts.accession.value, facts.accession.issuer);
@@ -64,6 +74,16 @@ impl Desk {
             }
             println!("  procedure  {}", facts.description);
         }
+    }
+
+    /// Who has been told that it waits, for whoever asks later.
+    async fn told(&self, case: &CaseRow) -> anyhow::Result<()> {
+        for told in self.store.notices_told(&case.id.to_string()).await? {
+            let (at, times) = (self.wall(&case.origin, Moment(told.told_us)), counted(told.times, "time", "times"));
+            let still = if told.open == 1 { "" } else { ", no longer needed" };
+            println!("  told       by {} {at}, {times}{still}", told.channel);
+        }
+        Ok(())
     }
 
     fn decision(&self, case: &CaseRow) {

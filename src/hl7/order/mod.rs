@@ -11,7 +11,7 @@ mod forward;
 mod read;
 mod specimen;
 
-pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
+pub use forward::{Forward, ForwardError, Forwarded, forward, identifiers};
 
 use super::oru::Coded;
 use crate::model::{Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid};
