@@ -74,6 +74,7 @@ CREATE TABLE shipment_specimens (
     specimen_id TEXT    NOT NULL REFERENCES specimens (id),
     PRIMARY KEY (shipment_id, line)
 ) STRICT;
+CREATE INDEX shipment_specimens_by_specimen ON shipment_specimens (specimen_id);
 
 CREATE TABLE specimen_events (
     id          TEXT    NOT NULL PRIMARY KEY,
@@ -92,12 +93,12 @@ CREATE TABLE specimen_events (
     reason_code TEXT    NOT NULL,
     reason      TEXT    NOT NULL,
     shipment_id TEXT    REFERENCES shipments (id),
-    -- 1: the other side does not know yet; 2: its reader does not, because there is none yet.
+    -- 1: the other side does not know yet; 2: its reader does not, because there is none yet; 3: there is no case yet.
     untold      INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX specimen_events_by_specimen ON specimen_events (specimen_id, id);
 CREATE INDEX specimen_events_untold ON specimen_events (id) WHERE untold = 1;
-CREATE INDEX specimen_events_waiting ON specimen_events (id) WHERE untold = 2;
+CREATE INDEX specimen_events_waiting ON specimen_events (id) WHERE untold >= 2;
 
 -- What waits for a person, whether there is a case or not.
 CREATE TABLE specimen_alarms (
@@ -114,6 +115,8 @@ CREATE TABLE specimen_alarms (
 ) STRICT;
 CREATE UNIQUE INDEX specimen_alarms_of_specimen ON specimen_alarms (specimen_id, kind) WHERE ended_us IS NULL AND specimen_id IS NOT NULL;
 CREATE UNIQUE INDEX specimen_alarms_of_order ON specimen_alarms (order_id, kind) WHERE ended_us IS NULL AND order_id IS NOT NULL;
+CREATE INDEX specimen_alarms_by_specimen ON specimen_alarms (specimen_id) WHERE specimen_id IS NOT NULL;
+CREATE INDEX specimen_alarms_by_order ON specimen_alarms (order_id) WHERE order_id IS NOT NULL;
 CREATE INDEX specimen_alarms_open ON specimen_alarms (raised_us) WHERE ended_us IS NULL;
 
 -- What other messages say of specimens, until it has been taken up.

@@ -28,6 +28,14 @@ pub use escalation::{Escalation, Mail, MailTls, Webhook};
 pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load, load_from};
 
+/// A span of time as people write it in these files and on the command line: `90m`, `4h`, `2d`; a minute to 30 days.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    values::duration_between(text, "1m", "30d")
+}
+
 /// A whole installation, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -202,8 +210,14 @@ pub struct Partner {
     pub orders_delivered: bool,
     /// `[orders] frozen`: codes in OBR-4.1 of its pathology orders that somebody waits for at the operating table.
     pub orders_frozen: Vec<String>,
+    pub specimens: SpecimenRules,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+    /// `[reports] critical_within`: a critical result that it has not acknowledged by then is brought before a person.
+    /// Default 30 min.
+    pub critical_within: Duration,
+    /// `[reports] critical_flags`: OBX-8 that this reader writes for a critical result, beside AA, HH and LL.
+    pub critical_flags: Vec<String>,
     pub identity: Identity,
 }
 
@@ -224,6 +238,23 @@ pub enum WithoutOrder {
     Route,
     /// It is held for a person.
     Hold,
+}
+
+/// What is expected of a partner's specimens. Table `[specimens]` of its file; all optional.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecimenRules {
+    /// What it ships must be received after this, unless its shipment says otherwise. Default 24 h.
+    pub within: Duration,
+    /// A specimen of each of its pathology orders must have been collected or received after this. Default: not watched.
+    pub expected_within: Option<Duration>,
+    /// It is told by HL7 what becomes of its specimens. Default false.
+    pub events: bool,
+}
+
+impl Default for SpecimenRules {
+    fn default() -> Self {
+        Self { within: Duration::from_secs(24 * 3600), expected_within: None, events: false }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -290,6 +321,8 @@ pub struct Hl7Target {
     pub charset: Option<String>,
     /// It takes UTF-8 where its set does not hold a letter. Default true.
     pub utf8: bool,
+    /// Its application acknowledges critical results in messages of its own. Default false.
+    pub application_ack: bool,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.

@@ -196,6 +196,12 @@ fn is_in_identifiers(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"|~\\&^".contains(&byte)
 }
 
+/// A value of OBX-8: one repetition, one component.
+pub(super) fn hl7_flag(text: &str) -> Read<String> {
+    let fits = (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"|~\\&^".contains(&b));
+    if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 20 characters of OBX-8, such as \"HH\"") }
+}
+
 pub(super) fn host(text: &str) -> Read<String> {
     let fits =
         (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:_[]".contains(&b));

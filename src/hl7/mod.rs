@@ -6,14 +6,17 @@ pub mod ack;
 pub mod adt;
 pub mod charset;
 pub mod listener;
+pub mod mdm;
 pub mod message;
 pub mod mllp;
 pub mod order;
 pub mod oru;
+pub mod oul;
 pub mod outgoing;
 mod receive;
 mod seats;
 pub mod sender;
+pub mod specimen;
 
 use crate::model::Moment;
 

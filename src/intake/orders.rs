@@ -12,6 +12,7 @@ use super::{
     order_case,
     order_match::{Fit, contradict, fits, fits_by_specimen},
     slides,
+    specimens::{self, Taken},
 };
 use crate::{
     config::{Config, Live, Partner},
@@ -101,8 +102,9 @@ impl OrderTaker {
             tx.hold_origin(&partner.id).await?;
         }
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
+        let mut specimens = Taken::default();
         for request in &message.orders {
-            let (answer, order) = one(&mut tx, work, request).await?;
+            let (answer, order) = one(&mut tx, work, request, &mut specimens).await?;
             answers.push(answer);
             taken.extend(order);
         }
@@ -114,6 +116,7 @@ impl OrderTaker {
             return Ok(answer);
         }
         tx.commit().await?;
+        specimens.log();
         let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
         tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
         metrics::counter!("neisse_orders_received_total", "partner" => partner.id.to_string())
@@ -143,6 +146,7 @@ async fn one(
     tx: &mut Tx,
     work: &Work<'_>,
     request: &OrderRequest,
+    specimens: &mut Taken,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let Work { config, partner, message, sha256, now } = *work;
     let found = find(tx, partner, request).await?;
@@ -176,7 +180,7 @@ async fn one(
             order.changed = now;
             let answer = answer(true, None);
             tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
-            keep_specimens(tx, work, request, &order).await?;
+            specimens.add(keep_specimens(tx, work, request, &order).await?);
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;
@@ -198,15 +202,13 @@ async fn keep_specimens(
     work: &Work<'_>,
     request: &OrderRequest,
     order: &OrderRow,
-) -> Result<(), StoreError> {
+) -> Result<Taken, StoreError> {
     if !order.state.is_live() {
-        return Ok(());
+        return Ok(Taken::default());
     }
     let named = request.specimens.iter().filter_map(|index| work.message.specimens.get(*index));
-    let mut said: Vec<SpecimenSaid> = named.cloned().collect();
-    said.iter_mut().for_each(|specimen| specimen.issued_by(&work.partner.issuer));
-    tx.save_specimens(&work.partner.id, order.id, &said, work.now).await?;
-    Ok(())
+    let said: Vec<SpecimenSaid> = named.cloned().collect();
+    specimens::ordered(tx, work.config, work.partner, order.id, &said, work.now).await
 }
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where

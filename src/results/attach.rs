@@ -74,7 +74,7 @@ pub async fn attach(
 fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
     let HeldContent { sender, source, received, content, object } = held;
     let partner = config.partners.get(&sender);
-    if source == "oru" {
+    if matches!(source.as_str(), "oru" | "oul" | "mdm") {
         let report = OruReport::read(&content, partner.map_or_else(unnamed_charset, fallback_charset)).ok()?;
         let incoming = Incoming::from_oru(report, sender, received, content);
         // Several orders or studies: the person has chosen.

@@ -9,8 +9,10 @@
 //! What if power goes here? Before the commit the reader has no answer and sends again; after it the same message gets
 //! the same answer, and the ledger owes the return.
 
+pub mod acknowledged;
 pub mod attach;
 pub mod correlate;
+pub mod critical;
 pub mod documents;
 pub mod identity;
 pub mod incoming;
@@ -19,3 +21,4 @@ pub mod objects;
 mod ordered;
 pub mod receive;
 pub mod settle;
+mod wording;

@@ -172,7 +172,7 @@ fn unread(object: &ReportObject) -> Incoming {
         received: object.received,
         raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
-        withdrawn: false,
+        flags: Vec::new(),
         object: None,
         header: Header::AsItCame,
     }

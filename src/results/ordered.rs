@@ -1,13 +1,15 @@
-//! A report may name any of its case's orders, and a case shows the numbers of one.
+//! A report may name any of its case's orders, and a case shows the numbers of one; or it names specimens alone.
 //!
 //! In: what a report names, and the cases found for it. Out: those cases, and the ones of the orders it names, each with the
-//! numbers of that order: it is the one that is answered, so its numbers go home.
+//! numbers of that order: it is the one that is answered, so its numbers go home. Where it names no number of any case, the
+//! cases of its specimens.
 
 use super::correlate::Clues;
 use crate::{
-    model::IssuedId,
+    model::{CaseId, IssuedId},
     store::{CaseRow, OrderRow, StoreError, Tx},
 };
+use std::collections::BTreeMap;
 
 /// Adds the cases of the orders that the report names, or writes those orders' numbers into the ones found already.
 ///
@@ -32,6 +34,29 @@ pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<Cas
         }
     }
     Ok(())
+}
+
+/// Specimens of a report that are looked up, at most.
+const MAX_SPECIMENS: usize = 50;
+
+/// The cases whose orders speak of the specimens that the report names, each with the ids those go by.
+///
+/// # Errors
+/// When the database fails.
+pub async fn cases_of_specimens(tx: &mut Tx, clues: &Clues) -> Result<Vec<(CaseRow, Vec<IssuedId>)>, StoreError> {
+    let mut found: BTreeMap<CaseId, (CaseRow, Vec<IssuedId>)> = BTreeMap::new();
+    for said in clues.specimens.iter().take(MAX_SPECIMENS) {
+        for specimen in tx.specimens_with(&said.value).await? {
+            for id in tx.cases_of_specimen(specimen.id).await? {
+                let case = tx.case_as_it_is(id).await?;
+                // An institute's images of it are joined to the order too; the report is not about those.
+                if case.origin == specimen.origin {
+                    found.entry(id).or_insert((case, Vec::new())).1.extend(specimen.said.ids().cloned());
+                }
+            }
+        }
+    }
+    Ok(found.into_values().collect())
 }
 
 /// The numbers of the order that is answered, on the case as it is now. The case is not stored with them.

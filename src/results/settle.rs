@@ -2,15 +2,16 @@
 //! origin in every form it wants.
 
 use super::{
-    correlate::{Clues, correlate, is_of_another_patient},
+    correlate::{Clues, by_specimen, correlate, is_of_another_patient},
+    critical,
     incoming::Incoming,
     make::{Made, Making, make},
-    ordered::{add_cases_of_orders, as_found},
+    ordered::{add_cases_of_orders, as_found, cases_of_specimens},
 };
 use crate::{
     config::Config,
-    model::{CaseEvent, CaseId, Lane, Moment, Priority, ReportId, ReportStatus},
-    store::{CaseRow, Durability, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
+    model::{CaseEvent, CaseId, CaseState, Lane, Moment, Priority, ReportId, ReportStatus},
+    store::{CaseRow, Durability, FormBefore, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -26,9 +27,25 @@ pub enum Joined {
 pub struct Prepared {
     id: ReportId,
     case: CaseId,
-    version: i64,
-    replaces: Option<Moment>,
+    place: Place,
     made: Made,
+}
+
+/// Where a report stands among the versions of its case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    version: i64,
+    /// When the version before it came.
+    replaces: Option<Moment>,
+    /// What its origin was owed of earlier versions.
+    before: Vec<FormBefore>,
+}
+
+impl Place {
+    async fn next(tx: &mut Tx, case: CaseId) -> Result<Self, StoreError> {
+        let (version, replaces) = tx.next_version(case).await?;
+        Ok(Self { version, replaces, before: tx.forms_before(case).await? })
+    }
 }
 
 /// Looks whose report it is and makes what is to be sent, before anything is locked: a PDF takes longer than a
@@ -43,9 +60,8 @@ pub async fn prepare(
     incoming: &Arc<Incoming>,
 ) -> Result<Option<Prepared>, StoreError> {
     let mut tx = store.begin(Durability::Process).await?;
-    let candidates = candidates(&mut tx, &incoming.clues).await?;
-    let Ok((case, _)) = correlate(&incoming.clues, &incoming.sender, &candidates) else { return Ok(None) };
-    prepare_for(tx, config, incoming, case, ReportId::generate()).await.map(Some)
+    let Ok((case, _)) = whose(&mut tx, incoming).await? else { return Ok(None) };
+    prepare_for(tx, config, incoming, &case, ReportId::generate()).await.map(Some)
 }
 
 /// The same for a case that is known.
@@ -59,10 +75,10 @@ pub async fn prepare_for(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let (version, replaces) = tx.next_version(case.id).await?;
+    let place = Place::next(&mut tx, case.id).await?;
     drop(tx);
-    let made = made(config, incoming, case, id, version, replaces).await;
-    Ok(Prepared { id, case: case.id, version, replaces, made })
+    let made = made(config, incoming, case, id, &place).await;
+    Ok(Prepared { id, case: case.id, place, made })
 }
 
 /// Keeps the report with all that follows from it. The caller commits.
@@ -76,12 +92,10 @@ pub async fn settle(
     prepared: Option<Prepared>,
     now: Moment,
 ) -> Result<Joined, StoreError> {
-    let candidates = candidates(tx, &incoming.clues).await?;
-    match correlate(&incoming.clues, &incoming.sender, &candidates) {
-        Ok((case, by)) => {
-            let found = case;
+    match whose(tx, incoming).await? {
+        Ok((found, by)) => {
             let mut case = tx.case(found.id).await?;
-            as_found(&mut case, found);
+            as_found(&mut case, &found);
             join(tx, config, incoming, prepared, case, by, now).await
         }
         Err(reason) => hold(tx, incoming, reason).await,
@@ -97,6 +111,18 @@ pub async fn hold(tx: &mut Tx, incoming: &Incoming, reason: &str) -> Result<Join
     tx.add_report(&held).await?;
     metrics::counter!("neisse_reports_received_total", "outcome" => "held").increment(1);
     Ok(Joined::Held { reason: reason.to_owned() })
+}
+
+/// The case it belongs to, and by what; or why a person must decide.
+async fn whose(tx: &mut Tx, incoming: &Incoming) -> Result<Result<(CaseRow, &'static str), &'static str>, StoreError> {
+    let clues = &incoming.clues;
+    let candidates = candidates(tx, clues).await?;
+    // Where it names something that is known, its specimens have no say.
+    if candidates.is_empty() && clues.studies.len() < 2 && !clues.specimens.is_empty() {
+        let candidates = cases_of_specimens(tx, clues).await?;
+        return Ok(by_specimen(clues, &incoming.sender, &candidates).map(|case| (case.clone(), "specimen")));
+    }
+    Ok(correlate(clues, &incoming.sender, &candidates).map(|(case, by)| (case.clone(), by)))
 }
 
 /// A number or UID that a great many cases have says nothing: cut off at some of them, it could even seem to fit one.
@@ -139,7 +165,7 @@ async fn join(
     now: Moment,
 ) -> Result<Joined, StoreError> {
     let ready = still_right(tx, config, incoming, prepared, &case, ReportId::generate()).await?;
-    let (id, version) = (ready.id, ready.version);
+    let (id, version) = (ready.id, ready.place.version);
     let kept = NewReport { case: Some(case.id), version, correlated_by: by.to_owned(), ..report(incoming, id) };
     tx.add_report(&kept).await?;
     let what = format!("{} report version {version} from {} ({by})", incoming.status, incoming.sender);
@@ -164,10 +190,10 @@ pub async fn join_held(
 ) -> Result<Option<Joined>, StoreError> {
     let id = prepared.id;
     let ready = still_right(tx, config, incoming, Some(prepared), &case, id).await?;
-    if !tx.attach_report(id, case.id, ready.version, "a person", why).await? {
+    if !tx.attach_report(id, case.id, ready.place.version, "a person", why).await? {
         return Ok(None);
     }
-    let (status, version, sender) = (incoming.status, ready.version, &incoming.sender);
+    let (status, version, sender) = (incoming.status, ready.place.version, &incoming.sender);
     let other = if is_of_another_patient(&incoming.clues, &case) { " though it names another patient" } else { "" };
     let what = format!("{status} report version {version} from {sender} attached by a person{other}: {why}");
     tx.tell(case.id, now, "operator", &what).await?;
@@ -183,13 +209,13 @@ async fn still_right(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let (version, replaces) = tx.next_version(case.id).await?;
-    let fits = |ready: &Prepared| (ready.case, ready.version, ready.replaces) == (case.id, version, replaces);
+    let place = Place::next(tx, case.id).await?;
+    let fits = |ready: &Prepared| ready.case == case.id && ready.place == place;
     match prepared.filter(fits) {
         Some(prepared) => Ok(prepared),
         None => {
-            let made = made(config, incoming, case, id, version, replaces).await;
-            Ok(Prepared { id, case: case.id, version, replaces, made })
+            let made = made(config, incoming, case, id, &place).await;
+            Ok(Prepared { id, case: case.id, place, made })
         }
     }
 }
@@ -203,32 +229,60 @@ async fn follow(
     mut case: CaseRow,
     now: Moment,
 ) -> Result<Joined, StoreError> {
-    let Prepared { id, version, made, .. } = ready;
+    let Prepared { id, place: Place { version, .. }, made, .. } = ready;
     let forms = made.forms.len();
-    owe(tx, config, &case, id, version, &made, now).await?;
+    let critical = is_critical(config, incoming, &case);
+    owe(tx, config, &case, (id, version), &made, critical, now).await?;
+    if critical {
+        critical::ask(tx, config, &case, (id, version), now).await?;
+    }
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
-    case.take(match incoming.status {
-        ReportStatus::Preliminary => CaseEvent::PreliminaryReport,
-        ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
-    })?;
+    moved(tx, &mut case, incoming.status, now).await?;
     case.report_came();
     tx.save_case(&case).await?;
     Ok(Joined::To { case: case.id, version, forms })
 }
 
+/// What the report does to its case. Where nothing is left of what was reported, the case waits for a report again, and for
+/// a person where nobody is to read it.
+async fn moved(tx: &mut Tx, case: &mut CaseRow, status: ReportStatus, now: Moment) -> Result<(), StoreError> {
+    case.take(match status {
+        ReportStatus::Preliminary => CaseEvent::PreliminaryReport,
+        ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
+        ReportStatus::Withdrawn => CaseEvent::ReportWithdrawn,
+    })?;
+    if status != ReportStatus::Withdrawn || case.state != CaseState::Routed {
+        return Ok(());
+    }
+    if case.reader.is_none() {
+        return case.take(CaseEvent::Hold);
+    }
+    tx.note_if_all_delivered(case, now).await.map(drop)
+}
+
+/// A result that its origin must be told of at once, and must say that it knows.
+fn is_critical(config: &Config, incoming: &Incoming, case: &CaseRow) -> bool {
+    let agreed = config.partners.get(&incoming.sender).map_or(&[][..], |reader| &reader.critical_flags);
+    let goes_out = case.origin != incoming.sender && !is_overtaken(incoming, case);
+    goes_out && incoming.status != ReportStatus::Withdrawn && incoming.is_critical(agreed)
+}
+
+/// A preliminary report that comes after the final one: at the origin it would take the final one's place.
+fn is_overtaken(incoming: &Incoming, case: &CaseRow) -> bool {
+    incoming.status == ReportStatus::Preliminary && case.state == CaseState::Reported
+}
+
 /// Every form the origin wants, made on a thread for long work. A report that goes nowhere though it should is said.
-async fn made(
-    config: &Arc<Config>,
-    incoming: &Arc<Incoming>,
-    case: &CaseRow,
-    id: ReportId,
-    version: i64,
-    replaces: Option<Moment>,
-) -> Made {
+async fn made(config: &Arc<Config>, incoming: &Arc<Incoming>, case: &CaseRow, id: ReportId, place: &Place) -> Made {
     if case.origin == incoming.sender {
         // Read where it was made: it is there already.
         return Made::default();
     }
+    if is_overtaken(incoming, case) {
+        let sender = &incoming.sender;
+        return nowhere(format!("a preliminary one after the final one; ask {sender} whether the final one holds"));
+    }
+    let place = place.clone();
     let (config, incoming, case) = (Arc::clone(config), Arc::clone(incoming), case.clone());
     let making = tokio::task::spawn_blocking(move || {
         let Some(origin) = config.partners.get(&case.origin) else {
@@ -237,7 +291,11 @@ async fn made(
         let reader = config.partners.get(&incoming.sender);
         let reader_name = reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str());
         let node = &config.node.name;
-        let made = make(&incoming, &Making { id, version, replaces, case: &case, origin, reader_name, node });
+        let Place { version, replaces, before } = &place;
+        let (critical, before) = (is_critical(&config, &incoming, &case), before.as_slice());
+        let (version, replaces) = (*version, *replaces);
+        let making = Making { id, version, replaces, before, critical, case: &case, origin, reader_name, node };
+        let made = make(&incoming, &making);
         if made.forms.is_empty() && made.warnings.is_empty() {
             return nowhere(format!("{} wants no form of it", case.origin));
         }
@@ -254,9 +312,9 @@ async fn owe(
     tx: &mut Tx,
     config: &Config,
     case: &CaseRow,
-    report: ReportId,
-    version: i64,
+    (report, version): (ReportId, i64),
     made: &Made,
+    urgent: bool,
     now: Moment,
 ) -> Result<(), StoreError> {
     for (kind, form) in &made.forms {
@@ -264,7 +322,7 @@ async fn owe(
         tx.owe(&NewDelivery {
             case: case.id,
             partner: case.origin.clone(),
-            lane: if case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
+            lane: if urgent || case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
             kind: *kind,
             first_seq: 0,
             last_seq: 0,

@@ -317,7 +317,7 @@ impl Tx {
         raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
     }
 
-    /// The case as it is now, not held: for looking.
+    /// The case as it stands, not held: for who only wants to know whose it is.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database fails.

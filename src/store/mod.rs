@@ -15,6 +15,7 @@
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
+mod critical;
 mod deliveries;
 mod due;
 mod error;
@@ -38,6 +39,7 @@ mod specimens;
 mod sqlite;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
+pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
 pub use error::StoreError;

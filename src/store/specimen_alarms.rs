@@ -6,7 +6,7 @@ use super::{
     Store, StoreError, Tx,
     cases::{from_word, partner},
     on_read, on_tx, plain,
-    specimens::{Raw, SpecimenRow, select_specimens},
+    specimens::{Raw, SpecimenRow},
 };
 use crate::model::{CaseId, Moment, OrderId, PartnerId, SpecimenId};
 use serde::Deserialize;
@@ -71,6 +71,14 @@ pub enum About {
 }
 
 impl About {
+    /// Which of two statements, each with an index of its own.
+    fn pick(self, of_specimen: &'static str, of_order: &'static str) -> (&'static str, String) {
+        match self {
+            About::Specimen(id) => (of_specimen, id.to_string()),
+            About::Order(id) => (of_order, id.to_string()),
+        }
+    }
+
     fn ids(self) -> (Option<String>, Option<String>) {
         match self {
             About::Specimen(id) => (Some(id.to_string()), None),
@@ -132,18 +140,10 @@ impl Tx {
         reason: &str,
         now: Moment,
     ) -> Result<bool, StoreError> {
-        const THERE: &str = "SELECT COUNT(*) FROM specimen_alarms WHERE kind = $1 AND ended_us IS NULL \
-             AND (specimen_id = $2 OR order_id = $3)";
         const SQL: &str = "INSERT INTO specimen_alarms (id, kind, specimen_id, order_id, partner, reason, raised_us, ended_by) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, '')";
         let (specimen, order) = about.ids();
-        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(THERE)
-            .bind(kind.as_str())
-            .bind(&specimen)
-            .bind(&order)
-            .fetch_one(&mut **c)
-            .await)?;
-        if count > 0 {
+        if self.specimen_alarms_of(about).await?.iter().any(|alarm| alarm.kind == kind) {
             return Ok(false);
         }
         on_tx!(self, |c| sqlx::query(SQL)
@@ -165,10 +165,10 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn specimen_alarms_of(&mut self, about: About) -> Result<Vec<SpecimenAlarm>, StoreError> {
-        const SQL: &str = select_alarms!("WHERE a.ended_us IS NULL AND (a.specimen_id = $1 OR a.order_id = $2)");
-        let (specimen, order) = about.ids();
-        let raws: Vec<RawAlarm> =
-            on_tx!(self, |c| sqlx::query_as(SQL).bind(&specimen).bind(&order).fetch_all(&mut **c).await)?;
+        const OF_SPECIMEN: &str = select_alarms!("WHERE a.specimen_id = $1 AND a.ended_us IS NULL");
+        const OF_ORDER: &str = select_alarms!("WHERE a.order_id = $1 AND a.ended_us IS NULL");
+        let (sql, id) = about.pick(OF_SPECIMEN, OF_ORDER);
+        let raws: Vec<RawAlarm> = on_tx!(self, |c| sqlx::query_as(sql).bind(&id).fetch_all(&mut **c).await)?;
         raws.into_iter().map(RawAlarm::read).collect()
     }
 
@@ -188,19 +188,18 @@ impl Tx {
         Ok(ended == 1)
     }
 
-    /// Somebody has looked whether the specimens of an order came in time. False when its state has changed since.
+    /// Somebody looks whether the specimens of an order came in time: whose order it is and when it came. `None`: somebody
+    /// has looked, or it has ended.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_specimens_looked(&mut self, order: OrderId) -> Result<bool, StoreError> {
-        const SQL: &str =
-            "UPDATE orders SET specimens_looked = 1 WHERE id = $1 AND state = 'open' AND specimens_looked = 0";
-        let done = on_tx!(self, |c| sqlx::query(SQL)
-            .bind(order.to_string())
-            .execute(&mut **c)
-            .await
-            .map(|done| done.rows_affected()))?;
-        Ok(done == 1)
+    pub async fn note_specimens_looked(&mut self, order: OrderId) -> Result<Option<(PartnerId, Moment)>, StoreError> {
+        const SQL: &str = "UPDATE orders SET specimens_looked = 1 WHERE id = $1 AND state = 'open' AND specimens_looked = 0 \
+             RETURNING origin, received_us";
+        let id = order.to_string();
+        let row: Option<(String, i64)> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_optional(&mut **c).await)?;
+        row.map(|(origin, received)| Ok((partner(&origin)?, Moment(received)))).transpose()
     }
 }
 
@@ -242,13 +241,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn specimens_not_ordered(&self, limit: i64) -> Result<Vec<SpecimenRow>, StoreError> {
-        const SQL: &str = select_specimens!(
-            "JOIN specimen_alarms a ON a.specimen_id = s.id WHERE a.ended_us IS NULL AND a.kind = 'not_ordered' \
+        // CROSS JOIN: SQLite then begins with the alarms, which are few.
+        const SQL: &str = "SELECT s.id, s.origin, s.said, s.state, s.since_us, s.ordered, s.due_us FROM specimen_alarms a \
+             CROSS JOIN specimens s WHERE a.ended_us IS NULL AND a.kind = 'not_ordered' AND s.id = a.specimen_id \
              AND (s.ordered = 1 OR EXISTS (SELECT 1 FROM specimens o WHERE o.ordered = 1 AND o.placer = s.placer \
              AND o.placer <> '') OR EXISTS (SELECT 1 FROM specimen_containers c JOIN specimen_containers oc \
              ON oc.value = c.value JOIN specimens o ON o.id = oc.specimen_id \
-             WHERE c.specimen_id = s.id AND o.ordered = 1)) ORDER BY s.id LIMIT $1"
-        );
+             WHERE c.specimen_id = s.id AND o.ordered = 1)) ORDER BY a.raised_us LIMIT $1";
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
         raws.into_iter().map(Raw::read).collect()
     }

@@ -6,9 +6,8 @@ use super::{
     Store, StoreError, Tx,
     cases::{from_json, partner, to_json},
     on_read, on_tx, plain,
-    specimens::SpecimenRow,
 };
-use crate::model::{CaseId, Moment, PartnerId, ShipmentId, SpecimenEvent, SpecimenId, SpecimenSaid, SpecimenState};
+use crate::model::{Moment, PartnerId, ShipmentId, SpecimenEvent, SpecimenId, SpecimenSaid, SpecimenState};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -45,6 +44,8 @@ pub enum Untold {
     Yes,
     /// The origin has; there is no reader yet.
     Reader,
+    /// Nobody has; there is no case yet.
+    Case,
 }
 
 impl Untold {
@@ -53,6 +54,7 @@ impl Untold {
             Untold::No => 0,
             Untold::Yes => 1,
             Untold::Reader => 2,
+            Untold::Case => 3,
         }
     }
 }
@@ -93,7 +95,8 @@ impl Raw {
             untold: match self.untold {
                 0 => Untold::No,
                 1 => Untold::Yes,
-                _ => Untold::Reader,
+                2 => Untold::Reader,
+                _ => Untold::Case,
             },
         })
     }
@@ -170,30 +173,23 @@ impl Tx {
         Ok(())
     }
 
-    /// What is known of a specimen by another row becomes part of this one; the other is gone.
+    /// A specimen that turned out to be another, with its story: what was told of it has been told of the other.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_specimen(&mut self, other: &SpecimenRow, into: SpecimenId) -> Result<(), StoreError> {
-        const MOVES: [&str; 2] = [
-            "UPDATE specimen_events SET specimen_id = $2 WHERE specimen_id = $1",
-            "UPDATE specimen_alarms SET specimen_id = $2 WHERE specimen_id = $1",
-        ];
-        const GONE: [&str; 3] = [
+    pub async fn forget_specimen(&mut self, id: SpecimenId, it_is: SpecimenId) -> Result<(), StoreError> {
+        const LINE: &str = "UPDATE shipment_specimens SET specimen_id = $2 WHERE specimen_id = $1";
+        const GONE: [&str; 5] = [
+            "DELETE FROM specimen_events WHERE specimen_id = $1",
+            "DELETE FROM specimen_alarms WHERE specimen_id = $1",
             "DELETE FROM specimen_containers WHERE specimen_id = $1",
             "DELETE FROM specimen_parents WHERE specimen_id = $1",
             "DELETE FROM specimens WHERE id = $1",
         ];
-        for sql in MOVES {
-            on_tx!(self, |c| sqlx::query(sql)
-                .bind(other.id.to_string())
-                .bind(into.to_string())
-                .execute(&mut **c)
-                .await
-                .map(drop))?;
-        }
+        let (gone, meant) = (id.to_string(), it_is.to_string());
+        on_tx!(self, |c| sqlx::query(LINE).bind(&gone).bind(&meant).execute(&mut **c).await.map(drop))?;
         for sql in GONE {
-            on_tx!(self, |c| sqlx::query(sql).bind(other.id.to_string()).execute(&mut **c).await.map(drop))?;
+            on_tx!(self, |c| sqlx::query(sql).bind(&gone).execute(&mut **c).await.map(drop))?;
         }
         Ok(())
     }
@@ -286,9 +282,9 @@ impl Store {
         // The conditions are those of the partial indexes, word for word.
         const FRESH: &str = select_events!("WHERE e.untold = 1 ORDER BY e.id LIMIT $1");
         const WAITED: &str = select_events!(
-            "WHERE e.untold = 2 AND EXISTS (SELECT 1 FROM specimen_orders so \
+            "WHERE e.untold >= 2 AND EXISTS (SELECT 1 FROM specimen_orders so \
              JOIN order_cases oc ON oc.order_id = so.order_id JOIN cases c ON c.id = oc.case_id \
-             WHERE so.specimen_id = e.specimen_id AND c.reader IS NOT NULL) ORDER BY e.id LIMIT $1"
+             WHERE so.specimen_id = e.specimen_id AND (e.untold = 3 OR c.reader IS NOT NULL)) ORDER BY e.id LIMIT $1"
         );
         let mut raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(WAITED).bind(limit).fetch_all(p).await)?;
         let fresh: Vec<Raw> = on_read!(self, |p| sqlx::query_as(FRESH).bind(limit).fetch_all(p).await)?;
@@ -310,18 +306,5 @@ impl Store {
                 Ok(SpecimenNews { id, partner: partner(&name)?, said, told: Moment(told) })
             })
             .collect()
-    }
-
-    /// The cases of a specimen's orders.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn cases_of_specimen(&self, specimen: SpecimenId) -> Result<Vec<CaseId>, StoreError> {
-        const SQL: &str = "SELECT DISTINCT oc.case_id FROM specimen_orders so JOIN order_cases oc ON oc.order_id = so.order_id \
-             WHERE so.specimen_id = $1 ORDER BY oc.case_id LIMIT 64";
-        let id = specimen.to_string();
-        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_all(p).await)?;
-        let unreadable = |_| StoreError::Unreadable { what: "case id" };
-        rows.into_iter().map(|(case,)| case.parse().map_err(unreadable)).collect()
     }
 }

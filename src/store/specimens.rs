@@ -60,7 +60,6 @@ macro_rules! select_specimens {
         concat!("SELECT s.id, s.origin, s.said, s.state, s.since_us, s.ordered, s.due_us FROM specimens s ", $rest)
     };
 }
-pub(super) use select_specimens;
 
 const BY_ID: &str = select_specimens!("WHERE s.id = $1");
 /// PostgreSQL locks the row; SQLite has the only writer already.
@@ -157,12 +156,16 @@ impl Tx {
     ) -> Result<Vec<SpecimenId>, StoreError> {
         const JOIN: &str = "INSERT INTO specimen_orders (specimen_id, order_id, joined_us) VALUES ($1, $2, $3) \
              ON CONFLICT (specimen_id, order_id) DO NOTHING";
+        // What became of it before anybody had ordered anything was told to nobody.
+        const NEWS: &str = "UPDATE specimen_events SET untold = 1 WHERE specimen_id = $1 AND untold = 0";
         let mut ids = Vec::with_capacity(said.len());
         for one in said.iter().filter(|one| one.id().is_some()) {
             let mut specimen = self.save_said(origin, one, now).await?;
             if !specimen.ordered {
                 specimen.ordered = true;
                 self.save_specimen(&specimen).await?;
+                let id = specimen.id.to_string();
+                on_tx!(self, |c| sqlx::query(NEWS).bind(&id).execute(&mut **c).await.map(drop))?;
             }
             on_tx!(self, |c| sqlx::query(JOIN)
                 .bind(specimen.id.to_string())

@@ -124,6 +124,14 @@ async fn a_pathology_order_becomes_a_case_before_anything_is_seen() {
         eventually("both are at home", SOON, async || network.hospital.reports().len() == 2).await;
         let home = String::from_utf8_lossy(&network.hospital.reports()[1]).into_owned();
         assert!(home.contains("|P4^KIS|") && !home.contains("P1^KIS"), "{home}");
+        // A laboratory's system may name the specimen alone.
+        let third = "MSH|^~\\&|LIS|KLCHEM|NEISSE|NEISSE|20261127||OUL^R22^OUL_R22|R3|P|2.5.1||||||UNICODE UTF-8\r\
+             PID|1||SYN-1^^^RABENSTEIN||Doe^Jane\rSPM|1|B1&KIS||BLK^Block^L\r\
+             OBR|1||E26-3^LIS|IHC^Ki-67^L|||||||||||||||||||||F\r\
+             OBX|1|FT|IHC^Ki-67^L|1|low||||||F\r";
+        assert_eq!(network.chemnitz.send_hl7(hl7, third.as_bytes(), "R3").await.code.as_str(), "AA");
+        eventually("all are at home", SOON, async || network.hospital.reports().len() == 3).await;
+        assert!(network.story(&case).await.contains("from chemnitz (specimen)"));
         network.at_rest().await;
     }
 }
