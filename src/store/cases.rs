@@ -296,14 +296,21 @@ pub(super) fn to_word<T: Serialize>(value: T) -> String {
 }
 
 impl Tx {
+    /// Refuses what others of the same origin must not do at the same time: cases are found, begun and changed one after
+    /// the other.
+    ///
+    /// # Errors
+    /// [`StoreError::OriginShared`]: begin again, and hold the origin.
+    pub fn alone_with_origin(&self) -> Result<(), StoreError> {
+        if self.shares_origin { Err(StoreError::OriginShared) } else { Ok(()) }
+    }
+
     /// The case, held for change until the transaction ends.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database fails.
     pub async fn case(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
-        if self.shares_origin {
-            return Err(StoreError::OriginShared);
-        }
+        self.alone_with_origin()?;
         let sql = self.pick(BY_ID_LOCKED);
         let key = id.to_string();
         let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&key).fetch_optional(&mut **c).await)?;
@@ -459,15 +466,25 @@ impl Tx {
         Ok(true)
     }
 
-    /// A study has come for a case that was begun by its order: from now on it is the case of this study.
+    /// A study has come for a case that was begun by its order: from now on it is the case of this study, which came by
+    /// these AE titles.
     ///
     /// # Errors
     /// When the database fails, or another case has that study.
-    pub async fn adopt_study(&mut self, case: CaseId, study: &Uid) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1 WHERE id = $1 AND has_study = 0";
+    pub async fn adopt_study(
+        &mut self,
+        case: CaseId,
+        study: &Uid,
+        calling_ae: &str,
+        called_ae: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1, calling_ae = $3, called_ae = $4 \
+             WHERE id = $1 AND has_study = 0";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.to_string())
             .bind(study.as_str())
+            .bind(calling_ae)
+            .bind(called_ae)
             .execute(&mut **c)
             .await
             .map(drop))?;

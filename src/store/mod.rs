@@ -32,6 +32,7 @@ mod pauses;
 mod reports;
 mod retention;
 mod shipments;
+mod slides;
 mod specimen_alarms;
 mod specimen_events;
 mod specimens;
