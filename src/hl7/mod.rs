@@ -4,6 +4,7 @@
 
 pub mod ack;
 pub mod charset;
+pub mod header;
 pub mod listener;
 pub mod message;
 pub mod mllp;

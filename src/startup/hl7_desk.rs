@@ -10,6 +10,7 @@ use crate::{
     hl7::{
         ack::{ErrorCode, Rejected, Verdict, acknowledge, refuse_bytes},
         charset::Charset,
+        header,
         listener::Hl7Handler,
         message::{Message, Segment},
         order::OrderKind,
@@ -90,6 +91,10 @@ impl Hl7Desk {
         bytes: &Bytes,
     ) -> Result<Vec<u8>, StoreError> {
         let now = self.clock.now();
+        if let Err(problem) = header::check(view) {
+            tracing::warn!(site = %partner.id, problem = %problem, "Refused a message of {}: {problem}", partner.id);
+            return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
+        }
         let key = message_key(partner, &view.header(), bytes);
         if let Some(answer) = self.store.answer_given(&key).await? {
             tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);

@@ -62,18 +62,24 @@ impl<'m, 'a> Edit<'m, 'a> {
 
     /// Replaces component `n`, from 1, of the first repetition of a field; the rest of the field stays.
     pub fn set_component(&mut self, line: usize, field: usize, n: usize, value: &[u8]) {
+        self.set_component_of(line, field, 1, n, value);
+    }
+
+    /// The same of any repetition, from 1. One that is not there is not made.
+    pub fn set_component_of(&mut self, line: usize, field: usize, repetition: usize, n: usize, value: &[u8]) {
         let separators = self.message.separators();
-        let (Some(component), true) = (separators.component, n > 0) else { return };
+        let (Some(component), true) = (separators.component, n > 0 && repetition > 0) else { return };
         let now = self.field(line, field).to_vec();
-        let end = separators.repetition.and_then(|at| now.iter().position(|byte| *byte == at)).unwrap_or(now.len());
-        let mut components: Vec<&[u8]> = now[..end].split(|byte| *byte == component).collect();
+        let is_between = |byte: &u8| Some(*byte) == separators.repetition;
+        let mut repetitions: Vec<Vec<u8>> = now.split(is_between).map(<[u8]>::to_vec).collect();
+        let Some(this) = repetitions.get_mut(repetition - 1) else { return };
+        let mut components: Vec<&[u8]> = this.split(|byte| *byte == component).collect();
         if components.len() < n {
             components.resize(n, &[]);
         }
         components[n - 1] = value;
-        let mut changed = components.join(&component);
-        changed.extend_from_slice(&now[end..]);
-        self.set_field(line, field, &changed);
+        *this = components.join(&component);
+        self.set_field(line, field, &repetitions.join(&separators.repetition.unwrap_or(b'~')));
     }
 
     /// The message as it is now.

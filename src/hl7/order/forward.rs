@@ -11,7 +11,7 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
-        message::{Edit, Message, MessageError, Segment, components},
+        message::{Edit, Message, MessageError, Segment, Value, components},
     },
     model::{IssuedId, OrderControl},
 };
@@ -186,6 +186,8 @@ impl Writer<'_, '_> {
 
     fn header(&mut self, charset: Charset) {
         let Some(line) = self.lines_of("MSH").first().copied() else { return };
+        // A byte order mark or blanks before it: written in another character set they would be letters.
+        (0..line).for_each(|before| self.edit.leave_out(before));
         let how = self.how;
         let separators = self.message.separators();
         for (n, text) in [
@@ -221,11 +223,23 @@ impl Writer<'_, '_> {
                 for field in [2, 4, 18] {
                     self.empty(line, field);
                 }
-            } else if let [id] = ids
-                && id.issuer.is_empty()
-            {
-                let field = if self.edit.field(line, 3).is_empty() { 2 } else { 3 };
-                self.edit.set_component(line, field, 4, &components(separators, &[self.how.issuer]));
+            } else if ids.iter().any(|id| id.issuer.is_empty()) {
+                self.issuers(line);
+            }
+        }
+    }
+
+    /// Each identifier that names no issuer gets the one that is meant: a bare number is anybody's.
+    fn issuers(&mut self, line: usize) {
+        let Some(pid) = self.message.segment(line) else { return };
+        let is_identifier = |id: &Value<'_>| id.component(1).is_valued();
+        // As they are read: PID-2 where PID-3 has none.
+        let field = if pid.field(3).repetitions().any(|id| is_identifier(&id)) { 3 } else { 2 };
+        let issuer = components(self.message.separators(), &[self.how.issuer]);
+        for (index, id) in pid.field(field).repetitions().enumerate().filter(|(_, id)| is_identifier(id)) {
+            let authority = id.component(4);
+            if ![1, 2].into_iter().any(|n| authority.subcomponent(n).is_valued()) {
+                self.edit.set_component_of(line, field, index + 1, 4, &issuer);
             }
         }
     }

@@ -8,9 +8,12 @@
 //! specimens they would be understood by half.
 
 mod forward;
+mod fuzz;
 mod read;
+mod strict;
 
 pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
+pub use fuzz::fuzz_order;
 
 use super::oru::Coded;
 use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};

@@ -4,7 +4,7 @@
 //! before the first ORC to that one. A second OBR under one ORC is refused: which of the two is cancelled by a later CA
 //! would be a guess.
 
-use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest};
+use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest, strict};
 use crate::hl7::{
     ack::{ErrorCode, Rejected},
     charset::Charset,
@@ -45,6 +45,7 @@ impl OrderMessage {
         let lossy = Cell::new(false);
         let reader = Reader::new(charset, &lossy);
         let kind = kind_of(&message.header(), &reader)?;
+        strict::check(message, &reader)?;
         let mut read = OrderMessage {
             kind,
             patient_ids: Vec::new(),

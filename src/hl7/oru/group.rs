@@ -77,6 +77,10 @@ impl Groups {
                 self.study_uid(Uid::new(&reader.text(segment.field(3).component(1))).ok());
             }
             "" if segment.is_stray() => self.observations([observation::stray(segment, reader)])?,
+            // Text that begins like a segment, or a segment whose name was damaged: somebody wrote it.
+            _ if !(segment.is_known() || segment.is_blank()) => {
+                self.observations([observation::stray(segment, reader)])?;
+            }
             _ => {}
         }
         Ok(())
