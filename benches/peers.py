@@ -225,28 +225,28 @@ class Neisse(Process):
 
     ae_title = "NEISSE"
 
-    def __init__(self, binary, folder, center_port):
+    def __init__(self, binary, folder, center_port, database="sqlite"):
         folder = Path(folder)
         (folder / "config" / "partners").mkdir(parents=True)
-        self.dicom_port, self.http_port, hl7_port = free_port(), free_port(), free_port()
-        self.write_config(folder / "config", hl7_port, center_port)
+        self.dicom_port, self.http_port, self.hl7_port = free_port(), free_port(), free_port()
+        self.write_config(folder / "config", database, center_port)
         super().__init__("neisse", [str(binary), "serve", "--config", str(folder / "config")], folder)
         self.ready_after = self.wait_until(lambda: http_status(self.http_port, "/readyz")[0] == 200)
 
-    def write_config(self, config, hl7_port, center_port):
+    def write_config(self, config, database, center_port):
         (config / "neisse.toml").write_text(f"""\
 [node]
 name = "bench"
 data_dir = "data"
 [database]
-url = "sqlite"
+url = "{database}"
 [queue]
 url = "memory"
 [dicom]
 listen = "127.0.0.1:{self.dicom_port}"
 ae_title = "{self.ae_title}"
 [hl7]
-listen = "127.0.0.1:{hl7_port}"
+listen = "127.0.0.1:{self.hl7_port}"
 [http]
 listen = "127.0.0.1:{self.http_port}"
 """)
@@ -272,6 +272,8 @@ reading_mode = "on_site"
                              "associations = 2 }")
             else:
                 lines.append(f'senders = [{{ ae_title = "{partner.upper()}", address = "127.0.0.1" }}]')
+            if partner == "sender":
+                lines += ["[hl7]", 'senders = [{ facility = "SENDER" }]']
             lines += ["[orders]", "expected = false", "[reports]", "forms = []"]
             (config / "partners" / f"{partner}.toml").write_text("\n".join(lines) + "\n")
 

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod dicom;
+pub mod escalation;
 pub mod handoff;
 pub mod hl7;
 pub mod intake;

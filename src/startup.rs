@@ -8,6 +8,7 @@ use crate::{
     config::{Config, Live, Replacer},
     delivery::{overdue, probe, worker},
     dicom::scp::{self, ScpSettings},
+    escalation::Escalation,
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
     intake::{
@@ -17,6 +18,7 @@ use crate::{
         matching::Bells,
         open_studies::OpenStudies,
         orders::OrderTaker,
+        patients::PatientTaker,
         recovery,
         retention::Retention,
     },
@@ -213,12 +215,15 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
+        let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(escalation.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let desk = Hl7Desk {
             store: store.clone(),
             config: config.clone(),
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
+            patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
             reports: reports.clone(),
         };
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

@@ -1,6 +1,6 @@
 //! The house rules that the compiler does not know: who may import whom, and what is only done in one place.
 //!
-//! main → cli → startup → stages (intake routing handoff delivery results worklist) and web → dicom hl7 queue store
+//! main → cli → startup → stages (intake routing handoff delivery results escalation worklist) and web → dicom hl7 queue store
 //! spool config → model. Stages never import each other; SQL only in store; nothing prints but the command line.
 
 use std::{
@@ -14,13 +14,42 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     // Commands look at the store, explain routing, join held reports and make DICOM files; the demonstration also plays
     // both ends of the wire.
-    ("cli", &["startup", "shutdown", "intake", "routing", "results", "store", "hl7", "dicom", "config", "model"]),
+    (
+        "cli",
+        &[
+            "startup",
+            "shutdown",
+            "intake",
+            "routing",
+            "results",
+            "escalation",
+            "store",
+            "hl7",
+            "dicom",
+            "config",
+            "model",
+        ],
+    ),
     // Wires everything, and so may name everything but the command line.
     (
         "startup",
         &[
-            "shutdown", "intake", "routing", "handoff", "delivery", "results", "worklist", "web", "dicom", "hl7",
-            "queue", "store", "spool", "config", "model",
+            "shutdown",
+            "intake",
+            "routing",
+            "handoff",
+            "delivery",
+            "results",
+            "escalation",
+            "worklist",
+            "web",
+            "dicom",
+            "hl7",
+            "queue",
+            "store",
+            "spool",
+            "config",
+            "model",
         ],
     ),
     ("shutdown", &["model"]),
@@ -29,6 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("handoff", STAGE),
     ("delivery", STAGE),
     ("results", STAGE),
+    ("escalation", STAGE),
     ("worklist", STAGE),
     ("web", STAGE),
     ("dicom", WIRE),
@@ -46,7 +76,7 @@ const STAGE: &[&str] = &["dicom", "hl7", "queue", "store", "spool", "config", "m
 /// Wire, store and spool know no case and no stage; each other neither.
 const WIRE: &[&str] = &["config", "model"];
 
-const SENTENCE: &str = "main → cli → startup → stages (intake routing handoff delivery results worklist) and web → \
+const SENTENCE: &str = "main → cli → startup → stages (intake routing handoff delivery results escalation worklist) and web → \
                         dicom hl7 queue store spool config → model; stages never import each other";
 
 /// A file of `src`, the room it stands in, and its text without comments and tests.

@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod check;
 pub mod demo;
+pub mod notify;
 pub mod orders;
 pub mod route;
 pub mod sample;
@@ -32,6 +33,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Explain who would read a case, rule by rule.
     Route(route::RouteArgs),
+    /// Try out whether the operator can be told that something waits.
+    Notify(notify::NotifyArgs),
     /// Look at cases and act on them: list, show, hold, release, link, resend.
     Cases(cases::CasesArgs),
     /// Look at orders: what hospitals have asked for, and which of it waits for its study.
@@ -48,6 +51,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Notify(args) => notify::run(&args),
         Command::Cases(args) => cases::run(&args),
         Command::Orders(args) => orders::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),

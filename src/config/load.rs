@@ -103,6 +103,7 @@ pub fn load_from(
         http: node.http,
         delivery: node.delivery,
         retention: node.retention,
+        escalation: node.escalation,
         partners: partners.into_iter().map(|file| (file.partner.id.clone(), file.partner)).collect(),
         calendars,
         routes: routes.into_iter().map(|file| file.route).collect(),

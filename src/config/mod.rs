@@ -8,7 +8,9 @@
 //! Does not decide anything: conditions and calendars are data here; `routing` reads them.
 
 mod checks;
+pub mod escalation;
 pub mod hours;
+mod letters;
 pub mod live;
 pub mod load;
 mod node_file;
@@ -19,9 +21,10 @@ mod secrets;
 mod table;
 mod values;
 
-use crate::model::{Channel, Discipline, PartnerId, Priority, ReadingMode, ReportForm};
+use crate::model::{Channel, Charset, Discipline, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use escalation::{Escalation, Mail, MailTls, Webhook};
 pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load, load_from};
 
@@ -36,6 +39,7 @@ pub struct Config {
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
     pub retention: Retention,
+    pub escalation: Escalation,
     pub partners: BTreeMap<PartnerId, Partner>,
     pub calendars: BTreeMap<String, Calendar>,
     /// In file order: the first match wins.
@@ -193,8 +197,13 @@ pub enum WithoutOrder {
 #[derive(Clone, Debug, Default)]
 pub struct PartnerDicom {
     pub senders: Vec<DicomSender>,
-    /// Specific Character Set (0008,0005) where a data set names none. Default ISO_IR 6.
+    /// Specific Character Set (0008,0005), `Windows-1250` or `Windows-1252`, where a data set names none or one that is
+    /// not known. Default ISO_IR 6.
     pub charset: Option<String>,
+    /// Sets its data sets name wrongly: what names one of them is read by `charset`.
+    pub charset_instead_of: Vec<String>,
+    /// How it wants letters spelled in reports that its set does not hold.
+    pub transliterate: BTreeMap<char, String>,
     pub deliver: Option<DicomTarget>,
 }
 
@@ -213,6 +222,10 @@ pub struct DicomTarget {
     pub port: u16,
     /// Associations at a time, 1 to 16, default 2.
     pub associations: usize,
+    /// Of the objects made for it. Default UTF-8 (ISO_IR 192).
+    pub charset: Charset,
+    /// It takes UTF-8 where its set does not hold a letter. Default true.
+    pub utf8: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -220,6 +233,8 @@ pub struct PartnerHl7 {
     pub senders: Vec<Hl7Sender>,
     /// Where MSH-18 is empty, an HL7 table 0211 name or `Windows-1250`, `Windows-1252`. Default `8859/1`.
     pub charset: Option<String>,
+    /// How it wants letters spelled that its set does not hold.
+    pub transliterate: BTreeMap<char, String>,
     pub deliver: Option<Hl7Target>,
 }
 
@@ -241,6 +256,8 @@ pub struct Hl7Target {
     pub facility: String,
     /// MSH-18 of what we send. Default: the partner's `charset`.
     pub charset: Option<String>,
+    /// It takes UTF-8 where its set does not hold a letter. Default true.
+    pub utf8: bool,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.

@@ -2,6 +2,7 @@
 //!
 //! Every table is optional and has the defaults written in [`super`]. Secrets are folded in by [`super::secrets`].
 
+use super::escalation::{self, Escalation};
 use super::secrets::Secrets;
 use super::table::Table;
 use super::values as v;
@@ -17,6 +18,7 @@ pub(super) struct NodeFile {
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
     pub retention: Retention,
+    pub escalation: Escalation,
 }
 
 const GIB: u64 = 1 << 30;
@@ -36,8 +38,9 @@ pub(super) fn read(top: &mut Table<'_>, folder: &Path, secrets: &Secrets<'_>) ->
     let http = read_http(top);
     let delivery = read_delivery(top);
     let retention = read_retention(top);
+    let escalation = top.table("escalation").map(|mut table| escalation::read(&mut table, secrets)).unwrap_or_default();
     check_ports(top, &[("dicom", dicom.listen), ("hl7", hl7.listen), ("http", http.listen)]);
-    NodeFile { node, database, queue, dicom, hl7, http, delivery, retention }
+    NodeFile { node, database, queue, dicom, hl7, http, delivery, retention, escalation }
 }
 
 fn read_node(top: &mut Table<'_>, folder: &Path) -> Node {

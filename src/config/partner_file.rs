@@ -1,10 +1,11 @@
 //! Reads `partners/<id>.toml`: one organisation, how it sends, where things are delivered, how it wants its results.
 
+use super::letters;
 use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
 use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7, WithoutOrder};
-use crate::model::{PartnerId, ReportForm};
+use crate::model::{Charset, PartnerId, ReportForm};
 use std::time::Duration;
 
 /// A partner with the places that checks across files speak of.
@@ -67,6 +68,12 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         }
     }
     let charset = table.parsed("charset", v::dicom_charset).map(|found| found.value);
+    let wrongly = table.list("charset_instead_of", v::dicom_charset);
+    if let (None, [first, ..]) = (&charset, wrongly.as_slice()) {
+        table.problem(&first.spot, "found sets to be read as another one; expected charset to say which that is");
+    }
+    let charset_instead_of = wrongly.into_iter().map(|found| found.value).collect();
+    let transliterate = letters::read(&mut table);
     let deliver = table.table("deliver").and_then(|mut target| {
         target.needs("ae_title", "the called AE title");
         target.needs("host", "a host name or an IP address");
@@ -75,10 +82,14 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         let host = target.parsed("host", v::host);
         let port = port(&mut target);
         let associations = target.number("associations", 1..=16).map_or(2, |count| usize::try_from(count).unwrap_or(2));
-        Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations })
+        let charset = target.parsed("charset", v::dicom_written).map_or(Charset::UTF_8, |found| found.value);
+        let utf8 = target.flag("utf8").unwrap_or(true);
+        letters::check(&target, &transliterate, charset);
+        Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations, charset, utf8 })
     });
     let given = table.has("deliver");
-    (Some(PartnerDicom { senders, charset, deliver }), spots, given)
+    let transliterate = letters::values(transliterate);
+    (Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver }), spots, given)
 }
 
 fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
@@ -97,6 +108,7 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
         }
     }
     let charset = table.parsed("charset", v::hl7_charset).map(|found| found.value);
+    let transliterate = letters::read(&mut table);
     let deliver = table.table("deliver").and_then(|mut target| {
         target.needs("host", "a host name or an IP address");
         target.needs("port", "a port number, often 2575");
@@ -106,16 +118,19 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
         let port = port(&mut target);
         let application = target.parsed("application", v::hl7_name);
         let facility = target.parsed("facility", v::hl7_name);
-        let charset = target.parsed("charset", v::hl7_charset).map(|found| found.value);
+        let own = target.parsed("charset", v::hl7_charset).map(|found| found.value);
+        let utf8 = target.flag("utf8").unwrap_or(true);
+        letters::check(&target, &transliterate, letters::hl7_set(own.as_deref().or(charset.as_deref())));
         Some(Hl7Target {
             host: host?.value,
             port: port?,
             application: application?.value,
             facility: facility?.value,
-            charset,
+            charset: own,
+            utf8,
         })
     });
-    (Some(PartnerHl7 { senders, charset, deliver }), spots)
+    (Some(PartnerHl7 { senders, charset, transliterate: letters::values(transliterate), deliver }), spots)
 }
 
 fn port(table: &mut Table<'_>) -> Option<u16> {

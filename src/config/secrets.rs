@@ -3,7 +3,7 @@
 //!
 //! In: `[database]` and `[queue]` with `password_file` and `credentials_file`, `NEISSE_DATABASE_PASSWORD` and
 //! `NEISSE_QUEUE_CREDENTIALS` (the environment wins). Out: URLs with the secret folded in. No problem text contains a
-//! secret or the URL it stood in.
+//! secret or the URL it stood in. The secrets of `[escalation]` are read by the same rules in [`super::escalation`].
 
 use super::table::{Found, Table};
 use super::values as v;
@@ -96,7 +96,7 @@ impl Secrets<'_> {
     }
 
     /// The environment first, so that one container image serves several installations.
-    fn secret(&self, table: &mut Table<'_>, key: &'static str, variable: &str) -> Option<String> {
+    pub fn secret(&self, table: &mut Table<'_>, key: &'static str, variable: &str) -> Option<String> {
         let file = table.parsed(key, v::words);
         if let Some(secret) = (self.environment)(variable).filter(|secret| !secret.is_empty()) {
             return Some(secret);
@@ -113,7 +113,7 @@ impl Secrets<'_> {
         secret
     }
 
-    fn existing(&self, table: &mut Table<'_>, key: &'static str) -> Option<PathBuf> {
+    pub fn existing(&self, table: &mut Table<'_>, key: &'static str) -> Option<PathBuf> {
         let file = table.parsed(key, v::words)?;
         let path = self.folder.join(&file.value);
         if !path.is_file() {

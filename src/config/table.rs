@@ -231,6 +231,19 @@ impl<'t> Table<'t> {
         tables
     }
 
+    /// Every entry as text, under keys of the user's own.
+    pub fn texts(&mut self) -> Vec<(Found<String>, String)> {
+        let mut texts = Vec::new();
+        for (key, (span, value)) in std::mem::take(&mut self.entries) {
+            let spot = self.spot_of(key, span.start);
+            match value.get_ref() {
+                DeValue::String(text) => texts.push((Found { value: key.to_owned(), spot }, text.to_string())),
+                _ => self.wrong_type(key, value, "text in quotation marks"),
+            }
+        }
+        texts
+    }
+
     /// Every entry as a table, under names of the user's own: `[night]`, `[weekend]`.
     pub fn named_tables(&mut self) -> Vec<(Found<String>, Table<'t>)> {
         let mut tables = Vec::new();

@@ -2,10 +2,12 @@
 //!
 //! Each reader takes the text and answers with the value, or with what it found and what it expected.
 
+use crate::model::Charset;
 use std::time::Duration;
 
 /// DICOM defined terms of Specific Character Set, PS3.3 C.12.1.1.2, tables C.12-2 to C.12-5.
-const DICOM_CHARSETS: [&str; 33] = [
+/// Last, what old systems write without saying so.
+const DICOM_CHARSETS: [&str; 35] = [
     "ISO_IR 6",
     "ISO_IR 100",
     "ISO_IR 101",
@@ -39,6 +41,24 @@ const DICOM_CHARSETS: [&str; 33] = [
     "ISO 2022 IR 159",
     "ISO 2022 IR 149",
     "ISO 2022 IR 58",
+    "Windows-1250",
+    "Windows-1252",
+];
+
+/// In which reports are made as DICOM objects: sets that need no escape sequences.
+const DICOM_WRITTEN: [&str; 12] = [
+    "ISO_IR 192",
+    "ISO_IR 6",
+    "ISO_IR 100",
+    "ISO_IR 101",
+    "ISO_IR 109",
+    "ISO_IR 110",
+    "ISO_IR 144",
+    "ISO_IR 127",
+    "ISO_IR 126",
+    "ISO_IR 138",
+    "ISO_IR 148",
+    "ISO_IR 203",
 ];
 
 /// HL7 v2.5.1 table 0211, the European part, and what Windows systems send without saying so.
@@ -204,6 +224,16 @@ pub(super) fn dicom_charset(text: &str) -> Read<String> {
             wanted(text, &format!("a defined term of (0008,0005) such as \"ISO_IR 100\" or \"ISO_IR 192\"{hint}"))
         }
     }
+}
+
+pub(super) fn dicom_written(text: &str) -> Read<Charset> {
+    Charset::of_dicom(text).map_or_else(
+        || {
+            let hint = nearest(text, DICOM_WRITTEN.into_iter());
+            wanted(text, &format!("one of {}{hint}", DICOM_WRITTEN.join(", ")))
+        },
+        Ok,
+    )
 }
 
 pub(super) fn hl7_charset(text: &str) -> Read<String> {

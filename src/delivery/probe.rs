@@ -149,6 +149,7 @@ async fn connect(config: &Config, target: &Hl7Target) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Charset;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
@@ -171,7 +172,14 @@ mod tests {
         });
         let (connect, response) = (Duration::from_secs(10), Duration::from_secs(10));
         let settings = ScuSettings { calling_ae: "NEISSE".into(), connect, response };
-        let target = DicomTarget { ae_title: "PACS".into(), host: "127.0.0.1".into(), port, associations: 1 };
+        let target = DicomTarget {
+            ae_title: "PACS".into(),
+            host: "127.0.0.1".into(),
+            port,
+            associations: 1,
+            charset: Charset::UTF_8,
+            utf8: true,
+        };
         assert_eq!(echo(&settings, &target).await, Ok(()));
         assert_eq!(peer.await.expect("no panic"), 5, "A-RELEASE-RQ");
     }

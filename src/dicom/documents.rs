@@ -2,20 +2,21 @@
 //!
 //! In: what the report is about, and its PDF or text; or an instance received. Out: a data set in Explicit VR Little
 //! Endian, without file meta information; or the text, the PDF and the identifiers by which a report finds its case.
-//! Made objects stand in the origin's study, in its identifiers, in UTF-8 (ISO_IR 192), with every type 1 and type 2
+//! Made objects stand in the origin's study, in its identifiers, in the character set its partner file names, with every type 1 and type 2
 //! attribute of PS3.3 A.35.1 and A.45.1. Equal input makes equal bytes.
 //!
 //! Does not choose UIDs (the caller's are deterministic, so that sending again is harmless) and knows no case.
 
 mod common;
+mod letters;
 mod pdf;
 mod read;
 mod render;
 mod sr;
-mod text;
 mod tree;
 
-use crate::model::{IssuedId, Moment, ReportStatus, StudyFacts, Uid};
+use super::charset::SenderCharset;
+use crate::model::{IssuedId, Moment, Outgoing, ReportStatus, StudyFacts, Uid};
 use dicom_dictionary_std::uids;
 
 /// More than any report; whole-slide images and videos are not reports.
@@ -61,6 +62,8 @@ pub struct DocumentAbout<'a> {
     pub version: u32,
     /// The version before this one, for Predecessor Documents (0040,A360).
     pub predecessor: Option<ReferencedInstance>,
+    /// The set it is written in, and what becomes of letters that set lacks.
+    pub outgoing: Outgoing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct MadeInstance {
     pub transfer_syntax: Uid,
     /// Without preamble and file meta information.
     pub data_set: Vec<u8>,
+    /// For the case's story and a person, about letters; no patient data.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +187,7 @@ pub fn read_report(sop_class: &Uid, transfer_syntax: &Uid, data_set: &[u8]) -> R
     read_report_from(sop_class, transfer_syntax, data_set, "")
 }
 
-/// The same, with the sender's configured character set for objects that name none (0008,0005).
+/// The same, with what the sender means by Specific Character Set (0008,0005).
 ///
 /// # Errors
 /// As [`read_report`].
@@ -190,9 +195,9 @@ pub fn read_report_from(
     sop_class: &Uid,
     transfer_syntax: &Uid,
     data_set: &[u8],
-    fallback_charset: &str,
+    sender: impl Into<SenderCharset>,
 ) -> Result<ReadReport, ReadError> {
-    read::read(sop_class, transfer_syntax, data_set, fallback_charset)
+    read::read(sop_class, transfer_syntax, data_set, sender.into())
 }
 
 /// For fuzzing: whatever the bytes, they are a report or an error. The first byte chooses SOP class and transfer syntax.

@@ -1,112 +1,18 @@
-//! Character sets of HL7 v2: a name of MSH-18 in, text out, and text back into bytes without one lost letter.
+//! Character sets in a message: which one MSH-18 names, and values that change it on the way.
 //!
-//! In: names of HL7 table 0211 as they are written in the field, or `Windows-1250`/`Windows-1252`. Out: text, with a
-//! word on whether letters were lost; bytes, or the characters that the set cannot hold. Never writes `?` for a letter.
-//!
-//! Does not switch sets inside a message (MSH-18 repetitions, ISO 2022): only the first repetition counts, as with
-//! the peers. Every set here keeps ASCII as it is, so a message can be taken apart before it is decoded.
+//! In: a message, or the bytes of a value as received. Out: the set; text. Values may switch among the single-byte sets of
+//! ISO 8859 by `\C2D42\` (v2.5.1 2.7.2) or by the bytes of ISO 2022 themselves (MSH-20 `ISO 2022-1994`), whether MSH-18
+//! announces it by repetitions or not; each delimiter puts back the message's set. Two-byte sets (`\M2442\`) are not read:
+//! such a value is reported as lossy.
 
-use super::message::Message;
-use encoding_rs::{EncoderResult, Encoding};
-use std::fmt;
+use super::message::{Message, Separators, sequence, unescape};
+use memchr::memchr2;
 
-/// A character set by its HL7 name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Charset {
-    name: &'static str,
-    kind: Kind,
-}
+pub use crate::model::charset::{Charset, Decoded, MAX_NAMED, UnknownCharset, Unmappable};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Ascii,
-    Utf8,
-    /// ISO 8859-1 byte for byte. What encoding_rs calls latin1 is windows-1252, which differs at 0x80-0x9F.
-    Latin1,
-    /// ISO 8859-9: Latin-1 with six Turkish letters. encoding_rs has windows-1254 in its place.
-    Latin5,
-    Table(&'static Encoding),
-}
-
-/// The six places where ISO 8859-9 differs from ISO 8859-1.
-const LATIN5: [(u8, char); 6] = [(0xD0, 'Ğ'), (0xDD, 'İ'), (0xDE, 'Ş'), (0xF0, 'ğ'), (0xFD, 'ı'), (0xFE, 'ş')];
-
-/// HL7 name, further names in the field (upper case, letters and digits only).
-const NAMES: [(Charset, &[&str]); 14] = [
-    (Charset::ASCII, &["ASCII", "USASCII", "ISO646", "7BIT"]),
-    (Charset::UTF_8, &["UNICODEUTF8", "UTF8", "UNICODE"]),
-    (Charset::ISO_8859_1, &["88591", "LATIN1"]),
-    (table("8859/2", encoding_rs::ISO_8859_2), &["88592", "LATIN2"]),
-    (table("8859/3", encoding_rs::ISO_8859_3), &["88593"]),
-    (table("8859/4", encoding_rs::ISO_8859_4), &["88594"]),
-    (table("8859/5", encoding_rs::ISO_8859_5), &["88595"]),
-    (table("8859/6", encoding_rs::ISO_8859_6), &["88596"]),
-    (table("8859/7", encoding_rs::ISO_8859_7), &["88597"]),
-    (table("8859/8", encoding_rs::ISO_8859_8), &["88598"]),
-    (Charset { name: "8859/9", kind: Kind::Latin5 }, &["88599"]),
-    (table("8859/15", encoding_rs::ISO_8859_15), &["885915", "LATIN9"]),
-    (table("Windows-1250", encoding_rs::WINDOWS_1250), &["WINDOWS1250", "CP1250"]),
-    (table("Windows-1252", encoding_rs::WINDOWS_1252), &["WINDOWS1252", "CP1252"]),
-];
-
-const fn table(name: &'static str, encoding: &'static Encoding) -> Charset {
-    Charset { name, kind: Kind::Table(encoding) }
-}
-
-/// The name is not repeated: in a shifted header it may be anything.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "character set is not one we read: expected ASCII, 8859/1 to 8859/9, 8859/15, UNICODE UTF-8, Windows-1250 or -1252"
-)]
-pub struct UnknownCharset;
-
-/// Letters a character set does not have, each once and in code point order, so that no name can be read from them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unmappable {
-    pub charset: &'static str,
-    /// At most [`MAX_NAMED`].
-    pub characters: Vec<char>,
-}
-
-/// More missing letters than this are another alphabet; naming them all helps nobody.
-pub const MAX_NAMED: usize = 32;
-
-impl fmt::Display for Unmappable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} does not have", self.charset)?;
-        self.characters.iter().try_for_each(|&c| write!(f, " {c} (U+{:04X})", u32::from(c)))
-    }
-}
-
-impl std::error::Error for Unmappable {}
-
-/// Text, and whether every byte was a letter of the set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decoded {
-    pub text: String,
-    /// Bytes that mean nothing in the set became U+FFFD.
-    pub lossy: bool,
-}
+const ESC: u8 = 0x1B;
 
 impl Charset {
-    pub const ASCII: Charset = Charset { name: "ASCII", kind: Kind::Ascii };
-    pub const UTF_8: Charset = Charset { name: "UNICODE UTF-8", kind: Kind::Utf8 };
-    pub const ISO_8859_1: Charset = Charset { name: "8859/1", kind: Kind::Latin1 };
-
-    /// Reads a name of table 0211, and the spellings seen in its place (`UTF-8`, `ISO-8859-1`, `CP1250`).
-    ///
-    /// # Errors
-    /// When it is none of those: UTF-16 and the code-switching sets are not read.
-    pub fn named(name: &str) -> Result<Self, UnknownCharset> {
-        if name.len() > 40 {
-            return Err(UnknownCharset);
-        }
-        let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
-        let plain = letters.strip_prefix("ISO").filter(|rest| rest.starts_with("8859")).unwrap_or(&letters);
-        let known = NAMES.iter().find(|(_, names)| names.contains(&plain));
-        known.map(|(charset, _)| *charset).ok_or(UnknownCharset)
-    }
-
     /// MSH-18 (first repetition), or `fallback` where it is empty.
     ///
     /// # Errors
@@ -118,182 +24,205 @@ impl Charset {
         }
         std::str::from_utf8(named.raw()).map_err(|_| UnknownCharset).and_then(Self::named)
     }
+}
 
-    /// The name for MSH-18.
-    pub fn name(self) -> &'static str {
-        self.name
+/// The text of a value as it was received.
+pub fn decode_value(raw: &[u8], separators: Separators, charset: Charset) -> Decoded {
+    if !switches(raw, separators) {
+        return charset.decode(&unescape(raw, separators));
+    }
+    let mut whole = Decoded { text: String::new(), lossy: false };
+    for run in Runs::new(raw, separators, charset) {
+        let part = run.charset.decode(&unescape(run.bytes, separators));
+        whole.text.push_str(&part.text);
+        whole.lossy |= part.lossy || run.unreadable;
+    }
+    whole
+}
+
+/// Whether `raw` leaves the message's set anywhere.
+pub(super) fn switches(raw: &[u8], separators: Separators) -> bool {
+    let mut rest = raw;
+    while let Some(at) = memchr2(separators.escape.unwrap_or(ESC), ESC, rest) {
+        if switch(&rest[at..], separators).is_some() {
+            return true;
+        }
+        rest = &rest[at + step(&rest[at..], separators)..];
+    }
+    false
+}
+
+/// How far to go on from an escape character that switches nothing: the character that closes a sequence opens none.
+pub(super) fn step(bytes: &[u8], separators: Separators) -> usize {
+    sequence(bytes, separators).map_or(1, |body| body.len() + 2)
+}
+
+/// Bytes in one set.
+pub(super) struct Run<'a> {
+    pub bytes: &'a [u8],
+    pub charset: Charset,
+    /// The sender changed to a set that we do not read; as ASCII, nothing of it is taken for something else.
+    pub unreadable: bool,
+}
+
+/// Walks bytes of a message from one set to the next; what changes the set is left out.
+pub(super) struct Runs<'a> {
+    rest: &'a [u8],
+    separators: Separators,
+    usual: Charset,
+    now: Target,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Usual,
+    Set(Charset),
+    Unreadable,
+}
+
+impl<'a> Runs<'a> {
+    pub fn new(raw: &'a [u8], separators: Separators, usual: Charset) -> Self {
+        Self { rest: raw, separators, usual, now: Target::Usual }
     }
 
-    pub fn decode(self, bytes: &[u8]) -> Decoded {
-        if let (true, Ok(text)) = (bytes.is_ascii(), std::str::from_utf8(bytes)) {
-            return Decoded { text: text.to_owned(), lossy: false };
-        }
-        match self.kind {
-            Kind::Ascii => {
-                Decoded { text: by_byte(bytes, |b| if b < 0x80 { char::from(b) } else { '\u{FFFD}' }), lossy: true }
+    /// Up to where the set may change: a switch, or a delimiter where another set is in force.
+    fn end(&self) -> usize {
+        let Separators { field, component, repetition, escape, subcomponent } = self.separators;
+        let away = !matches!(self.now, Target::Usual);
+        let is_delimiter = |b: u8| {
+            matches!(b, b'\r' | b'\n') || b == field || [component, repetition, subcomponent].contains(&Some(b))
+        };
+        let mut at = 0;
+        while at < self.rest.len() {
+            let b = self.rest[at];
+            if away && is_delimiter(b) {
+                return at;
             }
-            Kind::Latin1 => Decoded { text: by_byte(bytes, char::from), lossy: false },
-            Kind::Latin5 => Decoded { text: by_byte(bytes, latin5), lossy: false },
-            Kind::Utf8 => match std::str::from_utf8(bytes) {
-                Ok(text) => Decoded { text: text.to_owned(), lossy: false },
-                Err(_) => Decoded { text: String::from_utf8_lossy(bytes).into_owned(), lossy: true },
-            },
-            Kind::Table(encoding) => {
-                let (text, lossy) = encoding.decode_without_bom_handling(bytes);
-                Decoded { text: text.into_owned(), lossy }
+            let changes = Some(b) == escape || b == ESC;
+            if changes && switch(&self.rest[at..], self.separators).is_some() {
+                return at;
             }
+            at += if changes { step(&self.rest[at..], self.separators) } else { 1 };
         }
+        at
     }
+}
 
-    /// Every letter, or the letters that do not fit.
-    ///
-    /// # Errors
-    /// [`Unmappable`] names the characters this set does not have.
-    pub fn encode(self, text: String) -> Result<Vec<u8>, Unmappable> {
-        if text.is_ascii() {
-            return Ok(text.into_bytes());
-        }
-        match self.kind {
-            Kind::Utf8 => Ok(text.into_bytes()),
-            Kind::Ascii => self.by_char(&text, |c| u8::try_from(c).ok().filter(u8::is_ascii)),
-            Kind::Latin1 => self.by_char(&text, |c| u8::try_from(c).ok()),
-            Kind::Latin5 => self.by_char(&text, latin5_byte),
-            Kind::Table(encoding) => self.by_table(&text, encoding),
-        }
-    }
+impl<'a> Iterator for Runs<'a> {
+    type Item = Run<'a>;
 
-    fn by_char(self, text: &str, byte: impl Fn(char) -> Option<u8>) -> Result<Vec<u8>, Unmappable> {
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut missing = Vec::new();
-        for c in text.chars() {
-            match byte(c) {
-                Some(b) => bytes.push(b),
-                None => note(&mut missing, c),
+    fn next(&mut self) -> Option<Run<'a>> {
+        while !self.rest.is_empty() {
+            if let Some((to, length)) = switch(self.rest, self.separators) {
+                self.now = to;
+                self.rest = &self.rest[length..];
+                continue;
             }
-        }
-        self.unless_missing(bytes, missing)
-    }
-
-    fn by_table(self, text: &str, encoding: &'static Encoding) -> Result<Vec<u8>, Unmappable> {
-        let mut encoder = encoding.new_encoder();
-        let mut bytes = Vec::with_capacity(text.len() + 16);
-        let mut missing = Vec::new();
-        let mut rest = text;
-        loop {
-            let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(rest, &mut bytes, true);
-            rest = &rest[read..];
-            match result {
-                EncoderResult::InputEmpty => return self.unless_missing(bytes, missing),
-                EncoderResult::OutputFull => bytes.reserve(rest.len() + 16),
-                EncoderResult::Unmappable(c) => note(&mut missing, c),
+            let end = self.end();
+            if end == 0 {
+                // A delimiter.
+                self.now = Target::Usual;
+                continue;
             }
+            let (bytes, rest) = self.rest.split_at(end);
+            self.rest = rest;
+            let (charset, unreadable) = match self.now {
+                Target::Usual => (self.usual, false),
+                Target::Set(charset) => (charset, false),
+                Target::Unreadable => (Charset::ASCII, true),
+            };
+            return Some(Run { bytes, charset, unreadable });
         }
-    }
-
-    fn unless_missing(self, bytes: Vec<u8>, mut missing: Vec<char>) -> Result<Vec<u8>, Unmappable> {
-        if missing.is_empty() {
-            return Ok(bytes);
-        }
-        missing.sort_unstable();
-        Err(Unmappable { charset: self.name, characters: missing })
+        None
     }
 }
 
-impl fmt::Debug for Charset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+/// What `bytes` begin with, if that changes the set: to what, and its length. `\C2D42\`, or ESC 02/13 04/02.
+fn switch(bytes: &[u8], separators: Separators) -> Option<(Target, usize)> {
+    let escape = separators.escape;
+    let (&first, rest) = bytes.split_first()?;
+    if first == ESC {
+        let designator = rest.get(..2)?.try_into().ok()?;
+        return designated(designator).map(|to| (to, 3));
+    }
+    if Some(first) != escape {
+        return None;
+    }
+    let length = rest.iter().take(8).position(|b| Some(*b) == escape)?;
+    let (kind, hex) = rest.get(..length)?.split_first()?;
+    let mut digits = hex.iter().map(|b| char::from(*b).to_digit(16).and_then(|digit| u8::try_from(digit).ok()));
+    let mut byte = || Some(digits.next()?? << 4 | digits.next()??);
+    match (kind, hex.len()) {
+        (b'C', 4) => designated([byte()?, byte()?]).map(|to| (to, length + 2)),
+        (b'M', 4 | 6) => (byte()? == b'$').then_some((Target::Unreadable, length + 2)),
+        _ => None,
     }
 }
 
-fn note(missing: &mut Vec<char>, c: char) {
-    if missing.len() < MAX_NAMED && !missing.contains(&c) {
-        missing.push(c);
-    }
-}
-
-fn by_byte(bytes: &[u8], letter: impl Fn(u8) -> char) -> String {
-    let mut text = String::with_capacity(bytes.len() + bytes.len() / 16);
-    text.extend(bytes.iter().map(|&b| letter(b)));
-    text
-}
-
-fn latin5(byte: u8) -> char {
-    LATIN5.iter().find(|(b, _)| *b == byte).map_or(char::from(byte), |(_, c)| *c)
-}
-
-fn latin5_byte(c: char) -> Option<u8> {
-    match LATIN5.iter().find(|(_, turkish)| *turkish == c) {
-        Some((byte, _)) => Some(*byte),
-        None => u8::try_from(c).ok().filter(|byte| LATIN5.iter().all(|(b, _)| b != byte)),
-    }
+/// The last two bytes of an escape sequence of ISO 2022, as v2.5.1 2.7.2 lists them.
+fn designated(designator: [u8; 2]) -> Option<Target> {
+    let name = match &designator {
+        // ASCII in the lower half, where it always is here; the upper half has no letters then.
+        b"(B" => return Some(Target::Usual),
+        b"-A" => "8859/1",
+        b"-B" => "8859/2",
+        b"-C" => "8859/3",
+        b"-D" => "8859/4",
+        b"-L" => "8859/5",
+        b"-G" => "8859/6",
+        b"-F" => "8859/7",
+        b"-H" => "8859/8",
+        b"-M" => "8859/9",
+        b"-b" => "8859/15",
+        // Romaji and katakana.
+        b"(J" | b")I" => return Some(Target::Unreadable),
+        _ => return None,
+    };
+    Charset::named(name).ok().map(Target::Set)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn set(name: &str) -> Charset {
-        Charset::named(name).expect("a known set")
+    fn text(raw: &[u8], charset: Charset) -> (String, bool) {
+        let decoded = decode_value(raw, Separators::STANDARD, charset);
+        (decoded.text, decoded.lossy)
     }
 
     #[test]
-    fn names_of_table_0211_and_of_the_field_are_known() {
-        for (name, expected) in [
-            ("8859/1", "8859/1"),
-            ("ISO-8859-1", "8859/1"),
-            ("ISO 8859/15", "8859/15"),
-            ("UNICODE UTF-8", "UNICODE UTF-8"),
-            ("utf-8", "UNICODE UTF-8"),
-            ("Windows-1250", "Windows-1250"),
-            ("cp1252", "Windows-1252"),
-            ("ASCII", "ASCII"),
+    fn a_value_may_switch_sets_and_a_delimiter_switches_back() {
+        let latin1 = Charset::ISO_8859_1;
+        for (raw, expected) in [
+            (&b"M\xFC\xDFig \\C2D42\\\xA6wi\xB1tek"[..], "Müßig Świątek"),
+            (b"\\C2D42\\\xA3ucja^J\xF6rg", "Łucja^Jörg"),
+            (b"\\C2D46\\\xC5\xEB\xDD\xED\xE7\\C2D41\\ J\xF6rg", "Ελένη Jörg"),
+            (b"\\C2D4C\\\xB4\xDC\xD8\xE2\xE0\xD8\xD9\\C2842\\ \\S\\ J\xF6rg", "Дмитрий ^ Jörg"),
+            (b"\x1B-B\xA3ucja&J\xF6rg", "Łucja&Jörg"),
+            (b"\\C2D42\\\\XA3\\ucja", "Łucja"),
+            (b"\\E\\C2D42\\", "\\C2D42\\"),
         ] {
-            assert_eq!(set(name).name(), expected, "{name}");
+            assert_eq!(text(raw, latin1), (expected.to_owned(), false));
         }
-        for name in ["", "UNICODE UTF-16", "ISO IR87", "8859/11", &"8".repeat(100)] {
-            assert_eq!(Charset::named(name), Err(UnknownCharset), "{name}");
+        assert_eq!(text(b"\\C9999\\ \\C2\\ \x1B9", latin1), ("\\C9999\\ \\C2\\ \x1B9".to_owned(), false));
+    }
+
+    #[test]
+    fn a_set_of_two_bytes_is_reported_not_guessed() {
+        assert!(text(b"Yamada \\M2442\\;3ED", Charset::ASCII).1);
+        assert!(!text(b"Yamada \\M99\\", Charset::ASCII).1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_and_keep_what_switches_nothing(raw in prop::collection::vec(prop_oneof![
+            Just(b'\\'), Just(b'C'), Just(ESC), Just(b'2'), Just(b'D'), Just(b'^'), Just(b'-'), Just(b'B'), any::<u8>(),
+        ], 0..200)) {
+            let decoded = text(&raw, Charset::ISO_8859_1);
+            if !switches(&raw, Separators::STANDARD) {
+                prop_assert_eq!(decoded.0, Charset::ISO_8859_1.decode(&unescape(&raw, Separators::STANDARD)).text);
+            }
         }
-    }
-
-    #[test]
-    fn three_alphabets_survive_the_sets_that_hold_them() {
-        for (name, text) in [
-            ("8859/2", "Łucja Świątek Jiří Dvořák Jörg Müßig"),
-            ("Windows-1250", "Łucja Świątek Jiří Dvořák Jörg Müßig „Befund“"),
-            ("8859/1", "Jörg Müßig"),
-            ("8859/15", "Jörg Müßig €"),
-            ("8859/9", "Gülşen Işık Ğ"),
-            ("UNICODE UTF-8", "Łucja Jiří Müßig"),
-        ] {
-            let bytes = set(name).encode(text.to_owned()).expect("encoded");
-            assert_eq!(set(name).decode(&bytes), Decoded { text: text.to_owned(), lossy: false }, "{name}");
-        }
-    }
-
-    #[test]
-    fn letters_a_set_does_not_have_are_named_once_and_never_replaced() {
-        let missing = set("8859/1").encode("Łucja Świątek Ł".into()).expect_err("not in Latin-1");
-        assert_eq!(missing.characters, ['ą', 'Ł', 'Ś']);
-        assert_eq!(missing.to_string(), "8859/1 does not have ą (U+0105) Ł (U+0141) Ś (U+015A)");
-        assert_eq!(set("8859/2").encode("€".into()).expect_err("not in Latin-2").characters, ['€']);
-        assert_eq!(set("8859/9").encode("ð".into()).expect_err("not in Latin-5").characters, ['ð']);
-        assert_eq!(set("ASCII").encode("ü".into()).expect_err("not in ASCII").characters, ['ü']);
-    }
-
-    /// Windows-1252 has a dash at 0x96, ISO 8859-1 a control character: mixing them up changes text without a word.
-    #[test]
-    fn latin_1_is_exact_where_windows_1252_differs() {
-        let all: Vec<u8> = (0..=255).collect();
-        let text = Charset::ISO_8859_1.decode(&all).text;
-        assert!(text.chars().enumerate().all(|(i, c)| u32::from(c) as usize == i));
-        assert_eq!(Charset::ISO_8859_1.encode(text).expect("encoded"), all);
-        assert_eq!(set("Windows-1252").decode(b"\x96").text, "–");
-    }
-
-    #[test]
-    fn bytes_outside_the_set_are_reported() {
-        assert!(Charset::UTF_8.decode(b"M\xFCller").lossy);
-        assert!(Charset::ASCII.decode(b"M\xFCller").lossy);
-        assert!(!Charset::ISO_8859_1.decode(b"M\xFCller").lossy);
     }
 }

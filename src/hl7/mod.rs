@@ -3,6 +3,7 @@
 //! Knows no case. `startup` gives the listener its handler.
 
 pub mod ack;
+pub mod adt;
 pub mod charset;
 pub mod header;
 pub mod listener;
@@ -10,6 +11,7 @@ pub mod message;
 pub mod mllp;
 pub mod order;
 pub mod oru;
+pub mod outgoing;
 mod receive;
 mod seats;
 pub mod sender;
@@ -33,6 +35,9 @@ pub fn fuzz_message(bytes: &[u8]) {
     let fallback = charset::Charset::ISO_8859_1;
     let charset = charset::Charset::of_message(&message, fallback).unwrap_or(fallback);
     let _ = order::OrderMessage::parse(&message, charset);
+    let elsewhere = crate::model::Outgoing { utf8: false, ..crate::model::Outgoing::new(charset::Charset::ASCII) };
+    let passed_on = outgoing::relayed(bytes, charset, &elsewhere);
+    assert!(passed_on.is_ok_and(|sent| message::Message::parse(&sent.bytes).is_ok()), "no message any more");
     let problem = oru::OruReport::parse(&message, charset).err();
     let verdict = problem.as_ref().map_or(ack::Verdict::Accept, ack::Rejected::verdict);
     let answer = ack::acknowledge(&message, verdict, problem.as_ref(), Moment(0));

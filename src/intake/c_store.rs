@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{Config, DicomSender, Live, Partner},
     dicom::{
+        charset::SenderCharset,
         scan::{Header, HeaderScanner, Progress},
         scp::{
             AssociationEnd, AssociationRequest, InstanceOffer, Rejection, StorageScp, StoreAssociation, StoreRefusal,
@@ -42,7 +43,8 @@ impl StorageScp for Intake {
         Ok(Receiving {
             partner: partner.id.clone(),
             issuer: partner.issuer.clone(),
-            charset: partner.dicom.as_ref().and_then(|dicom| dicom.charset.clone()),
+            charset: SenderCharset::of(Some(partner)),
+            told_of_letters: false,
             calling_ae: request.calling_ae.clone(),
             called_ae: request.called_ae.clone(),
             writer: self.spool.writer(),
@@ -83,7 +85,9 @@ fn recognise<'a>(config: &'a Config, request: &AssociationRequest) -> Result<&'a
 pub struct Receiving {
     partner: PartnerId,
     issuer: String,
-    charset: Option<String>,
+    charset: SenderCharset,
+    /// It is said once for each association that letters could not be read.
+    told_of_letters: bool,
     calling_ae: String,
     called_ae: String,
     writer: JournalWriter,
@@ -151,11 +155,12 @@ impl StoreAssociation for Receiving {
         let place = self.writer.commit().await.map_err(|error| self.spool_refusal(&error))?;
         metrics::counter!("neisse_instances_received_total", "partner" => self.partner.to_string()).increment(1);
         metrics::counter!("neisse_bytes_received_total", "partner" => self.partner.to_string()).increment(place.length);
+        self.tell_of_letters(&header);
         self.intake.index.push(ReceivedInstance {
             origin: self.partner.clone(),
             calling_ae: self.calling_ae.clone(),
             called_ae: self.called_ae.clone(),
-            facts: header.facts(self.charset.as_deref(), &self.issuer),
+            facts: header.facts(&self.charset, &self.issuer),
             sop_class: offer.sop_class,
             sop_instance: offer.sop_instance,
             transfer_syntax: offer.transfer_syntax,
@@ -181,6 +186,19 @@ impl StoreAssociation for Receiving {
 }
 
 impl Receiving {
+    /// An image is never refused for its letters; whoever looks after this partner shall know where to mend it.
+    fn tell_of_letters(&mut self, header: &Header) {
+        if self.told_of_letters || !header.text_is_lossy(&self.charset) {
+            return;
+        }
+        self.told_of_letters = true;
+        tracing::warn!(
+            site = %self.partner,
+            "Texts of an image of {} are not in the character set it names; see charset and charset_instead_of under [dicom]",
+            self.partner
+        );
+    }
+
     fn spool_refusal(&self, error: &SpoolError) -> StoreRefusal {
         tracing::error!(site = %self.partner, error = %chain(error), "Refused an instance of {} with A700: {error}", self.partner);
         match error {

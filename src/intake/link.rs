@@ -3,7 +3,11 @@
 //! Only within one hospital, and never against the patient: what a person sees as a typing error in an accession number may
 //! be, a patient identifier that differs is not. What a case took over from an order is given back when they are parted.
 
-use super::{near_misses::no_more_proposals, order_match::contradict, orders::take_over};
+use super::{
+    near_misses::no_more_proposals,
+    order_match::{contradict, known_as},
+    orders::take_over,
+};
 use crate::{
     model::{CaseId, CaseState, Moment, OrderId},
     store::{CaseRow, Durability, Store, StoreError, Tx},
@@ -40,7 +44,7 @@ pub async fn link(store: &Store, case: CaseId, order: OrderId, why: &str, now: M
     if ordered.origin != case.origin {
         return Err(LinkError::OtherHospital { order: ordered.origin.to_string(), case: case.origin.to_string() });
     }
-    if contradict(&ordered.facts.patients, std::slice::from_ref(&case.facts.patient_id)) {
+    if contradict(&ordered.facts.patients, &known_as(&case).cloned().collect::<Vec<_>>()) {
         return Err(LinkError::OtherPatient);
     }
     if !tx.join_order(order, case.id, "a person", now).await? {

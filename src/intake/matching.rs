@@ -80,7 +80,12 @@ async fn find_or_add(
     if let Some(case) = tx.case_of_study(origin, study).await? {
         return Ok((case, false));
     }
-    let case = new_case(origin, study, first);
+    let mut case = new_case(origin, study, first);
+    // Its patient's identifier may have been merged into another one before these images came.
+    if let Some(surviving) = tx.surviving_patient(origin, &case.facts.patient_id).await? {
+        let former = std::mem::replace(&mut case.facts.patient_id, surviving);
+        case.facts.former_patient_ids.push(former);
+    }
     if tx.add_case(&case).await? {
         return Ok((case, true));
     }
@@ -163,6 +168,9 @@ async fn note_patients(
     now: Moment,
 ) -> Result<(), StoreError> {
     for id in fresh.iter().map(|(instance, _)| &instance.facts.patient_id).filter(|id| !id.is_empty()) {
+        if case.facts.former_patient_ids.contains(id) {
+            continue;
+        }
         let known = &mut case.facts.patient_id;
         if known.is_empty() {
             *known = id.clone();

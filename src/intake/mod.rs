@@ -17,6 +17,7 @@ mod near_misses;
 pub mod open_studies;
 pub mod order_match;
 pub mod orders;
+pub mod patients;
 pub mod recovery;
 pub mod retention;
 #[cfg(test)]

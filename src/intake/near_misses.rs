@@ -44,10 +44,10 @@ pub async fn propose_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Res
 /// # Errors
 /// When the database fails.
 pub async fn propose_to_cases(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreError> {
-    if !is_known(&order.patient) || !order.state.is_live() || !tx.cases_of_order(order.id).await?.is_empty() {
+    if !is_known(&order.patient) || !order.state.is_live() {
         return Ok(());
     }
-    let ids = tx.cases_of_patient_without_order(&order.origin, &order.patient, now - NEAR).await?;
+    let ids = tx.cases_of_patient_without_order(order, now - NEAR).await?;
     if ids.len() > FEW {
         return Ok(());
     }

@@ -29,7 +29,7 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
         "Study Instance UID"
     } else if !accession.is_empty() && *accession == order.accession {
         "accession number"
-    } else if imaged.is_empty() || !order.facts.patients.contains(imaged) {
+    } else if imaged.is_empty() || !known_as(case).any(|id| order.facts.patients.contains(id)) {
         // Order numbers in images have no issuer, and two systems of one hospital may count alike: not without the patient.
         return Fit::No;
     } else if same(&order.placer, &case.facts.placer_order_number) {
@@ -40,11 +40,16 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
         return Fit::No;
     };
     match order.state {
-        _ if contradict(&order.facts.patients, std::slice::from_ref(imaged)) => Fit::OtherPatient(by),
+        _ if contradict(&order.facts.patients, &known_as(case).cloned().collect::<Vec<_>>()) => Fit::OtherPatient(by),
         OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(by),
         // What was done before it was broken off or called complete may arrive after.
         OrderState::Open | OrderState::OnHold | OrderState::Discontinued | OrderState::Completed => Fit::By(by),
     }
+}
+
+/// The case's patient, by whatever identifiers it had before they were merged too.
+pub fn known_as(case: &CaseRow) -> impl Iterator<Item = &IssuedId> {
+    std::iter::once(&case.facts.patient_id).chain(&case.facts.former_patient_ids)
 }
 
 /// Whether two lists of identifiers are of two patients: the same authority has given both, and none is equal.

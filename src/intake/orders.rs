@@ -20,8 +20,8 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress,
-        Unable, order,
+        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress, Unable,
+        order,
     },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
@@ -66,20 +66,48 @@ impl OrderTaker {
             }
         };
         let config = self.config.now();
-        let mut tx = self.store.begin(Durability::Synced).await?;
-        if let Some(answer) = tx.claim_message(key, now).await? {
-            tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
-            return Ok(answer);
+        let work = Work { config: &config, partner, message: &message, sha256: &key.sha256, now };
+        let written = match self.write(&work, view, bytes, key, message.orders.len() == 1).await {
+            // It concerns a case: once more, with the origin for itself.
+            Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
+            written => written,
+        };
+        match written {
+            Ok(answer) => Ok(answer),
+            // What has been answered once is answered again, whatever has become of the order.
+            Err(error) => self.store.answer_given(key).await?.ok_or(error),
         }
-        tx.hold_origin(&partner.id).await?;
-        tx.keep_order_content(&key.sha256, now, bytes).await?;
+    }
+
+    /// Does what the message asks, in one transaction. `shared`: beside others of this origin, if no case is concerned.
+    async fn write(
+        &self,
+        work: &Work<'_>,
+        view: &Message<'_>,
+        bytes: &Bytes,
+        key: &MessageKey,
+        shared: bool,
+    ) -> Result<Vec<u8>, StoreError> {
+        let Work { partner, message, now, .. } = *work;
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        if shared {
+            let numbers = message.orders.iter().flat_map(|order| [&order.placer, &order.filler]);
+            let numbers: Vec<&str> =
+                numbers.filter(|number| !number.is_empty()).map(|number| number.value.as_str()).collect();
+            tx.share_origin(&partner.id, &numbers).await?;
+        } else {
+            tx.hold_origin(&partner.id).await?;
+        }
         let mut answers = Vec::with_capacity(message.orders.len());
         for request in &message.orders {
-            answers.push(one(&mut tx, &config, partner, &message, request, &key.sha256, now).await?);
+            answers.push(one(&mut tx, work, request).await?);
         }
         let (message_type, event) = message.kind.response();
         let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
-        tx.keep_answer(key, &answer).await?;
+        if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
+            tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
+            return Ok(answer);
+        }
         tx.commit().await?;
         let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
         tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
@@ -90,16 +118,19 @@ impl OrderTaker {
     }
 }
 
-/// One order of the message: what is asked is done or not, written down and answered.
-async fn one(
-    tx: &mut Tx,
-    config: &Config,
-    partner: &Partner,
-    message: &OrderMessage,
-    request: &OrderRequest,
-    sha256: &str,
+/// What every order of a message is looked at with.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    config: &'a Config,
+    partner: &'a Partner,
+    message: &'a OrderMessage,
+    sha256: &'a str,
     now: Moment,
-) -> Result<OrderAnswer, StoreError> {
+}
+
+/// One order of the message: what is asked is done or not, written down and answered.
+async fn one(tx: &mut Tx, work: &Work<'_>, request: &OrderRequest) -> Result<OrderAnswer, StoreError> {
+    let Work { config, partner, message, sha256, now } = *work;
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let mut cases = Vec::new();
@@ -119,26 +150,29 @@ async fn one(
         sequence: request.sequence,
         reason,
     };
-    let (answer, id) = match moved {
+    let (control, sequence) = (request.control.code(), request.sequence);
+    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
+    match moved {
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
             let before = known.map(|order| order.state);
             update(&mut order, before.is_none(), message, request, &partner.issuer, state);
             order.changed = now;
-            tx.save_order(&order).await?;
+            let answer = answer(true, None);
+            tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;
-            (answer(true, None), Some(order.id))
+            Ok(answer)
         }
-        Err(unable) => (answer(false, Some(unable.to_string())), known.map(|order| order.id)),
-    };
-    if let Some(id) = id {
-        let (control, sequence) = (request.control.code(), request.sequence);
-        let kept = OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer: answer.code };
-        tx.keep_order_message(id, &kept).await?;
+        Err(unable) => {
+            let answer = answer(false, Some(unable.to_string()));
+            if let Some(order) = known {
+                tx.keep_order_message(order.id, &kept(answer.code)).await?;
+            }
+            Ok(answer)
+        }
     }
-    Ok(answer)
 }
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
@@ -320,18 +354,8 @@ async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreErr
     if matches!(order.state, OrderState::Cancelled | OrderState::Replaced) {
         return Ok(());
     }
-    let mut candidates: Vec<CaseId> = Vec::new();
-    for study in &order.studies {
-        candidates.extend(tx.case_of_study(&order.origin, study).await?.map(|case| case.id));
-    }
-    for number in [&order.accession, &order.placer, &order.filler] {
-        if !number.is_empty() {
-            let cases = tx.cases_of_origin_with_number(&order.origin, &number.value).await?;
-            candidates.extend(cases.into_iter().map(|case| case.id));
-        }
-    }
-    candidates.sort_unstable();
-    candidates.dedup();
+    let numbers = [&order.accession, &order.placer, &order.filler].map(|number| number.value.as_str());
+    let candidates = tx.cases_of_origin_with(&order.origin, &order.studies, numbers).await?;
     for id in candidates {
         let mut case = tx.case(id).await?;
         join_one(tx, order, &mut case, now).await?;

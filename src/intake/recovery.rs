@@ -6,7 +6,10 @@
 use super::index::IndexQueue;
 use crate::{
     config::Live,
-    dicom::scan::{HeaderScanner, Progress},
+    dicom::{
+        charset::SenderCharset,
+        scan::{HeaderScanner, Progress},
+    },
     model::{JournalId, JournalPlace, ReceivedInstance, chain},
     spool::{RecordMeta, Records, Spool, SpoolError},
     store::{Store, StoreError},
@@ -216,10 +219,9 @@ async fn reread(
     let config = config.now();
     // A partner that has been taken out of the configuration since leaves its identifiers without a default issuer.
     let partner = config.partners.get(&meta.origin);
-    let charset = partner.and_then(|partner| partner.dicom.as_ref()).and_then(|dicom| dicom.charset.as_deref());
     let issuer = partner.map_or("", |partner| partner.issuer.as_str());
     Ok(ReceivedInstance {
-        facts: header.facts(charset, issuer),
+        facts: header.facts(SenderCharset::of(partner), issuer),
         study: header.study().ok_or_else(|| Unread::Ever("no Study Instance UID".into()))?,
         series: header.series().ok_or_else(|| Unread::Ever("no Series Instance UID".into()))?,
         origin: meta.origin,

@@ -1,4 +1,5 @@
-//! The vocabulary every room shares: identifiers, time, partners, studies, cases, decisions, deliveries, reports.
+//! The vocabulary every room shares: identifiers, time, partners, studies, cases, decisions, deliveries, reports,
+//! character sets and what becomes of letters that a receiver's set lacks.
 //!
 //! Values only. No I/O, no SQL, no wire format, and nothing here imports another room.
 
@@ -6,10 +7,12 @@ pub mod aside;
 pub mod bell;
 pub mod case;
 pub mod chain;
+pub mod charset;
 pub mod clock;
 pub mod decision;
 pub mod delivery;
 pub mod ids;
+pub mod letters;
 pub mod order;
 pub mod partner;
 pub mod report;
@@ -19,10 +22,12 @@ pub use aside::Aside;
 pub use bell::Bell;
 pub use case::{CaseEvent, CaseState, IllegalMove};
 pub use chain::chain;
+pub use charset::{Charset, Decoded, UnknownCharset, Unmappable};
 pub use clock::{Clock, Moment};
 pub use decision::{Decision, Disposition, Reading};
 pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
 pub use ids::{CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, OrderId, PartnerId, ReportId, Uid};
+pub use letters::{Changes, Outgoing};
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use report::{ReportForm, ReportStatus};

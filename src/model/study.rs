@@ -30,6 +30,9 @@ impl JournalPlace {
 pub struct StudyFacts {
     /// (0010,0020) with (0010,0021), or the sender's configured issuer.
     pub patient_id: IssuedId,
+    /// Identifiers of the patient that have been merged into the one above (ADT^A40): images and reports may still carry
+    /// them.
+    pub former_patient_ids: Vec<IssuedId>,
     /// (0010,0010), as received: `Family^Given^Middle^Prefix^Suffix`.
     pub patient_name: String,
     /// (0010,0030), `YYYYMMDD`.

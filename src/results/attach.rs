@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    dicom::documents::read_report_from,
+    dicom::{charset::SenderCharset, documents::read_report_from},
     hl7::oru::OruReport,
     model::{CaseId, Moment, PartnerId, ReportId},
     store::{Durability, HeldContent, Store, StoreError},
@@ -78,8 +78,7 @@ fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
         return Some(incoming.unwrap_or_else(|(incoming, _)| *incoming));
     }
     let (sop_class, sop_instance, transfer_syntax) = object?;
-    let charset = partner.and_then(|partner| partner.dicom.as_ref()?.charset.clone()).unwrap_or_default();
-    let report = read_report_from(&sop_class, &transfer_syntax, &content, &charset).ok()?;
+    let report = read_report_from(&sop_class, &transfer_syntax, &content, SenderCharset::of(partner)).ok()?;
     let it = Object { sop_class, sop_instance, transfer_syntax };
     Some(Incoming::from_object(report, it, sender, received, content))
 }

@@ -131,8 +131,10 @@ pub fn is_of_another_patient(clues: &Clues, case: &CaseRow) -> bool {
     patient(clues, case) == Agreement::Contradiction
 }
 
+/// An identifier that has been merged into the case's is the case's: the reader may not have heard of it.
 fn patient(clues: &Clues, case: &CaseRow) -> Agreement {
-    best(clues.patients.iter().map(|id| agreement(id, &case.facts.patient_id)))
+    let known = || std::iter::once(&case.facts.patient_id).chain(&case.facts.former_patient_ids);
+    best(clues.patients.iter().flat_map(|id| known().map(move |known| agreement(id, known))))
 }
 
 /// Accession, placer or filler order number, whichever agrees best. Readers put the accession number into any of them.

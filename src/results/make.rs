@@ -12,10 +12,7 @@ use super::{
 use crate::{
     config::Partner,
     dicom::documents::{DocumentAbout, MadeInstance, basic_text_sr, encapsulated_pdf},
-    hl7::{
-        charset::Charset,
-        oru::{Coded, ObservationToSend, OruToSend},
-    },
+    hl7::oru::{Coded, ObservationToSend, OruToSend},
     model::{DeliveryKind, IssuedId, Moment, ReportForm, ReportId, Uid, chain},
     store::{CaseRow, ReportFormRow},
 };
@@ -140,9 +137,6 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         made.warn("the origin wants ORU but has no [hl7] deliver".into());
         return;
     };
-    let fallback = making.origin.hl7.as_ref().and_then(|hl7| hl7.charset.as_deref());
-    let charset = target.charset.as_deref().or(fallback).unwrap_or("8859/1");
-    let charset = Charset::named(charset).unwrap_or(Charset::UTF_8);
     let facts = &making.case.facts;
     let issuer = &facts.accession.issuer;
     let at = incoming.received.utc().with_timezone(&making.origin.time_zone).fixed_offset();
@@ -156,7 +150,6 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         control_id: &control_id,
         processing_id: "P",
         at,
-        charset,
         patient_id: &facts.patient_id,
         patient_name: &facts.patient_name,
         birth_date: &facts.birth_date,
@@ -172,14 +165,12 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         interpreter: &incoming.interpreter,
         observations: &observations,
     };
-    let (content, missing) = message.encode_or_utf8();
-    if let Some(missing) = missing {
-        let letters = letters(&missing.characters);
-        made.warn(format!("sent as UTF-8: {} does not hold {letters}", missing.charset));
-    }
+    let sent = message.outgoing(&making.origin.hl7_outgoing());
+    made.warnings.extend(sent.warnings);
     let (sop_class, sop_uid, transfer_syntax) = Default::default();
     let form = DeliveryKind::ReportOru;
-    let row = ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content };
+    let row =
+        ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content: sent.bytes };
     made.forms.push((form, row));
 }
 
@@ -254,17 +245,19 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
 
 fn add_instance(made: &mut Made, form: DeliveryKind, instance: Result<MadeInstance, String>) {
     match instance {
-        Ok(instance) => made.forms.push((
-            form,
-            ReportFormRow {
+        Ok(instance) => {
+            let object = if form == DeliveryKind::ReportSr { "SR" } else { "PDF" };
+            made.warnings.extend(instance.warnings.into_iter().map(|warning| format!("in the {object}, {warning}")));
+            let row = ReportFormRow {
                 form: form.as_str(),
                 control_id: String::new(),
                 sop_class: instance.sop_class.to_string(),
                 sop_uid: instance.sop_instance.to_string(),
                 transfer_syntax: instance.transfer_syntax.to_string(),
                 content: instance.data_set,
-            },
-        )),
+            };
+            made.forms.push((form, row));
+        }
         Err(reason) => made.warn(format!("{form} could not be made: {reason}")),
     }
 }
@@ -313,6 +306,7 @@ fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: &str) -> DocumentAb
         evidence: Vec::new(),
         version: u32::try_from(making.version).unwrap_or(1),
         predecessor: None,
+        outgoing: making.origin.dicom_outgoing(),
     }
 }
 

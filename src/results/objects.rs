@@ -10,7 +10,7 @@ use super::{
     settle::{hold, prepare, settle},
 };
 use crate::{
-    dicom::documents::read_report_from,
+    dicom::{charset::SenderCharset, documents::read_report_from},
     hl7::oru::{Coded, Interpreter},
     model::{Aside, Bell, Digest, PartnerId, ReportStatus, Uid, chain},
     spool::Spool,
@@ -138,8 +138,7 @@ impl ReportObjects {
         let mut bytes = BytesMut::new();
         while reader.read(&mut bytes, 1 << 20).await.map_err(|error| Unread::Now(chain(&error)))? > 0 {}
         let config = self.receiver.config.now();
-        let sender = config.partners.get(&object.sender).and_then(|partner| partner.dicom.as_ref());
-        let charset = sender.and_then(|dicom| dicom.charset.clone()).unwrap_or_default();
+        let charset = SenderCharset::of(config.partners.get(&object.sender));
         let it = Object {
             sop_class: object.sop_class.clone(),
             sop_instance: object.sop_instance.clone(),
@@ -148,7 +147,7 @@ impl ReportObjects {
         let (sender, received) = (object.sender.clone(), object.received);
         let bytes = bytes.freeze();
         let reading = tokio::task::spawn_blocking(move || {
-            let read = read_report_from(&it.sop_class, &it.transfer_syntax, &bytes, &charset);
+            let read = read_report_from(&it.sop_class, &it.transfer_syntax, &bytes, charset);
             Ok(Incoming::from_object(read.map_err(|error| chain(&error))?, it, sender, received, bytes))
         });
         let read = reading.await.unwrap_or_else(|_| Err("it could not be taken apart".to_owned()));

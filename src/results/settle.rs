@@ -207,6 +207,7 @@ async fn follow(
         ReportStatus::Preliminary => CaseEvent::PreliminaryReport,
         ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
     })?;
+    case.report_came();
     tx.save_case(&case).await?;
     Ok(Joined::To { case: case.id, version, forms })
 }

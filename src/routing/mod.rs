@@ -6,4 +6,5 @@ pub mod condition;
 pub mod coverage;
 pub mod decide;
 mod orders;
+mod patients;
 pub mod step;

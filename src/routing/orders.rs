@@ -5,14 +5,16 @@
 //! withdrawal. How far each has been told is written in the same transaction. What was refused to the origin (UA, UC, …) is
 //! sent to nobody; an order that was taken back before anybody was told of it, neither.
 
+use super::step::lane;
 use crate::{
     config::{Config, Hl7Target, Partner},
     hl7::{
         charset::Charset,
         message::new_control_id,
         order::{Forward, ForwardError, Forwarded, forward},
+        outgoing::relayed,
     },
-    model::{CaseState, Disposition, Lane, Moment, OrderControl, OrderId, OrderState, PartnerId, Priority},
+    model::{CaseState, Disposition, Moment, OrderControl, OrderId, OrderState, PartnerId},
     store::{CaseRow, NewMessage, OrderForward, ReceivedOrderMessage, StoreError, Tx},
 };
 use std::collections::BTreeMap;
@@ -182,7 +184,7 @@ impl Telling<'_> {
         pending: &Pending,
         control: Option<OrderControl>,
     ) -> Result<(), StoreError> {
-        let Some(target) = self.target(partner) else {
+        let Some((receiver, target)) = self.receiver(partner) else {
             let reason = format!("its order cannot be sent to {partner}: no [hl7] deliver is configured for it");
             return self.not_sent(tx, case, &reason).await;
         };
@@ -192,16 +194,12 @@ impl Telling<'_> {
             let reason = format!("its order cannot be sent to {partner}: what was received cannot be read any more");
             return self.not_sent(tx, case, &reason).await;
         };
-        let (content, warning) = encoded(forwarded.bytes, forwarded.charset, target, self.charset_of(partner));
-        if let Some(warning) = warning
-            && case.needs_a_person(&warning)
-        {
-            tx.tell(case.id, self.now, "routing", &warning).await?;
-        }
+        let (content, warnings) = encoded(forwarded.bytes, forwarded.charset, receiver);
+        tell_warnings(tx, case, partner, &warnings, self.now).await?;
         tx.owe_message(&NewMessage {
             case: case.id,
             partner: partner.clone(),
-            lane: if case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
+            lane: lane(case.priority),
             what: forwarded.what.clone(),
             control_id,
             content,
@@ -221,8 +219,9 @@ impl Telling<'_> {
         tx.tell(case.id, self.now, "routing", reason).await
     }
 
-    fn target(&self, partner: &PartnerId) -> Option<&Hl7Target> {
-        self.config.partners.get(partner)?.hl7.as_ref()?.deliver.as_ref()
+    fn receiver(&self, partner: &PartnerId) -> Option<(&Partner, &Hl7Target)> {
+        let partner = self.config.partners.get(partner)?;
+        Some((partner, partner.hl7.as_ref()?.deliver.as_ref()?))
     }
 
     fn made(
@@ -245,34 +244,41 @@ impl Telling<'_> {
             issuer: &self.origin.issuer,
             named: &|_, _| None,
         };
-        forward(&pending.content, self.charset_of(&self.origin.id), &how)
-    }
-
-    /// What a partner's messages are in where MSH-18 is empty.
-    fn charset_of(&self, partner: &PartnerId) -> Charset {
-        let hl7 = self.config.partners.get(partner).and_then(|partner| partner.hl7.as_ref());
-        let named = hl7.and_then(|hl7| hl7.charset.as_deref());
-        named.and_then(|name| Charset::named(name).ok()).unwrap_or(Charset::ISO_8859_1)
+        forward(&pending.content, charset_of(self.config, &self.origin.id), &how)
     }
 }
 
-/// In the receiver's character set, which MSH-18 then says.
-fn encoded(bytes: Vec<u8>, from: Charset, target: &Hl7Target, fallback: Charset) -> (Vec<u8>, Option<String>) {
-    let to = target.charset.as_deref().and_then(|name| Charset::named(name).ok()).unwrap_or(fallback);
-    if to == from {
-        return (bytes, None);
+/// What a partner's messages are in where MSH-18 is empty.
+pub(super) fn charset_of(config: &Config, partner: &PartnerId) -> Charset {
+    let hl7 = config.partners.get(partner).and_then(|partner| partner.hl7.as_ref());
+    let named = hl7.and_then(|hl7| hl7.charset.as_deref());
+    named.and_then(|name| Charset::named(name).ok()).unwrap_or(Charset::ISO_8859_1)
+}
+
+/// In the receiver's character set, which MSH-18 then says, and what a person must know of letters that it lacks.
+pub(super) fn encoded(bytes: Vec<u8>, from: Charset, receiver: &Partner) -> (Vec<u8>, Vec<String>) {
+    match relayed(&bytes, from, &receiver.hl7_outgoing()) {
+        Ok(sent) => (sent.bytes, sent.warnings),
+        // We have just written it.
+        Err(_) => (bytes, Vec::new()),
     }
-    let decoded = from.decode(&bytes);
-    if decoded.lossy {
-        return (bytes, Some("letters of its order cannot be read in the character set its sender named".into()));
-    }
-    let renamed = |text: &str, to: Charset| text.replacen(&format!("|{}", from.name()), &format!("|{}", to.name()), 1);
-    match to.encode(renamed(&decoded.text, to)) {
-        Ok(bytes) => (bytes, None),
-        Err(missing) => {
-            (renamed(&decoded.text, Charset::UTF_8).into_bytes(), Some(format!("its order goes as UTF-8: {missing}")))
+}
+
+/// Letters that did not go as they came are named on the case.
+pub(super) async fn tell_warnings(
+    tx: &mut Tx,
+    case: &mut CaseRow,
+    partner: &PartnerId,
+    warnings: &[String],
+    now: Moment,
+) -> Result<(), StoreError> {
+    for warning in warnings {
+        let warning = format!("order to {partner}: {warning}");
+        if case.needs_a_person(&warning) {
+            tx.tell(case.id, now, "routing", &warning).await?;
         }
     }
+    Ok(())
 }
 
 fn deadline(case: &CaseRow) -> Option<Moment> {

@@ -8,6 +8,7 @@ use super::{
     condition::CaseFacts,
     decide::{Rules, decide},
     orders::{owe_orders, takers},
+    patients::owe_news,
 };
 use crate::{
     config::{Config, Live, WithoutOrder},
@@ -122,6 +123,7 @@ impl RoutingStep {
         }
         if news {
             owe_orders(&mut tx, &config, &mut case, now, give_up).await?;
+            owe_news(&mut tx, &config, &mut case, now, give_up).await?;
         }
         if case.state != CaseState::Held {
             owe_images(&mut tx, &mut case, now, give_up).await?;
@@ -274,10 +276,15 @@ struct Run {
     bytes: i64,
 }
 
+/// The lane of what is not large.
+pub(super) fn lane(priority: Priority) -> Lane {
+    if priority == Priority::Stat { Lane::Stat } else { Lane::Routine }
+}
+
 /// Cuts numbered lengths into batches: large objects alone on the bulk lane, the rest in runs. A gap in the numbers
 /// (a conflicting duplicate) does not end a run.
 fn runs(lengths: &[(i64, i64)], priority: Priority) -> Vec<Run> {
-    let lane = if priority == Priority::Stat { Lane::Stat } else { Lane::Routine };
+    let lane = lane(priority);
     let mut runs: Vec<Run> = Vec::new();
     for &(seq, length) in lengths {
         let this = if length >= BULK_BYTES && priority != Priority::Stat { Lane::Bulk } else { lane };

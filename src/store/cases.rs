@@ -161,11 +161,40 @@ const BY_ID_LOCKED: Sql =
     Sql { sqlite: select_cases!("WHERE id = $1"), postgres: select_cases!("WHERE id = $1 FOR UPDATE") };
 /// One more than [`MAX_ALIKE`].
 const BY_STUDY: &str = select_cases!("WHERE study_uid = $1 ORDER BY id LIMIT 65");
-const BY_NUMBER: &str =
-    select_cases!("WHERE accession = $1 OR placer_order = $1 OR filler_order = $1 ORDER BY id LIMIT 65");
-const OF_ORIGIN_BY_NUMBER: &str = select_cases!(
-    "WHERE origin = $2 AND (accession = $1 OR placer_order = $1 OR filler_order = $1) ORDER BY id LIMIT 65"
-);
+/// By an accession or order number. That none is empty is known; said, it tells PostgreSQL, which plans for any number,
+/// that this finds few though most cases have no order number.
+macro_rules! has_number {
+    ($number:literal) => {
+        concat!(
+            "((accession = ",
+            $number,
+            " AND accession <> '') OR (placer_order = ",
+            $number,
+            " AND placer_order <> '') OR (filler_order = ",
+            $number,
+            " AND filler_order <> ''))"
+        )
+    };
+}
+const BY_NUMBER: &str = concat!(select_cases!("WHERE "), has_number!("$1"), " ORDER BY id LIMIT 65");
+/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to.
+macro_rules! of_origin_with {
+    ($studies:literal) => {
+        concat!(
+            "SELECT 0 AS look, id FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
+            $studies,
+            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            has_number!("$3"),
+            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            has_number!("$4"),
+            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            has_number!("$5"),
+            " LIMIT 65) AS c"
+        )
+    };
+}
+const OF_ORIGIN_WITH: Sql =
+    Sql { sqlite: of_origin_with!("json_each($2)"), postgres: of_origin_with!("jsonb_array_elements_text($2::jsonb)") };
 /// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
 pub const MAX_ALIKE: usize = 64;
 
@@ -272,6 +301,9 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NotFound`], or when the database fails.
     pub async fn case(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
+        if self.shares_origin {
+            return Err(StoreError::OriginShared);
+        }
         let sql = self.pick(BY_ID_LOCKED);
         let key = id.to_string();
         let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&key).fetch_optional(&mut **c).await)?;
@@ -482,19 +514,38 @@ impl Tx {
         raws.into_iter().map(Raw::read).collect()
     }
 
-    /// Cases of this origin with this accession or order number; none when so many have it that it names nobody.
+    /// Cases of this origin with one of these studies, or with one of these three numbers as accession or order number;
+    /// none by a number that so many have that it names nobody. In the order of their ids, each once; not held.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases_of_origin_with_number(
+    pub async fn cases_of_origin_with(
         &mut self,
         origin: &PartnerId,
-        number: &str,
-    ) -> Result<Vec<CaseRow>, StoreError> {
-        const SQL: &str = OF_ORIGIN_BY_NUMBER;
-        let raws: Vec<Raw> =
-            on_tx!(self, |c| sqlx::query_as(SQL).bind(key(number)).bind(origin.as_str()).fetch_all(&mut **c).await)?;
-        if raws.len() > MAX_ALIKE { Ok(Vec::new()) } else { raws.into_iter().map(Raw::read).collect() }
+        studies: &[Uid],
+        numbers: [&str; 3],
+    ) -> Result<Vec<CaseId>, StoreError> {
+        let sql = self.pick(OF_ORIGIN_WITH);
+        let studies = to_json(&studies.iter().map(Uid::as_str).collect::<Vec<_>>(), "list of studies")?;
+        let [a, b, c] = numbers.map(|number| Some(key(number)).filter(|key| !key.is_empty()));
+        let found: Vec<(i32, String)> = on_tx!(self, |connection| sqlx::query_as(sql)
+            .bind(origin.as_str())
+            .bind(&studies)
+            .bind(&a)
+            .bind(&b)
+            .bind(&c)
+            .fetch_all(&mut **connection)
+            .await)?;
+        let alike = |look| found.iter().filter(|(by, _)| *by == look).count();
+        let named: Vec<i32> = (0..4).filter(|look| *look == 0 || alike(*look) <= MAX_ALIKE).collect();
+        let mut ids = found
+            .iter()
+            .filter(|(look, _)| named.contains(look))
+            .map(|(_, id)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" }))
+            .collect::<Result<Vec<CaseId>, _>>()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Cases with this accession or order number, whoever issued it: the caller compares issuers.

@@ -20,6 +20,9 @@ pub enum StoreError {
     Unreadable { what: &'static str },
     #[error("{what} {id} does not exist")]
     NotFound { what: &'static str, id: String },
+    /// See `Tx::share_origin`: to be done again by who holds the origin.
+    #[error("a case cannot be changed while its origin is shared")]
+    OriginShared,
     #[error(transparent)]
     IllegalMove(#[from] crate::model::IllegalMove),
 }
@@ -32,7 +35,7 @@ impl StoreError {
             | StoreError::Unreadable { .. }
             | StoreError::NotFound { .. }
             | StoreError::IllegalMove(_) => true,
-            StoreError::Database(_) | StoreError::Migration(_) => false,
+            StoreError::Database(_) | StoreError::Migration(_) | StoreError::OriginShared => false,
         }
     }
 }

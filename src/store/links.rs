@@ -140,27 +140,27 @@ impl Tx {
         Ok(orders)
     }
 
-    /// Cases of this patient of this origin with images and without an order, with something new since `since`. Few, the
-    /// newest first.
+    /// Cases of the order's patient and origin with images and without an order, with something new since `since`. Few, the
+    /// newest first; none when the order has found its study.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn cases_of_patient_without_order(
         &mut self,
-        origin: &PartnerId,
-        patient: &IssuedId,
+        order: &OrderRow,
         since: Moment,
     ) -> Result<Vec<CaseId>, StoreError> {
         const SQL: &str = "SELECT id FROM cases WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 \
              AND last_us >= $4 AND has_study = 1 AND NOT EXISTS (SELECT 1 FROM order_cases oc WHERE oc.case_id = cases.id) \
-             ORDER BY last_us DESC LIMIT 10";
-        let (origin, value, issuer) =
-            (origin.as_str(), super::cases::key(&patient.value), super::cases::key(&patient.issuer));
+             AND NOT EXISTS (SELECT 1 FROM order_cases oc WHERE oc.order_id = $5) ORDER BY last_us DESC LIMIT 10";
+        let (origin, patient, order) = (order.origin.as_str(), &order.patient, order.id.to_string());
+        let (value, issuer) = (super::cases::key(&patient.value), super::cases::key(&patient.issuer));
         let ids: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL)
             .bind(origin)
             .bind(&value)
             .bind(&issuer)
             .bind(since.0)
+            .bind(&order)
             .fetch_all(&mut **c)
             .await)?;
         let unreadable = |_| StoreError::Unreadable { what: "case id" };

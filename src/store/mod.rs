@@ -3,10 +3,11 @@
 //! In: values of `model`. Out: rows as values. One SQL text for both databases; the few statements that differ are a
 //! [`Sql`] pair. Every change is one transaction, opened with the [`Durability`] its caller needs: what a peer is
 //! told to be safe must be [`Durability::Synced`]; what can be rebuilt from the journals or repeated without harm
-//! need only survive a crash of the process.
+//! need only survive a crash of the process. Synced changes that come at the same time share one wait for the disk: in
+//! SQLite by `sqlite`, PostgreSQL does so itself.
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
-//! (where orders and images of it are joined: `hold_origin`), its orders, then the case (several by origin and study), then
+//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the case (several by origin and study), then
 //! its deliveries, then a partner's pause. Under the origin's lock several orders and cases may be held in any order: whoever
 //! else holds several holds that lock too.
 //!
@@ -18,12 +19,16 @@ mod due;
 mod error;
 mod events;
 mod instances;
+mod lateness;
 mod links;
 mod messages;
+mod notices;
 mod orders;
+mod patients;
 mod pauses;
 mod reports;
 mod retention;
+mod sqlite;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
@@ -31,9 +36,12 @@ pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
 pub use instances::{DeliverableInstance, IndexedCase};
+pub use lateness::Wanted;
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
+pub use notices::{Notice, NoticeCall, NoticeChannel, NoticeRhythm, NoticeTold, Waiting};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
+pub use patients::PatientMessage;
 pub use pauses::Pause;
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
@@ -42,25 +50,26 @@ pub use reports::{
 pub use retention::{JournalUse, PurgeBefore};
 
 use crate::config::DatabaseUrl;
+use sqlite::{SqliteDb, SqliteTx};
 use sqlx::{
-    Postgres, Sqlite, Transaction,
+    Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{
     path::Path,
     str::FromStr,
-    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a statement waits for its turn or a connection before it fails.
 const WAIT: Duration = Duration::from_secs(30);
+/// To PostgreSQL: for as many HL7 senders at once as a network has, and the stages beside them. It allows 100 by default,
+/// for several nodes.
+const CONNECTIONS: u32 = 24;
 /// Letters of one line of a story, and of all that waits for a person on one case.
 const MAX_TEXT: usize = 1000;
 /// How long it waits for its answer.
@@ -83,23 +92,19 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Db {
-    Sqlite {
-        read: SqlitePool,
-        /// One connection each, `synchronous` FULL and NORMAL. SQLite has one writer, so both wait for `turn`:
-        /// that never fails with SQLITE_BUSY and is served in order.
-        synced: SqlitePool,
-        process: SqlitePool,
-        turn: Arc<Semaphore>,
-    },
+    Sqlite(SqliteDb),
     Postgres(PgPool),
 }
 
 /// An open transaction. Dropped without [`Tx::commit`], it is rolled back.
-pub struct Tx(TxKind);
+pub struct Tx {
+    kind: TxKind,
+    /// Others work on the same origin: no case may be held for change (`share_origin`).
+    shares_origin: bool,
+}
 
 enum TxKind {
-    /// The permit is held until the transaction ends.
-    Sqlite(Transaction<'static, Sqlite>, OwnedSemaphorePermit),
+    Sqlite(SqliteTx),
     Postgres(Transaction<'static, Postgres>),
 }
 
@@ -114,8 +119,8 @@ struct Sql {
 macro_rules! on_tx {
     ($tx:expr, |$c:ident| $e:expr) => {
         $crate::store::in_time(async {
-            match &mut $tx.0 {
-                $crate::store::TxKind::Sqlite($c, _) => $e,
+            match &mut $tx.kind {
+                $crate::store::TxKind::Sqlite($c) => $e,
                 $crate::store::TxKind::Postgres($c) => $e,
             }
         })
@@ -128,7 +133,10 @@ macro_rules! on_read {
     ($store:expr, |$p:ident| $e:expr) => {
         $crate::store::in_time(async {
             match &$store.db {
-                $crate::store::Db::Sqlite { read: $p, .. } => $e,
+                $crate::store::Db::Sqlite(db) => {
+                    let $p = &db.read;
+                    $e
+                }
                 $crate::store::Db::Postgres($p) => $e,
             }
         })
@@ -156,7 +164,7 @@ impl Store {
     /// When the database cannot be reached, or its schema is newer than this program.
     pub async fn open(url: &DatabaseUrl, data_dir: &Path) -> Result<Self, StoreError> {
         let db = match url {
-            DatabaseUrl::Sqlite => open_sqlite(&data_dir.join("neisse.sqlite")).await?,
+            DatabaseUrl::Sqlite => Db::Sqlite(SqliteDb::open(&data_dir.join("neisse.sqlite"), &SQLITE).await?),
             DatabaseUrl::Postgres(url) => open_postgres(url).await?,
         };
         Ok(Self { db })
@@ -174,16 +182,13 @@ impl Store {
     }
 
     async fn open_tx(&self, durability: Durability) -> Result<Tx, sqlx::Error> {
-        match &self.db {
-            Db::Sqlite { synced, process, turn, .. } => {
-                let permit = Arc::clone(turn).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
-                let pool = if durability == Durability::Synced { synced } else { process };
-                Ok(Tx(TxKind::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?, permit)))
-            }
+        let kind = match &self.db {
+            Db::Sqlite(db) => TxKind::Sqlite(db.begin(durability).await?),
             // Synced always: a server of its own may crash while this process goes on, and would take back what nobody
             // repeats. SQLite's file can lose its last moments only together with us.
-            Db::Postgres(pool) => Ok(Tx(TxKind::Postgres(pool.begin().await?))),
-        }
+            Db::Postgres(pool) => TxKind::Postgres(pool.begin().await?),
+        };
+        Ok(Tx { kind, shares_origin: false })
     }
 
     /// Asks the database for nothing, to see whether it answers.
@@ -197,11 +202,7 @@ impl Store {
 
     pub async fn close(&self) {
         match &self.db {
-            Db::Sqlite { read, synced, process, .. } => {
-                read.close().await;
-                process.close().await;
-                synced.close().await;
-            }
+            Db::Sqlite(db) => db.close().await,
             Db::Postgres(pool) => pool.close().await,
         }
     }
@@ -213,8 +214,8 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         let since = Instant::now();
         in_time(async {
-            match self.0 {
-                TxKind::Sqlite(tx, _turn) => tx.commit().await,
+            match self.kind {
+                TxKind::Sqlite(tx) => tx.commit().await,
                 TxKind::Postgres(tx) => tx.commit().await,
             }
         })
@@ -224,32 +225,11 @@ impl Tx {
     }
 
     fn pick(&self, sql: Sql) -> &'static str {
-        match &self.0 {
-            TxKind::Sqlite(..) => sql.sqlite,
+        match &self.kind {
+            TxKind::Sqlite(_) => sql.sqlite,
             TxKind::Postgres(_) => sql.postgres,
         }
     }
-}
-
-async fn open_sqlite(file: &Path) -> Result<Db, StoreError> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .busy_timeout(WAIT)
-        .foreign_keys(true)
-        .pragma("journal_size_limit", "67108864");
-    let pool = |synchronous, connections| {
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(WAIT)
-            .connect_with(options.clone().synchronous(synchronous))
-    };
-    let synced = pool(SqliteSynchronous::Full, 1).await?;
-    SQLITE.run(&synced).await?;
-    let process = pool(SqliteSynchronous::Normal, 1).await?;
-    let read = pool(SqliteSynchronous::Normal, 4).await?;
-    Ok(Db::Sqlite { read, synced, process, turn: Arc::new(Semaphore::new(1)) })
 }
 
 async fn open_postgres(url: &str) -> Result<Db, StoreError> {
@@ -257,7 +237,7 @@ async fn open_postgres(url: &str) -> Result<Db, StoreError> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("neisse")
         .options([("default_transaction_isolation", "read committed")]);
-    let pool = PgPoolOptions::new().max_connections(12).acquire_timeout(WAIT).connect_with(options).await?;
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WAIT).connect_with(options).await?;
     POSTGRES.run(&pool).await?;
     Ok(Db::Postgres(pool))
 }

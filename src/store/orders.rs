@@ -1,12 +1,11 @@
 //! Orders: what hospitals asked for, every message that spoke of it, and the cases it became.
 
 use super::{
-    Sql, Store, StoreError, Tx,
+    Sql, Store, StoreError, Tx, TxKind,
     cases::{CaseRow, MAX_ALIKE, from_json, from_word, partner, to_json, to_word},
     on_read, on_tx,
 };
 use crate::model::{CaseId, Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// An order as it is stored.
@@ -121,6 +120,31 @@ macro_rules! select_orders {
     };
 }
 
+macro_rules! save_order {
+    () => {
+        "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
+         accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
+         placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
+         accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
+         patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
+         priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us"
+    };
+}
+
+/// Numbered while the order is held: a reader is sent them in this order.
+macro_rules! keep_message {
+    ($values:literal) => {
+        concat!(
+            "INSERT INTO order_messages (order_id, received_us, sha256, sequence, control, answer, number) VALUES (",
+            $values,
+            ", (SELECT COALESCE(MAX(number), 0) + 1 FROM order_messages WHERE order_id = $1)) \
+             ON CONFLICT (order_id, received_us, sha256, sequence) DO NOTHING"
+        )
+    };
+}
+
 /// PostgreSQL locks the row, but not against `order_cases`, which refers to it: whoever joins holds the case already.
 /// SQLite has the only writer.
 const BY_PLACER: Sql = Sql {
@@ -147,6 +171,33 @@ const WITH_PLACER: &str =
 const WITH_FILLER: &str =
     select_orders!("WHERE origin = $1 AND filler = $2 AND filler <> '' AND $3 = '' ORDER BY id LIMIT 65");
 
+/// One round to the database for all that a message says of an order. PostgreSQL checks references at the end of a
+/// statement, SQLite takes several statements at once.
+const SAVE: Sql = Sql {
+    sqlite: concat!(
+        save_order!(),
+        "; INSERT INTO order_studies (order_id, origin, study_uid) SELECT $1, $2, value FROM json_each($18) WHERE true \
+         ON CONFLICT (order_id, study_uid) DO NOTHING; ",
+        keep_message!("$1, $19, $20, $21, $22, $23")
+    ),
+    postgres: concat!(
+        "WITH saved AS (",
+        save_order!(),
+        "), named AS (INSERT INTO order_studies (order_id, origin, study_uid) \
+         SELECT $1, $2, value FROM jsonb_array_elements_text($18::jsonb) \
+         ON CONFLICT (order_id, study_uid) DO NOTHING) ",
+        keep_message!("$1, $19, $20, $21, $22, $23")
+    ),
+};
+
+fn origin_key(origin: &PartnerId) -> String {
+    format!("neisse.origin.{origin}")
+}
+
+fn uids(studies: &[Uid]) -> Vec<&str> {
+    studies.iter().map(Uid::as_str).collect()
+}
+
 impl Tx {
     /// Orders and images of one origin are joined one after the other: two that are written at the same moment, on two
     /// nodes or two connections, see each other. Held until the transaction ends; to be taken before any order or case.
@@ -154,10 +205,32 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn hold_origin(&mut self, origin: &PartnerId) -> Result<(), StoreError> {
+        const SQL: &str = "SELECT pg_advisory_xact_lock(hashtext($1))";
         // SQLite has only one writer.
-        const SQL: Sql = Sql { sqlite: "SELECT $1", postgres: "SELECT pg_advisory_xact_lock(hashtext($1))" };
-        let (sql, key) = (self.pick(SQL), format!("neisse.origin.{origin}"));
-        on_tx!(self, |c| sqlx::query(sql).bind(&key).execute(&mut **c).await.map(drop))?;
+        if let TxKind::Postgres(c) = &mut self.kind {
+            let locked = sqlx::query(SQL).bind(origin_key(origin)).execute(&mut **c);
+            super::in_time(locked).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Tx::hold_origin`], but beside others that share it too, and alone only with what has one of these numbers: what
+    /// nothing is joined to needs no more, and orders of one hospital can then be written at the same time. Whoever would
+    /// hold a case for change is told [`StoreError::OriginShared`], and has to begin again and hold the origin.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn share_origin(&mut self, origin: &PartnerId, numbers: &[&str]) -> Result<(), StoreError> {
+        // In one order, so that no two wait for each other. The second lock has two keys, which is a space of its own.
+        const SQL: &str = "WITH origin AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(hashtext($1))) \
+             SELECT pg_advisory_xact_lock(1, number) FROM origin, (SELECT DISTINCT hashtext($1 || '.' || value) AS number \
+             FROM jsonb_array_elements_text($2::jsonb) ORDER BY number) AS numbers";
+        if let TxKind::Postgres(c) = &mut self.kind {
+            self.shares_origin = true;
+            let numbers = to_json(&numbers, "list of numbers")?;
+            let locked = sqlx::query(SQL).bind(origin_key(origin)).bind(numbers).execute(&mut **c);
+            super::in_time(locked).await?;
+        }
         Ok(())
     }
 
@@ -276,24 +349,23 @@ impl Tx {
         Ok(orders)
     }
 
-    /// Adds an order, or writes what has changed of it.
+    /// Adds an order, or writes what has changed of it, with the message that said so.
     ///
     /// # Errors
     /// When the database fails, or the origin has another order with the same number.
-    pub async fn save_order(&mut self, order: &OrderRow) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
-             accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
-             placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
-             accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
-             patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
-             priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us";
+    pub async fn save_order(
+        &mut self,
+        order: &OrderRow,
+        is_new: bool,
+        message: &OrderMessageRow,
+    ) -> Result<(), StoreError> {
         const FORGET: &str = "DELETE FROM order_studies WHERE order_id = $1";
-        const STUDY: &str = "INSERT INTO order_studies (order_id, origin, study_uid) VALUES ($1, $2, $3) \
-             ON CONFLICT (order_id, study_uid) DO NOTHING";
-        let facts = to_json(&order.facts, "order")?;
-        on_tx!(self, |c| sqlx::query(SQL)
+        if !is_new {
+            on_tx!(self, |c| sqlx::query(FORGET).bind(order.id.to_string()).execute(&mut **c).await.map(drop))?;
+        }
+        let (facts, studies) = (to_json(&order.facts, "order")?, to_json(&uids(&order.studies), "list of studies")?);
+        let sql = self.pick(SAVE);
+        on_tx!(self, |c| sqlx::query(sql)
             .bind(order.id.to_string())
             .bind(order.origin.as_str())
             .bind(order.state.as_str())
@@ -311,33 +383,7 @@ impl Tx {
             .bind(order.received.0)
             .bind(order.changed.0)
             .bind(to_word(order.discipline))
-            .execute(&mut **c)
-            .await
-            .map(drop))?;
-        on_tx!(self, |c| sqlx::query(FORGET).bind(order.id.to_string()).execute(&mut **c).await.map(drop))?;
-        for study in &order.studies {
-            on_tx!(self, |c| sqlx::query(STUDY)
-                .bind(order.id.to_string())
-                .bind(order.origin.as_str())
-                .bind(study.as_str())
-                .execute(&mut **c)
-                .await
-                .map(drop))?;
-        }
-        Ok(())
-    }
-
-    /// Keeps what a message asked of an order.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn keep_order_message(&mut self, order: OrderId, message: &OrderMessageRow) -> Result<(), StoreError> {
-        // Numbered under the origin's lock: a reader is sent them in this order.
-        const SQL: &str = "INSERT INTO order_messages (order_id, received_us, sha256, sequence, control, answer, number) \
-             VALUES ($1, $2, $3, $4, $5, $6, \
-             (SELECT COALESCE(MAX(number), 0) + 1 FROM order_messages WHERE order_id = $1)) ON CONFLICT (order_id, received_us, sha256, sequence) DO NOTHING";
-        on_tx!(self, |c| sqlx::query(SQL)
-            .bind(order.to_string())
+            .bind(studies)
             .bind(message.received.0)
             .bind(&message.sha256)
             .bind(i64::try_from(message.sequence).unwrap_or(i64::MAX))
@@ -349,22 +395,19 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps the message itself, once for all its orders.
+    /// Keeps what a message asked of an order.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn keep_order_content(
-        &mut self,
-        sha256: &str,
-        received: Moment,
-        content: &Bytes,
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO order_contents (sha256, received_us, content) VALUES ($1, $2, $3) \
-             ON CONFLICT (sha256, received_us) DO NOTHING";
+    pub async fn keep_order_message(&mut self, order: OrderId, message: &OrderMessageRow) -> Result<(), StoreError> {
+        const SQL: &str = keep_message!("$1, $2, $3, $4, $5, $6");
         on_tx!(self, |c| sqlx::query(SQL)
-            .bind(sha256)
-            .bind(received.0)
-            .bind(&content[..])
+            .bind(order.to_string())
+            .bind(message.received.0)
+            .bind(&message.sha256)
+            .bind(i64::try_from(message.sequence).unwrap_or(i64::MAX))
+            .bind(message.control)
+            .bind(message.answer)
             .execute(&mut **c)
             .await
             .map(drop))?;

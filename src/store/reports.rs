@@ -1,7 +1,7 @@
 //! Reports, what is made of them, and the HL7 messages that have been answered.
 
 use super::{
-    Store, StoreError, Tx,
+    Sql, Store, StoreError, Tx, TxKind,
     cases::{from_json, partner, to_json},
     instances::place,
     on_read, on_tx,
@@ -104,6 +104,14 @@ pub struct ReportObject {
     pub facts: StudyFacts,
     pub place: JournalPlace,
     pub received: Moment,
+}
+
+macro_rules! take_message {
+    () => {
+        "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (partner, application, facility, control_id, sha256) DO NOTHING"
+    };
 }
 
 impl Tx {
@@ -209,9 +217,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn claim_message(&mut self, key: &MessageKey, received: Moment) -> Result<Option<Vec<u8>>, StoreError> {
-        const CLAIM: &str = "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) \
-             ON CONFLICT (partner, application, facility, control_id, sha256) DO NOTHING";
+        const CLAIM: &str = take_message!();
         let claimed = on_tx!(self, |c| sqlx::query(CLAIM)
             .bind(key.partner.as_str())
             .bind(&key.application)
@@ -255,6 +261,50 @@ impl Tx {
             .await
             .map(drop))?;
         Ok(())
+    }
+
+    /// Keeps a message about orders with its answer, both at once. It has come before: the answer it got, and the caller's
+    /// transaction is to be dropped. A second connection with the same message waits here until the first has committed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_answered(
+        &mut self,
+        key: &MessageKey,
+        received: Moment,
+        content: &Bytes,
+        answer: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = self.pick(KEEP_ANSWERED);
+        let kept = on_tx!(self, |c| sqlx::query(sql)
+            .bind(key.partner.as_str())
+            .bind(&key.application)
+            .bind(&key.facility)
+            .bind(&key.control_id)
+            .bind(&key.sha256)
+            .bind(received.0)
+            .bind(answer)
+            .bind(&content[..])
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        // SQLite counts the row of both statements, PostgreSQL that of the last, which there is only with the first.
+        let all = match self.kind {
+            TxKind::Sqlite(_) => 2,
+            TxKind::Postgres(_) => 1,
+        };
+        if kept == all {
+            return Ok(None);
+        }
+        let row: Option<(Vec<u8>,)> = on_tx!(self, |c| sqlx::query_as(ANSWER)
+            .bind(key.partner.as_str())
+            .bind(&key.application)
+            .bind(&key.facility)
+            .bind(&key.control_id)
+            .bind(&key.sha256)
+            .fetch_optional(&mut **c)
+            .await)?;
+        row.map(|(answer,)| Some(answer)).ok_or(StoreError::NotFound { what: "answer", id: String::new() })
     }
 
     /// Keeps a report object until `results` has correlated it. A repeated one is where its newest copy lies, and is
@@ -307,6 +357,21 @@ impl Tx {
         Ok(done == 1)
     }
 }
+
+/// The content of what one hospital sends at one moment under two names is one row.
+const KEEP_ANSWERED: Sql = Sql {
+    sqlite: concat!(
+        take_message!(),
+        "; INSERT INTO order_contents (sha256, received_us, content) VALUES ($5, $6, $8) \
+         ON CONFLICT (sha256, received_us) DO UPDATE SET content = excluded.content"
+    ),
+    postgres: concat!(
+        "WITH taken AS (",
+        take_message!(),
+        " RETURNING 1) INSERT INTO order_contents (sha256, received_us, content) SELECT $5, $6, $8 FROM taken \
+         ON CONFLICT (sha256, received_us) DO UPDATE SET content = excluded.content"
+    ),
+};
 
 const ANSWER: &str = "SELECT answer FROM messages WHERE partner = $1 AND application = $2 AND facility = $3 \
      AND control_id = $4 AND sha256 = $5";

@@ -51,6 +51,7 @@ async fn read_store(watched: &Watched) -> Result<(), StoreError> {
     }
     gauge!("neisse_cases_waiting_for_a_person").set(number(waiting));
     gauge!("neisse_reports_held").set(number(watched.store.count_held_reports().await?));
+    gauge!("neisse_waiting_for_a_person").set(number(watched.store.count_open_notices().await?));
     let deliveries = watched.store.count_deliveries().await?;
     for partner in watched.config.now().partners.keys() {
         for state in [DeliveryState::Owed, DeliveryState::Queued, DeliveryState::Attempting, DeliveryState::Stopped] {

@@ -12,7 +12,7 @@ use crate::support::{
 use neisse::{
     cli::sample::{SampleCase, SampleInstance},
     dicom::documents::{DocumentAbout, basic_text_sr},
-    model::{CaseState, IssuedId, Moment, PartnerId, ReportStatus, StudyFacts, Uid},
+    model::{CaseState, IssuedId, Moment, Outgoing, PartnerId, ReportStatus, StudyFacts, Uid},
 };
 use std::time::Duration;
 
@@ -70,6 +70,7 @@ fn sr(patient: &SampleCase, study: &Uid, issuer: &str, text: &str) -> SampleInst
         evidence: Vec::new(),
         version: 1,
         predecessor: None,
+        outgoing: Outgoing::default(),
     };
     let made = basic_text_sr(&about, text).expect("an SR");
     SampleInstance {

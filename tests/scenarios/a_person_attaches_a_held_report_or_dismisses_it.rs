@@ -12,7 +12,7 @@ use chrono::Utc;
 use neisse::{
     cli::sample::{SampleCase, SampleInstance},
     dicom::documents::{DocumentAbout, basic_text_sr},
-    model::{CaseState, IssuedId, Moment, ReportId, ReportStatus, StudyFacts, Uid},
+    model::{CaseState, IssuedId, Moment, Outgoing, ReportId, ReportStatus, StudyFacts, Uid},
 };
 use std::time::Duration;
 
@@ -129,6 +129,7 @@ fn sr() -> SampleInstance {
         evidence: Vec::new(),
         version: 1,
         predecessor: None,
+        outgoing: Outgoing::default(),
     };
     let made = basic_text_sr(&about, "Keine Blutung im SR.").expect("an SR");
     SampleInstance {

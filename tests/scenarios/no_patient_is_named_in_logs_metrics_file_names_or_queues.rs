@@ -1,5 +1,6 @@
 //! A full run of all sample patients, with everything going wrong that can, at log level debug: what is left in the log,
-//! in the metrics, in file names, in queue names and in what was on the queues names none of them.
+//! in the metrics, in file names, in queue names and in what was on the queues names none of them; nor does what the
+//! operator is told.
 
 use crate::support::{
     center::{About, Center, Manners, oru},
@@ -7,6 +8,7 @@ use crate::support::{
     hospital::send_study,
     hostile::{CT, CT_EXPLICIT, NOT_ACCEPTED, Peer, associate_rq, ct_header, element, p_data, store_rq},
     network::{ALWAYS_CHEMNITZ, Footing, SOON, files},
+    operator::Operator,
     process::{self, Process},
     service_folder,
 };
@@ -112,6 +114,11 @@ async fn no_patient_is_named_in_logs_metrics_file_names_or_queues() {
         secrets.assert_absent("the metrics", metrics.as_bytes());
         let (_, readiness) = house.router.get("/readyz").await.expect("readiness");
         secrets.assert_absent("/readyz", readiness.as_bytes());
+        eventually("the operator is told", SOON, async || {
+            let told = house.operator.calls().len().min(house.operator.mails().len());
+            told > 0 && house.router.log().contains("A person is needed: ")
+        })
+        .await;
         let log = house.router.log();
         for line in [
             "DEBUG",
@@ -120,10 +127,12 @@ async fn no_patient_is_named_in_logs_metrics_file_names_or_queues() {
             "message in error (AE)",
             "association rejected",
             "waits for a person",
+            "A person is needed: ",
         ] {
             assert!(log.contains(line), "the log of a full run at level debug holds \"{line}\"");
         }
         secrets.assert_absent("the log", log.as_bytes());
+        secrets.assert_absent("what the operator is told", house.operator.heard().as_bytes());
         let names = names_below(house.folder.path()).join("\n");
         assert!(names.contains("journals"), "{names}");
         secrets.assert_absent("file names", names.as_bytes());
@@ -146,6 +155,7 @@ struct House {
     /// Takes reports as objects.
     archive: Center,
     system: Gossip,
+    operator: Operator,
     files: BTreeMap<String, String>,
     folder: tempfile::TempDir,
 }
@@ -165,9 +175,11 @@ impl House {
         *origin = origin
             .replace("charset = \"ISO_IR 100\"", &deliver)
             .replace("forms = [\"oru\"]", "forms = [\"oru\", \"pdf\", \"sr\"]");
+        let operator = Operator::start().await;
+        operator.watch(&mut files, "");
         process::write(folder.path(), &files);
         let router = Process::start_with(folder.path(), &["--log", "debug"]).await;
-        Self { router, center, archive, system, files, folder }
+        Self { router, center, archive, system, operator, files, folder }
     }
 
     async fn report(&self, case: &SampleCase, control_id: &str, status: &str) -> AckCode {

@@ -162,6 +162,9 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
     for table in known_keys("neisse.toml", UNKNOWN) {
         know(&format!("neisse.toml [{table}]"), "neisse.toml", format!("[{table}]\n{UNKNOWN}"));
     }
+    for table in ["[escalation.webhook]", "[escalation.mail]"] {
+        know(&format!("neisse.toml {table}"), "neisse.toml", format!("{table}\n{UNKNOWN}"));
+    }
     know("calendars.toml [name]", "calendars.toml", format!("[name]\n{UNKNOWN}"));
     know("routes.toml [[route]]", "routes.toml", format!("[[route]]\n{UNKNOWN}"));
     let partner = "partners/harz.toml";

@@ -1,6 +1,6 @@
 //! `neisse cases hold`, `release`, `resend`: what a person decides, written into the case's story.
 
-use super::{Desk, counted};
+use super::{Desk, counted, now};
 use crate::{
     model::{CaseEvent, CaseId, CaseState, Decision, Disposition, Moment, PartnerId, Reading, ReadingMode},
     routing::{
@@ -10,7 +10,6 @@ use crate::{
     store::{CaseRow, Durability, Resent, Tx},
 };
 use anyhow::{Context, bail};
-use chrono::Utc;
 use std::collections::BTreeSet;
 
 /// Who acts, in the story.
@@ -26,6 +25,8 @@ impl Desk {
             case.routed_to = case.routed_to.min(first - 1);
         }
         case.needs_a_person(&format!("held by a person: {why}"));
+        // Nobody owes a report of it until it is released.
+        case.report_due = None;
         tx.tell(id, now, ACTOR, &format!("held: {why}")).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
@@ -56,6 +57,7 @@ impl Desk {
         tx.tell(id, now, ACTOR, &what).await?;
         let before = case.reader.replace(reader.clone());
         case.decision = Some(decision);
+        case.await_report(now);
         self.owe_anew(&mut tx, &mut case, before.as_ref(), now).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;
@@ -181,7 +183,7 @@ impl Desk {
                 if all { " or arrived" } else { "; with --all what had arrived is sent again" }
             );
         }
-        case.attention.clear();
+        case.all_seen_but_late();
         let again = counted(again, "delivery", "deliveries");
         let behind = match later {
             0 => String::new(),
@@ -193,8 +195,4 @@ impl Desk {
         println!("{again} of case {id} owed again{behind}.");
         Ok(())
     }
-}
-
-fn now() -> Moment {
-    Moment::from_utc(Utc::now())
 }

@@ -1,13 +1,12 @@
 //! Held reports: listed, and what a person decides about one: `neisse cases attach`, `dismiss`.
 
-use super::{Desk, counted};
+use super::{Desk, counted, now};
 use crate::{
-    model::{CaseId, Moment, ReportId},
+    model::{CaseId, ReportId},
     results::{attach::attach, settle::Joined},
     store::Durability,
 };
 use anyhow::bail;
-use chrono::Utc;
 
 impl Desk {
     pub(super) async fn held_reports(&self) -> anyhow::Result<()> {
@@ -52,8 +51,4 @@ impl Desk {
         println!("Report {report} no longer waits for a person. It is kept.");
         Ok(())
     }
-}
-
-fn now() -> Moment {
-    Moment::from_utc(Utc::now())
 }

@@ -6,6 +6,9 @@ use crate::{
     store::{CaseSummary, ListFilter},
 };
 
+/// A deadline this near is pointed out.
+const NEAR_MINUTES: u64 = 30;
+
 impl Desk {
     pub(super) async fn list(
         &self,
@@ -65,11 +68,26 @@ impl Desk {
         if summary.reports > 0 {
             line.push_str(&format!(", {}", counted(summary.reports, "report", "reports")));
         }
+        if let Some((_, due)) = case.report_awaited() {
+            line.push_str(&format!(", report due {}", self.due(&case.origin, due, super::now())));
+        }
         line
     }
 
     pub(super) fn minute(&self, partner: &PartnerId, at: Moment) -> String {
         at.utc().with_timezone(&self.zone(partner)).format("%Y-%m-%d %H:%M").to_string()
+    }
+
+    /// `23:55`, with the day where it is another, and how near it is; on the partner's clock.
+    pub(super) fn due(&self, partner: &PartnerId, due: Moment, now: Moment) -> String {
+        let local = |at: Moment| at.utc().with_timezone(&self.zone(partner));
+        let same_day = local(due).date_naive() == local(now).date_naive();
+        let at = local(due).format(if same_day { "%H:%M" } else { "%Y-%m-%d %H:%M" });
+        match due.since(now).as_secs().div_ceil(60) {
+            0 => format!("{at} (past)"),
+            minutes if minutes <= NEAR_MINUTES => format!("{at} (in {minutes} min)"),
+            _ => at.to_string(),
+        }
     }
 
     /// Times are shown in the zone of the partner they are about.

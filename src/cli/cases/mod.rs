@@ -9,7 +9,7 @@ mod show;
 
 use crate::{
     config::{self, Config},
-    model::{CaseId, CaseState, OrderId, PartnerId, ReportId},
+    model::{CaseId, CaseState, Moment, OrderId, PartnerId, ReportId},
     store::Store,
 };
 use anyhow::{Context, bail};
@@ -202,6 +202,11 @@ impl Desk {
         }
         Ok(id)
     }
+}
+
+/// The machine's clock: a person acts now.
+fn now() -> Moment {
+    Moment::from_utc(chrono::Utc::now())
 }
 
 /// `34 KB`, `12.6 MB`: for people.

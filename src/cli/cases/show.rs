@@ -11,6 +11,7 @@ impl Desk {
     pub(super) async fn show(&self, id: CaseId, patient: bool) -> anyhow::Result<()> {
         let case = self.store.case(id).await?;
         self.head(&case, patient);
+        self.told(&case).await?;
         self.decision(&case);
         let orders = self.store.orders_of_case(id).await?;
         if !orders.is_empty() {
@@ -48,12 +49,26 @@ impl Desk {
         println!("  from       {} by {} to {}", case.origin, case.calling_ae, case.called_ae);
         println!("  study      {} of {}, {} priority", facts.modality, date(&facts.study_date), case.priority);
         println!("  images     {} ({})", case.instances, size(case.bytes));
+        if let Some((reader, due)) = case.report_awaited() {
+            let at = self.due(&case.origin, due, super::now());
+            println!("  report     due from {reader} by {at} in {}", self.zone(&case.origin));
+        }
         if patient {
             println!("  patient    {} {} ({})", facts.patient_name, facts.patient_id.value, facts.patient_id.issuer);
             println!("  accession  {} ({})", facts.accession.value, facts.accession.issuer);
             println!("  study UID  {}", case.study);
             println!("  procedure  {}", facts.description);
         }
+    }
+
+    /// Who has been told that it waits, for whoever asks later.
+    async fn told(&self, case: &CaseRow) -> anyhow::Result<()> {
+        for told in self.store.notices_told(&case.id.to_string()).await? {
+            let (at, times) = (self.wall(&case.origin, Moment(told.told_us)), counted(told.times, "time", "times"));
+            let still = if told.open == 1 { "" } else { ", no longer needed" };
+            println!("  told       by {} {at}, {times}{still}", told.channel);
+        }
+        Ok(())
     }
 
     fn decision(&self, case: &CaseRow) {

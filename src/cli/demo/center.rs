@@ -14,7 +14,7 @@ use crate::{
         oru::{Coded, Interpreter, ObservationToSend, OruToSend},
         sender::{Hl7Sender, SenderSettings},
     },
-    model::{IssuedId, ReportStatus, StudyFacts, Uid},
+    model::{IssuedId, Outgoing, ReportStatus, StudyFacts, Uid},
 };
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -76,7 +76,6 @@ async fn report(router: SocketAddr, images: &Arrived) -> anyhow::Result<()> {
         control_id: "DEMO0001",
         processing_id: "P",
         at,
-        charset: Charset::named("8859/1").context("8859/1")?,
         patient_id: &images.facts.patient_id,
         patient_name: &images.facts.patient_name,
         birth_date: &images.facts.birth_date,
@@ -92,9 +91,10 @@ async fn report(router: SocketAddr, images: &Arrived) -> anyhow::Result<()> {
         interpreter: &radiologist,
         observations: &[ObservationToSend::Text { code: &title, text: REPORT }],
     };
+    let sent = message.outgoing(&Outgoing::new(Charset::ISO_8859_1));
     let settings = SenderSettings { connect: Duration::from_secs(10), response: Duration::from_secs(30) };
     let mut line = Hl7Sender::new(router.ip().to_string(), router.port(), settings);
-    let acknowledgement = line.send(&message.encode()?, "DEMO0001").await.context("sending the report")?;
+    let acknowledgement = line.send(&sent.bytes, "DEMO0001").await.context("sending the report")?;
     if acknowledgement.code.as_str() != "AA" {
         bail!("the router answered {} to the report", acknowledgement.code.as_str());
     }

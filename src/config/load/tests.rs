@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{DatabaseUrl, QueueUrl, Reader};
-use crate::model::{ReadingMode, ReportForm};
+use crate::model::{Charset, Outgoing, PartnerId, ReadingMode, ReportForm};
 use std::time::Duration;
 
 const NODE: &str = "[node]\nname = \"neisse-1\"\n";
@@ -39,6 +39,15 @@ time_zone = "Europe/Berlin"
 issuer = "KLINIKUM"
 [dicom]
 deliver = { ae_title = "KC_PACS", host = "10.20.2.5", port = 104 }
+"#;
+
+/// Letters of a partner that reads Czech and takes no UTF-8.
+const LETTERS: &str = r#"
+charset = "8859/2"
+utf8 = false
+[hl7.transliterate]
+"ø" = "ö"
+"þ" = "th"
 "#;
 
 fn files(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -89,6 +98,37 @@ fn the_design_s_files_are_read_with_their_defaults() {
     assert_eq!(config.rules_version, node.rules_version, "the node decides nothing");
 }
 
+/// A partner with [`LETTERS`] and these more.
+fn letters(more: &str) -> String {
+    let target = "host = \"127.0.0.1\"\nport = 2575\napplication = \"KIS\"\nfacility = \"KC\"";
+    format!("{CHEMNITZ}[hl7.deliver]\n{target}{LETTERS}{more}\n")
+}
+
+#[test]
+fn letters_are_sent_as_the_partner_file_says() {
+    let objects = "[dicom]\ncharset = \"Windows-1250\"\ncharset_instead_of = [\"ISO_IR 100\"]\ntransliterate = { \"ř\" = \"rz\" }";
+    let file = letters("")
+        .replace("[dicom]", objects)
+        .replace("port = 104", "port = 104, charset = \"ISO_IR 100\", utf8 = false");
+    let config = read(&[("partners/chemnitz.toml", &file)]).unwrap();
+    let chemnitz = &config.partners[&PartnerId::new("chemnitz").unwrap()];
+    let hl7 = chemnitz.hl7_outgoing();
+    assert_eq!((hl7.charset.name(), hl7.utf8, hl7.table[&'ø'].as_str(), hl7.table.len()), ("8859/2", false, "ö", 2));
+    let dicom = chemnitz.dicom_outgoing();
+    assert_eq!((dicom.charset.name(), dicom.utf8, dicom.table[&'ř'].as_str()), ("8859/1", false, "rz"));
+    let read_by = chemnitz.dicom.as_ref().unwrap();
+    assert_eq!(
+        (read_by.charset.as_deref(), read_by.charset_instead_of.as_slice()),
+        (Some("Windows-1250"), &["ISO_IR 100".to_owned()][..])
+    );
+
+    let rabenstein = &read(&[]).unwrap().partners[&PartnerId::new("rabenstein").unwrap()];
+    assert_eq!(
+        (rabenstein.hl7_outgoing(), rabenstein.dicom_outgoing()),
+        (Outgoing::new(Charset::ISO_8859_1), Outgoing::default())
+    );
+}
+
 #[test]
 fn ports_may_be_left_to_the_system() {
     let node = "[dicom]\nlisten = \"127.0.0.1:0\"\n[hl7]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
@@ -126,6 +166,8 @@ fn every_problem_of_every_file_is_told_at_once() {
 fn each_mistake_is_found() {
     let second = RABENSTEIN.replace("10.20.1.20", "10.20.1.21");
     let twice = format!("{ROUTE}{ROUTE}");
+    let many: String =
+        ('\u{4E00}'..).take(501).map(|c| format!("{c} = \"x\"\n").replacen(c, &format!("\"{c}\""), 1)).collect();
     let cases: &[(&str, &str, String, &str)] = &[
         ("an unknown calendar", "routes.toml", ROUTE.replace("\"night\"", "\"nigth\""), "(did you mean \"night\"?)"),
         ("an unknown source", "routes.toml", ROUTE.replace("\"rabenstein\"", "\"rabnstein\""), "is not a partner"),
@@ -149,6 +191,29 @@ fn each_mistake_is_found() {
         ("too large", "neisse.toml", "[dicom]\nmax_pdu = \"2MiB\"\n".to_owned(), "between \"16KiB\" and \"1MiB\""),
         ("retries", "neisse.toml", "[delivery]\nretry_min = \"1h\"\n".to_owned(), "expected retry_min to be shorter"),
         ("a certificate alone", "neisse.toml", "[queue]\ncert_file = \"no.pem\"\n".to_owned(), "both or neither"),
+        (
+            "a set that is not written",
+            "partners/chemnitz.toml",
+            CHEMNITZ.replace("104", "104, charset = \"ISO_IR 13\""),
+            "expected one of ISO_IR 192",
+        ),
+        (
+            "nothing to read it by",
+            "partners/chemnitz.toml",
+            CHEMNITZ.replace("[dicom]", "[dicom]\ncharset_instead_of = [\"ISO_IR 100\"]"),
+            "expected charset",
+        ),
+        ("a letter of ASCII", "partners/chemnitz.toml", letters("\"o\" = \"oe\""), "every set holds it"),
+        ("two letters", "partners/chemnitz.toml", letters("\"ör\" = \"oer\""), "expected one letter"),
+        ("a delimiter", "partners/chemnitz.toml", letters("\"ð\" = \"d^\""), "characters without |"),
+        (
+            "a letter of another set",
+            "partners/chemnitz.toml",
+            letters("\"ð\" = \"đ\"\n\"đ\" = \"ŧ\""),
+            "'ŧ', which 8859/2 does not hold",
+        ),
+        ("a spelling too long", "partners/chemnitz.toml", letters("\"ð\" = \"12345678901234567\""), "at most 16"),
+        ("too many letters", "partners/chemnitz.toml", letters(&many), "expected at most 500"),
         ("no such country", "calendars.toml", CALENDAR.replace("\"DE\"", "\"XX\""), "an ISO 3166-1 code"),
         ("no date", "calendars.toml", format!("{CALENDAR}holidays = [\"18.11.2026\"]\n"), "expected a date"),
     ];

@@ -1,10 +1,10 @@
 //! Code extension by ISO 2022 escapes (PS3.5 6.1.2.5): which set stands in G0 (bytes 21 to 7E) and in G1 (A1 to FE).
 //!
-//! Control characters other than ESC, and the delimiters `\`, `^` and `=`, put back the sets of value 1. A delimiter's
+//! Control characters other than ESC, and the value's delimiters, put back the sets of value 1. A delimiter's
 //! byte inside a two-byte character of G0 is half of that character: the standard makes the writer go back to a
 //! single-byte set first.
 
-use super::{LOST, repertoire::Set};
+use super::{Kind, LOST, repertoire::Set};
 
 const ESC: u8 = 0x1B;
 
@@ -28,7 +28,7 @@ impl Active {
     }
 }
 
-pub(super) fn decode(value: &[u8], first: Set) -> (String, bool) {
+pub(super) fn decode(value: &[u8], first: Set, kind: Kind) -> (String, bool) {
     let mut text = String::with_capacity(value.len());
     let mut lossy = false;
     let mut active = Active::initial(first);
@@ -48,7 +48,7 @@ pub(super) fn decode(value: &[u8], first: Set) -> (String, bool) {
                 (Some(char::from(*byte)), after)
             }
             0x20 => (Some(' '), after),
-            byte @ 0x21..=0x7E => lower(byte, after, &mut active, first),
+            byte @ 0x21..=0x7E => lower(byte, after, &mut active, (first, kind)),
             byte => upper(byte, after, active),
         };
         lossy |= char.is_none();
@@ -58,7 +58,7 @@ pub(super) fn decode(value: &[u8], first: Set) -> (String, bool) {
     (text, lossy)
 }
 
-fn lower<'a>(byte: u8, after: &'a [u8], active: &mut Active, first: Set) -> (Option<char>, &'a [u8]) {
+fn lower<'a>(byte: u8, after: &'a [u8], active: &mut Active, (first, kind): (Set, Kind)) -> (Option<char>, &'a [u8]) {
     if matches!(active.g0, Set::JisX0208 | Set::JisX0212) {
         return match after {
             [second @ 0x21..=0x7E, after @ ..] => (active.g0.double(byte | 0x80, second | 0x80), after),
@@ -66,7 +66,12 @@ fn lower<'a>(byte: u8, after: &'a [u8], active: &mut Active, first: Set) -> (Opt
         };
     }
     let char = active.g0.lower(byte);
-    if matches!(byte, b'\\' | b'^' | b'=') {
+    let delimits = match kind {
+        Kind::Name => matches!(byte, b'\\' | b'^' | b'='),
+        Kind::Values => byte == b'\\',
+        Kind::Text => false,
+    };
+    if delimits {
         *active = Active::initial(first);
     }
     (Some(char), after)

@@ -1,13 +1,17 @@
 //! Text values and Specific Character Set (0008,0005): bytes in, text and whether any of it was lost out; and back.
 //!
 //! Decodes single-valued sets and ISO 2022 code extensions (PS3.3 C.12.1.1.2, PS3.5 6.1.2.5). A byte the named set
-//! does not define becomes U+FFFD and is reported as lost, never guessed. Padding stays; splitting at `\`, `^` and `=`
+//! does not define becomes U+FFFD and is reported as lost, never guessed; but UTF-8 that nobody announced cannot be anything
+//! else, and is read. What a certain sender means by its names is [`SenderCharset`]. Padding stays; splitting at `\`, `^` and `=`
 //! is the caller's, after decoding: in several sets those bytes are halves of characters.
 
 mod iso2022;
 mod repertoire;
+mod sender;
 #[cfg(test)]
 mod tests;
+
+pub use sender::SenderCharset;
 
 use repertoire::Set;
 use std::borrow::Cow;
@@ -23,17 +27,39 @@ pub enum Unmappable {
     UnknownSet,
 }
 
+/// What the value is, which says where value 1 of Specific Character Set is in force again (PS3.5 6.1.2.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PN: after `\`, `^` and `=`.
+    Name,
+    /// SH, LO, UC: after `\`. Else `T = 37 °C` would lose its degrees.
+    Values,
+    /// ST, LT, UT: only after control characters; a backslash is a letter there.
+    Text,
+}
+
+/// Decodes a name as [`decode_as`] does.
+pub fn decode(value: &[u8], charset: &str) -> (String, bool) {
+    decode_as(Kind::Name, value, charset)
+}
+
 /// Decodes a value by `charset`, the text of Specific Character Set: one or more terms, separated by `\`; empty for the
 /// default repertoire. True when something could not be decoded.
-pub fn decode(value: &[u8], charset: &str) -> (String, bool) {
+pub fn decode_as(kind: Kind, value: &[u8], charset: &str) -> (String, bool) {
     let sets = Sets::parse(charset);
+    if matches!(sets.first, None | Some(Set::Ascii))
+        && !value.contains(&0x1B)
+        && let Ok(text) = std::str::from_utf8(value)
+    {
+        return (text.to_owned(), sets.has_unknown && !value.is_ascii());
+    }
     let (text, lossy) = match sets.first {
         // An unknown set may put anything above ASCII, and even there something else. Plain ASCII reads as what it is.
-        None => iso2022::decode(value, Set::Ascii),
+        None => iso2022::decode(value, Set::Ascii, kind),
         Some(Set::Utf8) => whole(encoding_rs::UTF_8, value),
         Some(Set::Gb18030) => whole(encoding_rs::GB18030, value),
         Some(Set::Gbk) => whole(encoding_rs::GBK, value),
-        Some(set) => iso2022::decode(value, set),
+        Some(set) => iso2022::decode(value, set, kind),
     };
     (text, lossy || (sets.has_unknown && !value.is_ascii()))
 }

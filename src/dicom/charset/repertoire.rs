@@ -1,7 +1,7 @@
 //! The character sets themselves: defined terms, and bytes to characters.
 //!
 //! Single-byte sets come from encoding_rs, held to what ISO defines where WHATWG's encoding is a Windows superset:
-//! bytes 80 to 9F are control characters no DICOM text may hold (PS3.5 6.1.3).
+//! bytes 80 to 9F are control characters no DICOM text may hold (PS3.5 6.1.3), so signs of Windows may be read there.
 
 use super::LOST;
 use encoding_rs::Encoding;
@@ -45,6 +45,9 @@ pub(super) enum Set {
     Utf8,
     Gb18030,
     Gbk,
+    /// Not sets of the standard: what old systems write without saying so.
+    Windows1250,
+    Windows1252,
 }
 
 /// PS3.3 Tables C.12-2 to C.12-5, spelled without blanks, `_` and `-`.
@@ -59,7 +62,10 @@ pub(super) fn by_term(term: &str) -> Option<Set> {
         "UTF8" => Set::Utf8,
         "ISO88591" | "88591" | "LATIN1" => Set::Latin1,
         "ISO88592" | "88592" | "LATIN2" => Set::Latin2,
+        "ISO885915" | "885915" | "LATIN9" => Set::Latin9,
         "ASCII" => Set::Ascii,
+        "WINDOWS1250" | "CP1250" => Set::Windows1250,
+        "WINDOWS1252" | "CP1252" => Set::Windows1252,
         _ => return None,
     })
 }
@@ -101,6 +107,8 @@ impl Set {
             Set::Latin5 => encoding_rs::WINDOWS_1254,
             Set::Latin9 => encoding_rs::ISO_8859_15,
             Set::Thai => encoding_rs::WINDOWS_874,
+            Set::Windows1250 => encoding_rs::WINDOWS_1250,
+            Set::Windows1252 => encoding_rs::WINDOWS_1252,
             _ => return None,
         })
     }
@@ -110,9 +118,12 @@ impl Set {
         matches!(self, Set::KsX1001 | Set::Gb2312)
     }
 
-    /// The character of a byte A0 to FF of this set in G1; none where it defines none.
+    /// The character of a byte 80 to FF of this set in G1; none where it defines none.
     pub(super) fn upper(self, byte: u8) -> Option<char> {
         match (self, byte) {
+            (Set::Windows1250, byte) => only_char(encoding_rs::WINDOWS_1250, &[byte]),
+            (Set::Windows1252, byte) => only_char(encoding_rs::WINDOWS_1252, &[byte]),
+            (Set::Latin1 | Set::Latin2 | Set::Latin9, 0x80..=0x9F) => windows_sign(byte),
             (_, 0..=0x9F) => None,
             (Set::Latin1, byte) => Some(char::from(byte)),
             // JIS X 0201: half-width katakana from U+FF61 on.
@@ -156,10 +167,18 @@ impl Set {
         if let Ok(byte @ 0..=0x7F) = u8::try_from(c) {
             return (byte < 0x20 || byte == 0x7F || self.lower(byte) == c).then_some(byte);
         }
-        (0xA0..=0xFF)
+        let first = if matches!(self, Set::Windows1250 | Set::Windows1252) { 0x80 } else { 0xA0 };
+        (first..=0xFF)
             .find(|byte| self.upper(*byte) == Some(c))
             .or_else(|| (0x21..=0x7E).find(|byte| self.lower(*byte) == c))
     }
+}
+
+/// Dashes and quotation marks of systems that say Latin and write Windows: the same in all Windows sets that they may have
+/// meant. Letters differ between those, and are not guessed.
+fn windows_sign(byte: u8) -> Option<char> {
+    let [east, west] = [encoding_rs::WINDOWS_1250, encoding_rs::WINDOWS_1252].map(|set| only_char(set, &[byte]));
+    east.filter(|sign| east == west && !sign.is_alphabetic())
 }
 
 /// The one character that `bytes` mean, if they mean exactly one.

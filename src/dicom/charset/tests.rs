@@ -7,7 +7,7 @@ const ESC_KANJI: &str = "\x1b$B";
 
 #[test]
 fn names_are_read_and_written_in_their_own_sets() {
-    let table: [(&str, &str, &[u8]); 16] = [
+    let table: [(&str, &str, &[u8]); 20] = [
         ("", "Musterfrau^Erika", b"Musterfrau^Erika"),
         ("ISO_IR 6", "Doe^John", b"Doe^John"),
         ("ISO_IR 100", "Jörg Müßig", b"J\xF6rg M\xFC\xDFig"),
@@ -24,6 +24,10 @@ fn names_are_read_and_written_in_their_own_sets() {
         ("ISO_IR 203", "Œuvre 5 €", b"\xBCuvre 5 \xA4"),
         ("ISO_IR 166", "\u{E19}", b"\xB9"),
         ("ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ", b"\xD4\xCF\xC0\xDE^\xC0\xDB\xB3"),
+        ("ISO_IR 127", "قباني^لنزار", b"\xE2\xC8\xC7\xE6\xEA^\xE4\xE6\xD2\xC7\xD1"),
+        ("Windows-1250", "Świątek^Łucja – „x“", b"\x8Cwi\xB9tek^\xA3ucja \x96 \x84x\x93"),
+        ("Windows-1252", "Müßig^Jörg €", b"M\xFC\xDFig^J\xF6rg \x80"),
+        ("ISO 8859-15", "Šárka", b"\xA6\xE1rka"),
     ];
     for (charset, text, bytes) in table {
         assert_eq!(decode(bytes, charset), (text.to_owned(), false), "{charset}");
@@ -95,6 +99,57 @@ fn a_byte_the_set_does_not_define_is_reported_not_guessed() {
 }
 
 #[test]
+fn only_delimiters_of_the_value_put_back_the_first_set() {
+    let (bytes, charset) = (b"\x1B-BTemp. = 37\xB0 \\ \xBF\xF3\xB3ty^\xB1\r\n\xFC", "ISO 2022 IR 100\\ISO 2022 IR 101");
+    assert_eq!(decode_as(Kind::Text, bytes, charset), ("Temp. = 37° \\ żółty^ą\r\nü".to_owned(), false));
+    assert_eq!(decode_as(Kind::Values, bytes, charset).0, "Temp. = 37° \\ ¿ó³ty^±\r\nü");
+    assert_eq!(decode_as(Kind::Values, b"\x1B-BT = \xBF^\xB1", charset).0, "T = ż^ą");
+    assert_eq!(decode_as(Kind::Name, b"\x1B-B\xBF^\xB1=\xB1", charset).0, "ż^±=±");
+}
+
+/// Dashes and quotation marks are the same in all Windows sets that a sender may have meant; letters are not.
+#[test]
+fn signs_of_windows_are_read_and_its_letters_are_not_guessed() {
+    assert_eq!(decode(b"\x84Befund\x93 \x96 \x80", "ISO_IR 100"), ("„Befund“ – €".to_owned(), false));
+    assert!(decode(b"\x9C", "ISO_IR 101").1, "ś or œ");
+}
+
+#[test]
+fn utf_8_that_nobody_announced_is_read() {
+    assert_eq!(decode("Łucja".as_bytes(), ""), ("Łucja".to_owned(), false));
+    assert_eq!(decode("Łucja".as_bytes(), "X-OEM"), ("Łucja".to_owned(), true));
+}
+
+/// PS3.5 6.1.2.5.3: after each delimiter of a name, value 1 is in force again; the escape comes anew.
+#[test]
+fn every_single_byte_set_can_be_switched_to_and_is_reset() {
+    let table: [(&str, u8, &[u8], &str); 11] = [
+        ("100", b'A', b"\xDE\xF3r", "Þór"),
+        ("101", b'B', b"\xA3", "Ł"),
+        ("109", b'C', b"\xD5", "Ġ"),
+        ("110", b'D', b"\xE0", "ā"),
+        ("144", b'L', b"\xB4\xDC", "Дм"),
+        ("127", b'G', b"\xE2", "ق"),
+        ("126", b'F', b"\xC5\xEB", "Ελ"),
+        ("138", b'H', b"\xF9", "ש"),
+        ("148", b'M', b"\xF0", "ğ"),
+        ("203", b'b', b"\xA6", "Š"),
+        ("166", b'T', b"\xB9", "\u{E19}"),
+    ];
+    for (number, last, bytes, text) in table {
+        let charset = format!("\\ISO 2022 IR {number}");
+        for delimiter in ["^", "=", "\\", "\r\n", "\u{c}", "\t"] {
+            let value = [&[0x1B, b'-', last], bytes, b" x", delimiter.as_bytes(), bytes].concat();
+            let (read, lossy) = decode(&value, &charset);
+            assert!(
+                read.starts_with(&format!("{text} x{delimiter}\u{FFFD}")) && lossy,
+                "{number} {delimiter:?}: {read}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_set_refuses_what_it_lacks() {
     assert_eq!(encode("Świątek", "ISO_IR 100"), Err(Unmappable::Character { position: 0 }));
     assert_eq!(encode("Jörg", ""), Err(Unmappable::Character { position: 1 }));
@@ -135,7 +190,9 @@ proptest! {
         "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127", "ISO_IR 138", "ISO_IR 144",
         "ISO_IR 148", "ISO_IR 166", "ISO_IR 203", "ISO_IR 13", "ISO_IR 192", "GB18030", "GBK",
     ])) {
-        let bytes: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0x1b).collect();
+        // Signs of Windows are read, but never written.
+        let is_written = |byte: &u8| *byte != 0x1b && !(charset.starts_with("ISO_IR") && (0x80..=0x9F).contains(byte));
+        let bytes: Vec<u8> = bytes.into_iter().filter(is_written).collect();
         let text: String = decode(&bytes, charset).0.chars().filter(|c| *c != LOST).collect();
         match encode(&text, charset) {
             Ok(encoded) => prop_assert_eq!(decode(&encoded, charset), (text, false)),

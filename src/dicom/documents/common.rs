@@ -2,6 +2,7 @@
 //!
 //! In: [`DocumentAbout`]. Out: a data set to which the object's own module is added, and its bytes.
 
+use super::letters::written;
 use super::{DocumentAbout, MAX_EVIDENCE, MadeInstance, MakeError, ReferencedInstance};
 use crate::model::{Discipline, Uid};
 use chrono::{DateTime, Offset};
@@ -75,7 +76,7 @@ pub fn short_phrase(text: &str) -> String {
     if phrase.chars().count() <= 64 {
         return phrase;
     }
-    phrase.chars().take(63).chain(['…']).collect()
+    phrase.chars().take(61).chain(['.'; 3]).collect()
 }
 
 pub fn author(about: &DocumentAbout<'_>) -> Result<Option<String>, MakeError> {
@@ -225,7 +226,8 @@ pub fn references(study: &Uid, instances: &[ReferencedInstance]) -> InMemDicomOb
 }
 
 /// The bytes of the finished object.
-pub fn finish(about: &DocumentAbout<'_>, sop_class: &str, set: &InMemDicomObject) -> Result<MadeInstance, MakeError> {
+pub fn finish(about: &DocumentAbout<'_>, sop_class: &str, set: InMemDicomObject) -> Result<MadeInstance, MakeError> {
+    let (set, warnings) = written(set, &about.outgoing);
     let mut data_set = Vec::new();
     set.write_dataset_with_ts(&mut data_set, &EXPLICIT_VR_LITTLE_ENDIAN.erased())
         .map_err(|error| MakeError::Write(Box::new(error)))?;
@@ -235,6 +237,7 @@ pub fn finish(about: &DocumentAbout<'_>, sop_class: &str, set: &InMemDicomObject
         sop_instance: about.sop_instance.clone(),
         transfer_syntax: uid(uids::EXPLICIT_VR_LITTLE_ENDIAN)?,
         data_set,
+        warnings,
     })
 }
 

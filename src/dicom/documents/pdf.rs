@@ -39,5 +39,5 @@ pub fn make(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeE
         padded.push(0);
     }
     set.put(DataElement::new(tags::ENCAPSULATED_DOCUMENT, VR::OB, PrimitiveValue::from(padded)));
-    finish(about, uids::ENCAPSULATED_PDF_STORAGE, &set)
+    finish(about, uids::ENCAPSULATED_PDF_STORAGE, set)
 }

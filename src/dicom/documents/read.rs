@@ -1,8 +1,9 @@
 //! Reads report objects that came from the network: whose, of what, how final, and what they say.
 
-use super::render::{Decoder, charset_of, render};
+use super::render::{Decoder, render};
 use super::tree::{DataSet, parse};
 use super::{MAX_DATA_SET_BYTES, ReadError, ReadReport, ReadRequest, ReportContent, is_report, is_structured};
+use crate::dicom::charset::SenderCharset;
 use crate::model::{IssuedId, ReportStatus, Uid};
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
@@ -15,7 +16,7 @@ pub fn read(
     sop_class: &Uid,
     transfer_syntax: &Uid,
     data_set: &[u8],
-    fallback_charset: &str,
+    sender: SenderCharset,
 ) -> Result<ReadReport, ReadError> {
     if !is_report(sop_class) {
         return Err(ReadError::NotAReport);
@@ -25,8 +26,8 @@ pub fn read(
     }
     let (bytes, explicit) = plain(transfer_syntax, data_set)?;
     let root = parse(&bytes, explicit)?;
-    let charset = charset_of(&root, fallback_charset);
-    let mut decoder = Decoder { lossy: false };
+    let mut decoder = Decoder { lossy: false, sender };
+    let charset = decoder.charset_of(&root, "");
     let content = if is_structured(sop_class) {
         ReportContent::Text(render(&root, &charset, &mut decoder)?)
     } else {

@@ -4,29 +4,45 @@
 //! `name: value`, properties are indented under what they describe. What has no text (an image, coordinates) leaves a
 //! mark, so that nobody takes the text for the whole.
 
-use super::text::decode;
 use super::tree::DataSet;
 use super::{MAX_TEXT_BYTES, ReadError};
+use crate::dicom::charset::{self, Kind, SenderCharset};
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 /// Text of a data set under its character set, keeping note of what had to be replaced.
 pub struct Decoder {
     pub lossy: bool,
+    pub sender: SenderCharset,
 }
 
 impl Decoder {
+    /// Without padding at the end, where NULs of some senders count too.
     pub fn text(&mut self, set: &DataSet<'_>, tag: Tag, charset: &str) -> String {
-        let (text, lossy) = decode(set.bytes(tag), charset);
+        let bytes = set.bytes(tag);
+        let end = bytes.iter().rposition(|b| !matches!(b, 0 | b' ')).map_or(0, |last| last + 1);
+        let (text, lossy) = charset::decode_as(kind_of(tag), &bytes[..end], charset);
         self.lossy |= lossy;
         text
     }
+
+    /// What is meant by the set that `set` names; where it names none, `outer` is in force.
+    pub fn charset_of(&self, set: &DataSet<'_>, outer: &str) -> String {
+        let named = String::from_utf8_lossy(set.bytes(tags::SPECIFIC_CHARACTER_SET));
+        let named = named.trim_matches([' ', '\0']);
+        if named.is_empty() && !outer.is_empty() { outer.to_owned() } else { self.sender.meant(named).to_owned() }
+    }
 }
 
-pub fn charset_of(set: &DataSet<'_>, outer: &str) -> String {
-    let named =
-        String::from_utf8_lossy(set.bytes(tags::SPECIFIC_CHARACTER_SET)).trim_end_matches([' ', '\0']).to_owned();
-    if named.is_empty() { outer.to_owned() } else { named }
+/// By the VR of what is read here.
+fn kind_of(tag: Tag) -> Kind {
+    match tag {
+        tags::PATIENT_NAME | tags::PERSON_NAME | tags::VERIFYING_OBSERVER_NAME => Kind::Name,
+        tags::TEXT_VALUE | tags::DOCUMENT_TITLE | tags::LOCAL_NAMESPACE_ENTITY_ID | tags::UNIVERSAL_ENTITY_ID => {
+            Kind::Text
+        }
+        _ => Kind::Values,
+    }
 }
 
 /// The root's own concept is the title and is not repeated.
@@ -45,7 +61,7 @@ impl Renderer<'_> {
     /// The depth is bounded by the reader of the tree.
     fn children(&mut self, set: &DataSet<'_>, charset: &str, indent: usize) -> Result<(), ReadError> {
         for item in set.items(tags::CONTENT_SEQUENCE) {
-            let charset = charset_of(item, charset);
+            let charset = self.decoder.charset_of(item, charset);
             let concept = item.items(tags::CONCEPT_NAME_CODE_SEQUENCE).first();
             let code = concept.map(|concept| self.code_value(concept)).unwrap_or_default();
             if concept.is_some_and(|concept| concept.bytes(tags::CODING_SCHEME_DESIGNATOR).starts_with(b"DCM"))
@@ -137,7 +153,7 @@ impl Renderer<'_> {
     }
 
     fn meaning(&mut self, code: &DataSet<'_>, charset: &str) -> String {
-        let charset = charset_of(code, charset);
+        let charset = self.decoder.charset_of(code, charset);
         let meaning = self.decoder.text(code, tags::CODE_MEANING, &charset).trim().to_owned();
         if meaning.is_empty() { self.code_value(code) } else { meaning }
     }

@@ -20,7 +20,7 @@ pub fn make(about: &DocumentAbout<'_>, text: &str) -> Result<MadeInstance, MakeE
     let author = author(about)?;
     document_general(&mut set, about, author.as_deref());
     content(&mut set, about, author.as_deref(), text);
-    finish(about, uids::BASIC_TEXT_SR_STORAGE, &set)
+    finish(about, uids::BASIC_TEXT_SR_STORAGE, set)
 }
 
 /// SR Document General Module, PS3.3 C.17.2.

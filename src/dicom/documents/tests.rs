@@ -1,5 +1,7 @@
 //! Made objects as others read them: through DCMTK, without which these tests fail; and as we read them back.
 
+mod letters;
+
 use super::*;
 use chrono::{TimeZone, Utc};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
@@ -59,6 +61,7 @@ fn about(facts: &StudyFacts) -> DocumentAbout<'_> {
             sop_instance: uid("2.25.9"),
             series: uid("2.25.11"),
         }),
+        outgoing: Outgoing::default(),
     }
 }
 
@@ -234,7 +237,7 @@ fn an_enhanced_report_reads_as_text_and_says_what_it_cannot_show() {
     let about = about(&facts);
     let mut set = super::common::begin(&about, uids::ENHANCED_SR_STORAGE, "SR").unwrap();
     put_items(&mut set, tags::CONTENT_SEQUENCE, vec![number, image, strange, section]);
-    let made = super::common::finish(&about, uids::ENHANCED_SR_STORAGE, &set).unwrap();
+    let made = super::common::finish(&about, uids::ENHANCED_SR_STORAGE, set).unwrap();
     let expected = "Diameter: 4.5 mm\n  Laterality: Left\nBest illustration of finding: [image]\n\
         Values: [content that cannot be shown as text]\n\nImpressions:\nUnverändert.";
     for (syntax, bytes) in [

@@ -2,7 +2,7 @@
 
 use super::{Header, wanted, wanted::Place};
 use crate::{
-    dicom::charset,
+    dicom::charset::{self, Kind, SenderCharset},
     model::{IssuedId, Priority, StudyFacts},
 };
 
@@ -11,15 +11,15 @@ use crate::{
 const MAX_LETTERS: usize = 256;
 
 impl Header {
-    /// What this instance says about its study. `fallback_charset` is used where the data set names no Specific
-    /// Character Set; `issuer` where it names no issuer of a patient ID or accession number.
-    pub fn facts(&self, fallback_charset: Option<&str>, issuer: &str) -> StudyFacts {
-        let reader = Reader { header: self, fallback: fallback_charset.unwrap_or_default() };
+    /// What this instance says about its study. `sender` says what is meant by its Specific Character Set; `issuer` is used where it names no issuer of a patient ID or accession number.
+    pub fn facts(&self, sender: impl Into<SenderCharset>, issuer: &str) -> StudyFacts {
+        let reader = Reader { header: self, sender: &sender.into() };
         let or_configured = |named: String| if named.is_empty() { issuer.to_owned() } else { named };
         let top = |tag| reader.text(Place::Top, tag);
         let ordered = |tag| first_given([top(tag), reader.text(Place::RequestAttributes, tag)]);
         StudyFacts {
             patient_id: issued(top(wanted::PATIENT_ID), || or_configured(top(wanted::ISSUER_OF_PATIENT_ID))),
+            former_patient_ids: Vec::new(),
             patient_name: top(wanted::PATIENT_NAME),
             birth_date: date(&top(wanted::BIRTH_DATE)),
             sex: top(wanted::SEX),
@@ -40,9 +40,10 @@ impl Header {
         }
     }
 
-    /// True when a kept text could not be decoded without loss by the data set's own or the fallback character set.
-    pub fn text_is_lossy(&self, fallback_charset: Option<&str>) -> bool {
-        let reader = Reader { header: self, fallback: fallback_charset.unwrap_or_default() };
+    /// True when a kept text could not be decoded without loss, or its set had to be taken from the configuration because
+    /// nobody knows the one it names.
+    pub fn text_is_lossy(&self, sender: impl Into<SenderCharset>) -> bool {
+        let reader = Reader { header: self, sender: &sender.into() };
         let texts = [
             wanted::PATIENT_NAME,
             wanted::PATIENT_ID,
@@ -50,13 +51,17 @@ impl Header {
             wanted::STUDY_DESCRIPTION,
             wanted::REFERRING_PHYSICIAN,
         ];
-        texts.into_iter().any(|tag| reader.decoded(Place::Top, tag).1)
+        let is_unknown = !charset::is_known(&reader.named(Place::Top).unwrap_or_default());
+        texts.into_iter().any(|tag| {
+            let bytes = self.at(Place::Top, tag).unwrap_or_default();
+            reader.decoded(Place::Top, tag).1 || (is_unknown && !bytes.is_ascii())
+        })
     }
 }
 
 struct Reader<'a> {
     header: &'a Header,
-    fallback: &'a str,
+    sender: &'a SenderCharset,
 }
 
 impl Reader<'_> {
@@ -80,7 +85,9 @@ impl Reader<'_> {
 
     fn decoded(&self, place: Place, tag: u32) -> (String, bool) {
         let Some(bytes) = self.header.at(place, tag) else { return (String::new(), false) };
-        let (text, lossy) = charset::decode(bytes, &self.charset(place));
+        let is_name = matches!(tag, wanted::PATIENT_NAME | wanted::REFERRING_PHYSICIAN);
+        let kind = if is_name { Kind::Name } else { Kind::Values };
+        let (text, lossy) = charset::decode_as(kind, bytes, &self.charset(place));
         // Leading and trailing spaces are padding (PS3.5 6.2), and so, from some senders, are NULs.
         let text = text.trim_matches([' ', '\0']);
         // None of the wanted VRs allows control characters; inside they would reach HL7 segments and database text.
@@ -93,12 +100,14 @@ impl Reader<'_> {
 
     /// An item may name its own character set; otherwise the data set's is in force (PS3.3 C.12.1.1.2).
     fn charset(&self, place: Place) -> String {
-        let named = |place| {
-            let bytes = self.header.at(place, wanted::SPECIFIC_CHARACTER_SET)?;
-            let text = String::from_utf8_lossy(bytes).trim_matches([' ', '\0']).to_owned();
-            (!text.is_empty()).then_some(text)
-        };
-        named(place).or_else(|| named(Place::Top)).unwrap_or_else(|| self.fallback.to_owned())
+        let named = self.named(place).or_else(|| self.named(Place::Top)).unwrap_or_default();
+        self.sender.meant(&named).to_owned()
+    }
+
+    fn named(&self, place: Place) -> Option<String> {
+        let bytes = self.header.at(place, wanted::SPECIFIC_CHARACTER_SET)?;
+        let text = String::from_utf8_lossy(bytes).trim_matches([' ', '\0']).to_owned();
+        (!text.is_empty()).then_some(text)
     }
 }
 

@@ -25,6 +25,10 @@ impl<'m, 'a> Edit<'m, 'a> {
         Self { message, lines: (0..message.len()).map(|_| Line::AsReceived).collect(), after: Vec::new() }
     }
 
+    pub fn separators(&self) -> Separators {
+        self.message.separators()
+    }
+
     /// Leaves a line out.
     pub fn leave_out(&mut self, line: usize) {
         if let Some(line) = self.lines.get_mut(line) {

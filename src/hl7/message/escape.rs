@@ -56,6 +56,20 @@ fn replace(body: &[u8], separators: Separators, out: &mut Vec<u8>) -> bool {
     delimiter.is_some()
 }
 
+/// The body of the sequence that `raw` begins with, one of those we read or one shaped like it; none for a bare escape
+/// character. Looks at values as they stand in the message, so a delimiter ends it.
+pub(in crate::hl7) fn sequence(raw: &[u8], separators: Separators) -> Option<&[u8]> {
+    let escape = separators.escape?;
+    let tail = raw.strip_prefix(&[escape])?;
+    let body = &tail[..memchr(escape, tail)?];
+    let Separators { field, component, repetition, subcomponent, .. } = separators;
+    let ends = |b: &u8| {
+        matches!(*b, b'\r' | b'\n') || *b == field || [component, repetition, subcomponent].contains(&Some(*b))
+    };
+    let is_sequence = || replace(body, separators, &mut Vec::new()) || is_unknown_sequence(body);
+    (is_sequence() && !body.iter().any(ends)).then_some(body)
+}
+
 fn replace_hex(hex: &[u8], out: &mut Vec<u8>) -> bool {
     let fits = !hex.is_empty() && hex.len().is_multiple_of(2) && hex.iter().all(u8::is_ascii_hexdigit);
     if fits {

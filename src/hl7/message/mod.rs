@@ -15,6 +15,7 @@ mod value;
 
 pub use build::{MessageBuilder, SegmentBuilder, new_control_id};
 pub use edit::{Edit, components};
+pub(in crate::hl7) use escape::sequence;
 pub use escape::{escape, unescape};
 pub use separators::Separators;
 pub use value::Value;
@@ -28,7 +29,7 @@ pub const MAX_SEGMENTS: usize = 1_000_000;
 const MAX_LEADING: usize = 256;
 
 /// Some senders write one before MSH. It says nothing that MSH-18 does not.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(in crate::hl7) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
@@ -86,6 +87,11 @@ impl<'a> Message<'a> {
     /// The MSH segment.
     pub fn header(&self) -> Segment<'a> {
         self.segment(self.header).unwrap_or_else(|| Segment::over(self.bytes, self.separators))
+    }
+
+    /// Where the MSH segment stands in the message's bytes.
+    pub(in crate::hl7) fn header_range(&self) -> std::ops::Range<usize> {
+        self.lines.get(self.header).map_or(0..0, |line| line.start as usize..line.end as usize)
     }
 
     /// Every line of the message in order, blank and stray ones too.

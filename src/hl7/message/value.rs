@@ -4,7 +4,7 @@
 //! unescaping, so an escaped delimiter never splits.
 
 use super::{Separators, unescape};
-use crate::hl7::charset::{Charset, Decoded};
+use crate::hl7::charset::{Charset, Decoded, decode_value};
 use memchr::memchr_iter;
 use std::borrow::Cow;
 
@@ -86,7 +86,10 @@ impl<'a> Value<'a> {
 
     /// The text it stands for. Null stands for none.
     pub fn text(&self, charset: Charset) -> Decoded {
-        charset.decode(&self.unescaped())
+        if self.is_null() {
+            return Decoded { text: String::new(), lossy: false };
+        }
+        decode_value(self.raw, self.separators, charset)
     }
 }
 

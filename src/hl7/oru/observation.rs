@@ -89,16 +89,14 @@ fn note(text: String) -> Observation {
 /// All repetitions, one a line, in one piece of memory: 64 MB of `~` would be gigabytes as a list of lines.
 fn lines(value: Value<'_>, value_type: &str, reader: &Reader<'_>) -> String {
     let is_coded = matches!(value_type, "CE" | "CWE" | "CNE" | "CF" | "IS" | "ID");
-    let mut bytes = Vec::with_capacity(value.raw().len());
+    let mut text = String::with_capacity(value.raw().len());
     for (i, repetition) in value.repetitions().enumerate() {
         if i > 0 {
-            bytes.push(b'\n');
+            text.push('\n');
         }
         let shown = if is_coded { shown(repetition) } else { repetition };
-        bytes.extend_from_slice(&shown.unescaped());
+        text.push_str(&reader.whole(shown));
     }
-    let text = reader.decode(&bytes);
-    drop(bytes);
     if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text }
 }
 

@@ -26,9 +26,16 @@ impl<'a> Reader<'a> {
 
     /// A value's text, without blanks around it.
     pub(in crate::hl7) fn text(&self, value: Value<'_>) -> String {
-        let text = self.decode(&value.unescaped());
+        let text = self.whole(value);
         let trimmed = text.trim();
         if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
+    }
+
+    /// A value's text, blanks and all.
+    pub(super) fn whole(&self, value: Value<'_>) -> String {
+        let decoded = value.text(self.charset);
+        self.lossy.set(self.lossy.get() | decoded.lossy);
+        decoded.text
     }
 
     pub(super) fn decode(&self, bytes: &[u8]) -> String {

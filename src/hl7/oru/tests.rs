@@ -4,7 +4,7 @@ use super::*;
 use crate::hl7::ack::{Acknowledgement, acknowledge};
 use crate::hl7::charset::Charset;
 use crate::hl7::message::Message;
-use crate::model::Moment;
+use crate::model::{Moment, Outgoing};
 use chrono::DateTime;
 use proptest::prelude::*;
 
@@ -275,7 +275,7 @@ impl Sent {
         }
     }
 
-    fn oru<'a>(&'a self, charset: Charset, name: &'a str, observations: &'a [ObservationToSend<'a>]) -> OruToSend<'a> {
+    fn oru<'a>(&'a self, name: &'a str, observations: &'a [ObservationToSend<'a>]) -> OruToSend<'a> {
         let at = DateTime::parse_from_rfc3339("2026-11-22T02:10:00+01:00").expect("a time");
         OruToSend {
             sending_application: "NEISSE",
@@ -285,7 +285,6 @@ impl Sent {
             control_id: "C1",
             processing_id: "P",
             at,
-            charset,
             patient_id: &self.id,
             patient_name: name,
             birth_date: "19610203",
@@ -315,7 +314,7 @@ fn what_is_written_is_read_again() {
     ];
     for set in ["8859/2", "Windows-1250", "UNICODE UTF-8"] {
         let charset = Charset::named(set).expect("known");
-        let bytes = sent.oru(charset, "Świątek^Łucja^^Dr.^jun", &observations).encode().expect("encoded");
+        let bytes = sent.oru("Świątek^Łucja^^Dr.^jun", &observations).outgoing(&Outgoing::new(charset)).bytes;
         let report = read_bytes(&bytes).expect("read");
         assert_eq!((report.patient_name.as_str(), report.control_id.as_str()), ("Świątek^Łucja^^Dr.^jun", "C1"));
         assert_eq!(report.patient_ids, std::slice::from_ref(&sent.id));
@@ -334,22 +333,21 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn a_letter_the_receiver_cannot_read_is_named_or_sent_as_utf_8() {
+fn a_letter_the_receiver_cannot_read_is_named_and_sent_as_utf_8() {
     let sent = Sent::new();
-    let oru = sent.oru(Charset::ISO_8859_1, "Świątek^Łucja", &[]);
-    assert_eq!(oru.encode().expect_err("not in Latin-1").characters, ['ą', 'Ł', 'Ś']);
-    let (bytes, missing) = oru.encode_or_utf8();
-    assert_eq!(missing.map(|m| m.characters), Some(vec!['ą', 'Ł', 'Ś']));
-    assert_eq!(read_bytes(&bytes).expect("read").patient_name, "Świątek^Łucja");
-    assert!(String::from_utf8(bytes).expect("UTF-8").contains("|UNICODE UTF-8\r"));
-    assert_eq!(sent.oru(Charset::ISO_8859_1, "Müßig^Jörg", &[]).encode_or_utf8().1, None);
+    let latin1 = Outgoing::new(Charset::ISO_8859_1);
+    let message = sent.oru("Świątek^Łucja", &[]).outgoing(&latin1);
+    assert_eq!(message.warnings, ["sent as UTF-8: 8859/1 does not hold ą (U+0105), Ł (U+0141), Ś (U+015A)"]);
+    assert_eq!(read_bytes(&message.bytes).expect("read").patient_name, "Świątek^Łucja");
+    assert!(String::from_utf8(message.bytes).expect("UTF-8").contains("|UNICODE UTF-8\r"));
+    assert!(sent.oru("Müßig^Jörg", &[]).outgoing(&latin1).warnings.is_empty());
 }
 
 #[test]
 fn the_message_sent_has_the_form_of_v2_5_1() {
     let sent = Sent::new();
     let observations = [ObservationToSend::Text { code: &sent.title, text: "a\nb" }];
-    let bytes = sent.oru(Charset::ISO_8859_1, "Müßig^Jörg", &observations).encode().expect("encoded");
+    let bytes = sent.oru("Müßig^Jörg", &observations).outgoing(&Outgoing::new(Charset::ISO_8859_1)).bytes;
     let text = Charset::ISO_8859_1.decode(&bytes).text;
     let expected = [
         r"MSH|^~\&|NEISSE|N|KIS|DRKRAB|20261122021000+0100||ORU^R01^ORU_R01|C1|P|2.5.1||||||8859/1",

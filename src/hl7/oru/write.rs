@@ -1,16 +1,16 @@
 //! Writing ORU^R01: a report in the receiver's identifiers in, a v2.5.1 message in the receiver's character set out.
 //!
-//! Text passes through as it is, as FT with `\.br\`; a document goes as ED in Base64 without line breaks. Letters that
-//! the character set does not have are named, never replaced; a caller may choose UTF-8 instead.
+//! Text passes through as it is, as FT with `\.br\`; a document goes as ED in Base64 without line breaks. What becomes of
+//! letters that the character set does not have is [`crate::hl7::outgoing`]'s.
 //!
 //! Study Instance UID goes as the last OBX, value type HD, 113014^DICOM Study^DCM, as the IHE report transactions write
 //! it: a receiver that does not know it keeps it as one more result, where a ZDS segment in an ORU is a local
 //! agreement. Last, because simple receivers show the first OBX as the report.
 
 use super::{Coded, Interpreter, names};
-use crate::hl7::charset::{Charset, Unmappable};
 use crate::hl7::message::{MessageBuilder, SegmentBuilder, escape};
-use crate::model::{IssuedId, ReportStatus, Uid};
+use crate::hl7::outgoing::{Sent, outgoing};
+use crate::model::{IssuedId, Outgoing, ReportStatus, Uid};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, FixedOffset};
 
@@ -28,8 +28,6 @@ pub struct OruToSend<'a> {
     pub processing_id: &'a str,
     /// MSH-7, in the receiver's local time.
     pub at: DateTime<FixedOffset>,
-    /// MSH-18, and what the message is written in.
-    pub charset: Charset,
     /// PID-3, with its issuer in CX-4.
     pub patient_id: &'a IssuedId,
     /// `Family^Given^Middle^Prefix^Suffix`, as in DICOM; becomes PID-5 in the order of HL7.
@@ -71,26 +69,14 @@ pub enum ObservationToSend<'a> {
 }
 
 impl OruToSend<'_> {
-    /// The message in the receiver's character set.
-    ///
-    /// # Errors
-    /// [`Unmappable`] names the letters that set does not have.
-    pub fn encode(&self) -> Result<Vec<u8>, Unmappable> {
-        self.build(self.charset).encode(self.charset)
+    /// The message as its receiver takes it, which MSH-18 says.
+    pub fn outgoing(&self, policy: &Outgoing) -> Sent {
+        outgoing(self.build().text(), policy)
     }
 
-    /// The message in the receiver's character set, or in UTF-8 (said so in MSH-18) together with the letters that made
-    /// it necessary: for receivers that take UTF-8 as well.
-    pub fn encode_or_utf8(&self) -> (Vec<u8>, Option<Unmappable>) {
-        match self.encode() {
-            Ok(bytes) => (bytes, None),
-            Err(missing) => (self.build(Charset::UTF_8).text().as_bytes().to_vec(), Some(missing)),
-        }
-    }
-
-    fn build(&self, charset: Charset) -> MessageBuilder {
+    fn build(&self) -> MessageBuilder {
         let mut message = MessageBuilder::new();
-        message.push(self.msh(charset));
+        message.push(self.msh());
         message.push(self.pid());
         message.push(
             SegmentBuilder::new("ORC")
@@ -110,7 +96,7 @@ impl OruToSend<'_> {
         message
     }
 
-    fn msh(&self, charset: Charset) -> SegmentBuilder {
+    fn msh(&self) -> SegmentBuilder {
         SegmentBuilder::new("MSH")
             .field(3, self.sending_application)
             .field(4, self.sending_facility)
@@ -121,7 +107,6 @@ impl OruToSend<'_> {
             .field(10, self.control_id)
             .field(11, self.processing_id)
             .field(12, "2.5.1")
-            .field(18, charset.name())
     }
 
     fn pid(&self) -> SegmentBuilder {

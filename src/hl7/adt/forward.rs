@@ -1,0 +1,107 @@
+//! Sending news of a patient on: who sends and receives it and what the patient is called there is written, all else stays.
+
+use super::PatientNews;
+use crate::{
+    hl7::{
+        ack::Rejected,
+        charset::Charset,
+        message::{Edit, Message, MessageError, components},
+    },
+    model::IssuedId,
+};
+
+/// What is different in the message that is sent on.
+pub struct AdtForward<'a> {
+    /// MSH-3 to MSH-6, MSH-7 and MSH-10.
+    pub sending_application: &'a str,
+    pub sending_facility: &'a str,
+    pub receiving_application: &'a str,
+    pub receiving_facility: &'a str,
+    pub at: &'a str,
+    pub control_id: &'a str,
+    /// The issuer of identifiers that name none.
+    pub issuer: &'a str,
+    /// What the receiver calls the patient. None: as received.
+    pub named: &'a dyn Fn(&IssuedId) -> Option<IssuedId>,
+}
+
+/// What was taken once cannot be read any more. A mistake of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum AdtError {
+    #[error("the message as kept is no HL7 message")]
+    NotHl7(#[from] MessageError),
+    #[error("the message as kept cannot be read: {0}")]
+    NotAdt(Rejected),
+    #[error("the message as kept names no character set that is read")]
+    Charset,
+}
+
+/// The message for a receiver in the character set it came in, and MSH-9 of it. `fallback` is the sender's character set where
+/// MSH-18 is empty.
+///
+/// # Errors
+/// When the message as kept cannot be read any more.
+pub fn forward(
+    received: &[u8],
+    fallback: Charset,
+    how: &AdtForward<'_>,
+) -> Result<(Vec<u8>, Charset, String), AdtError> {
+    let message = Message::parse(received)?;
+    let charset = Charset::of_message(&message, fallback).map_err(|_| AdtError::Charset)?;
+    let read = PatientNews::parse(&message, charset).map_err(AdtError::NotAdt)?;
+    let separators = message.separators();
+    let mut edit = Edit::new(&message);
+    let mut what = String::from("ADT");
+    for (line, segment) in message.segments().enumerate() {
+        if segment.is("MSH") {
+            what = format!("ADT^{}", charset.decode(segment.field(9).component(2).raw()).text.trim());
+            for (n, text) in [
+                (3, how.sending_application),
+                (4, how.sending_facility),
+                (5, how.receiving_application),
+                (6, how.receiving_facility),
+                (7, how.at),
+                (8, ""),
+                (10, how.control_id),
+                (13, ""),
+                (14, ""),
+                (15, ""),
+                (16, ""),
+                (18, charset.name()),
+            ] {
+                if !(text.is_empty() && edit.field(line, n).is_empty()) {
+                    edit.set_field(line, n, &components(separators, &[text]));
+                }
+            }
+        } else if segment.is("PID") {
+            identify(&mut edit, line, 3, &read.patient_ids, how);
+        } else if segment.is("MRG") {
+            identify(&mut edit, line, 1, &read.merged_ids, how);
+        }
+    }
+    Ok((edit.write(), charset, what))
+}
+
+/// In the receiver's own number, or with the issuer that is meant.
+fn identify(edit: &mut Edit<'_, '_>, line: usize, field: usize, ids: &[IssuedId], how: &AdtForward<'_>) {
+    let separators = edit.separators();
+    let issued = |id: &IssuedId| {
+        let issuer = if id.issuer.is_empty() { how.issuer } else { &id.issuer };
+        IssuedId::new(id.value.clone(), issuer)
+    };
+    if let Some(named) = ids.iter().find_map(|id| (how.named)(&issued(id))) {
+        edit.set_field(line, field, &components(separators, &[&named.value, "", "", &named.issuer]));
+        // Further numbers of the sender's domain.
+        let others: &[usize] = if field == 3 { &[2, 4, 18] } else { &[2, 3, 4, 5, 6] };
+        for other in others {
+            if !edit.field(line, *other).is_empty() {
+                edit.set_field(line, *other, b"");
+            }
+        }
+    } else if let [id] = ids
+        && id.issuer.is_empty()
+    {
+        let field = if edit.field(line, field).is_empty() { 2 } else { field };
+        edit.set_component(line, field, 4, &components(separators, &[how.issuer]));
+    }
+}

@@ -1,0 +1,63 @@
+//! Reading and sending on news of patients.
+
+use super::*;
+use crate::hl7::{charset::Charset, message::Message};
+
+const MERGE: &[u8] = b"MSH|^~\\&|KIS|DRKRAB|N|N|2026||ADT^A40^ADT_A39|M1|P|2.5|||AL\rEVN||2026\r\
+    PID|1||77^^^RABENSTEIN||M\xFCller^J\xF6rg||19600101|M\rMRG|78\rZPD|kept\r";
+
+fn read(bytes: &[u8]) -> Result<PatientNews, String> {
+    let message = Message::parse(bytes).unwrap();
+    PatientNews::parse(&message, Charset::ISO_8859_1).map_err(|problem| problem.to_string())
+}
+
+#[test]
+fn a_merge_names_what_goes_and_what_stays() {
+    let news = read(MERGE).unwrap();
+    assert_eq!(news.news, News::Merged);
+    assert_eq!(news.patient_ids, [IssuedId::new("77", "RABENSTEIN")]);
+    assert_eq!(news.merged_ids, [IssuedId::new("78", "")]);
+    assert_eq!((news.patient_name.as_str(), news.birth_date.as_str()), ("Müller^Jörg", "19600101"));
+}
+
+#[test]
+fn what_it_cannot_do_without_is_named() {
+    let text = String::from_utf8_lossy(MERGE).into_owned();
+    for (changed, place) in [
+        (text.replace("MRG|78\r", ""), "MRG"),
+        (text.replace("MRG|78", "MRG|"), "MRG"),
+        (text.replace("77^^^RABENSTEIN", ""), "PID"),
+        (text.replace("A40", "A01"), "MSH"),
+        (text.replace("|M1|", "||"), "MSH"),
+        (text.replace("MRG|78", "MRG|78\rMRG|79"), "MRG"),
+    ] {
+        let refused = read(changed.as_bytes()).unwrap_err();
+        assert!(refused.contains(place), "{refused}");
+    }
+}
+
+#[test]
+fn it_goes_on_in_the_receiver_s_numbers_and_otherwise_as_it_came() {
+    let how = |named| AdtForward {
+        sending_application: "NEISSE",
+        sending_facility: "node",
+        receiving_application: "RIS",
+        receiving_facility: "KLCHEM",
+        at: "20261124",
+        control_id: "N1",
+        issuer: "RABENSTEIN",
+        named,
+    };
+    let (bytes, charset, what) = forward(MERGE, Charset::ISO_8859_1, &how(&|_| None)).unwrap();
+    let text = charset.decode(&bytes).text;
+    assert_eq!(what, "ADT^A40");
+    assert!(text.contains("PID|1||77^^^RABENSTEIN||Müller^Jörg") && text.contains("MRG|78^^^RABENSTEIN\r"), "{text}");
+    assert!(
+        text.contains("ZPD|kept\r") && text.starts_with("MSH|^~\\&|NEISSE|node|RIS|KLCHEM|20261124||ADT"),
+        "{text}"
+    );
+    let named = |id: &IssuedId| Some(IssuedId::new(format!("C{}", id.value), "CHEMNITZ"));
+    let (bytes, ..) = forward(MERGE, Charset::ISO_8859_1, &how(&named)).unwrap();
+    let text = charset.decode(&bytes).text;
+    assert!(text.contains("PID|1||C77^^^CHEMNITZ|") && text.contains("MRG|C78^^^CHEMNITZ\r"), "{text}");
+}
