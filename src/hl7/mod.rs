@@ -15,6 +15,7 @@ pub mod outgoing;
 mod receive;
 mod seats;
 pub mod sender;
+mod strict;
 
 use crate::model::Moment;
 

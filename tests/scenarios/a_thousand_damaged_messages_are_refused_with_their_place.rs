@@ -4,7 +4,7 @@
 
 use crate::support::{
     center::Center,
-    damage::{self, Damage, From, Names, TEMPLATES, Template, Whole},
+    damage::{self, Damage, From, Kind, Names, TEMPLATES, Template, Whole},
     eventually,
     hospital::{Hospital, Scanner},
     ledger::Raw,
@@ -301,7 +301,8 @@ fn is_a_place(place: &str, said: &Said) -> bool {
 
 /// What cannot be understood as far as it must be.
 fn must_be_refused(message: &Message, said: &Said) -> bool {
-    let is_order = message.template.from == From::Hospital;
+    let kind = message.template.kind();
+    let is_order = kind == Kind::Order;
     let has = |name: &str| said.count(name) > 0;
     let last = message.bytes.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
     let ends_inside =
@@ -309,12 +310,20 @@ fn must_be_refused(message: &Message, said: &Said) -> bool {
     let emptied = message.damage.emptied(&message.bytes);
     let is_required = emptied.is_some_and(|(segment, field)| match (segment.as_str(), field) {
         ("MSH", 4 | 9 | 10) => true,
-        ("PID", 3) | ("ORC", 1) | ("OBR", 4) => is_order,
+        ("ORC", 1) | ("OBR", 4) => is_order,
+        ("PID", 3) => kind != Kind::Report,
+        ("MRG", 1) => true,
         _ => false,
     });
     let several = matches!(message.damage, Damage::Whole(Whole::SecondPatient | Whole::SecondHeader));
-    let lacks = !has("MSH") || !has("PID") || !has("OBR") || (is_order && !has("ORC"));
-    lacks || is_required || several || (ends_inside && !is_order) || said.count("MSH") > 1
+    let needed: &[&str] = match message.template.name {
+        "ADT A08" => &["MSH", "PID"],
+        "ADT A40" => &["MSH", "PID", "MRG"],
+        _ if is_order => &["MSH", "PID", "ORC", "OBR"],
+        _ => &["MSH", "PID", "OBR"],
+    };
+    let lacks = needed.iter().any(|name| !has(name));
+    lacks || is_required || several || (ends_inside && kind == Kind::Report) || said.count("MSH") > 1
 }
 
 /// What was refused left nothing; what was taken is there.
@@ -433,8 +442,11 @@ fn readers_got_what_was_sent(ris: &Hospital, sent: &[Sent], findings: &mut Findi
     assert!(got.len() > 50, "{} orders reached the reader", got.len());
     for message in &got {
         let got = Said::read(message, true);
+        let patients = |said: &Said| said.patients.iter().chain(&said.merged).map(with_issuer).collect::<Vec<Id>>();
         let Some(order) = got.orders.first() else {
-            findings.note(false, || "an order without ORC reached the reader".into());
+            let is_told = |sent: &Sent| sent.is_taken() && patients(&sent.said) == patients(&got);
+            let news = got.patients.is_empty() || !sent.iter().any(is_told);
+            findings.note(!news, || format!("nobody sent this of a patient: {:?} {:?}", got.patients, got.merged));
             continue;
         };
         let is_it = |sent: &&Sent| {

@@ -258,7 +258,9 @@ fn object(house: &House, round: u64) -> String {
          <modality>SR</modality><patient><id>{id}</id></patient>\
          <study uid=\"{study}\"><accession><number>{number}</number></accession></study>\
          <series uid=\"{series}\"><number>1</number></series><instance uid=\"{instance}\"><number>1</number></instance>\
-         <document><completion flag=\"COMPLETE\"/><verification flag=\"UNVERIFIED\"/>\
+         <document><completion flag=\"COMPLETE\"/><verification flag=\"VERIFIED\"><observer pos=\"1\">\
+         <datetime>2026-11-24T23:14:00</datetime><name><first>Ruth</first><last>Beispiel</last></name>\
+         <organization>Klinikum Chemnitz</organization></observer></verification>\
          <content><date>2026-11-24</date><time>23:14:00</time><container flag=\"SEPARATE\">{title}\
          <text><relationship>CONTAINS</relationship>{finding}<value>{text}</value></text>\
          </container></content></document></report>\n"

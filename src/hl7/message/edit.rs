@@ -3,7 +3,7 @@
 //! In: a [`Message`] and what is to be different. Out: bytes, in the separators and the character set of the message.
 //! Does not know what belongs in which segment, and does not encode: values are given as bytes of the message's set.
 
-use super::{Message, Separators};
+use super::{Message, Separators, Value};
 
 /// A line as it will be written.
 enum Line {
@@ -66,24 +66,42 @@ impl<'m, 'a> Edit<'m, 'a> {
 
     /// Replaces component `n`, from 1, of the first repetition of a field; the rest of the field stays.
     pub fn set_component(&mut self, line: usize, field: usize, n: usize, value: &[u8]) {
-        self.set_component_of(line, field, 1, n, value);
+        let mut is_first = true;
+        self.set_component_where(line, field, n, value, |_| std::mem::take(&mut is_first));
     }
 
-    /// The same of any repetition, from 1. One that is not there is not made.
-    pub fn set_component_of(&mut self, line: usize, field: usize, repetition: usize, n: usize, value: &[u8]) {
+    /// Component `n` of every repetition that says something and nothing in its component `n`; the rest of the field stays.
+    pub fn complete_component(&mut self, line: usize, field: usize, n: usize, value: &[u8]) {
+        self.set_component_where(line, field, n, value, |repetition| {
+            let there = repetition.component(n);
+            let says = |part: usize| there.subcomponent(part).is_valued();
+            repetition.component(1).is_valued() && !(says(1) || says(2))
+        });
+    }
+
+    fn set_component_where(
+        &mut self,
+        line: usize,
+        field: usize,
+        n: usize,
+        value: &[u8],
+        mut is_meant: impl FnMut(Value<'_>) -> bool,
+    ) {
         let separators = self.message.separators();
-        let (Some(component), true) = (separators.component, n > 0 && repetition > 0) else { return };
-        let now = self.field(line, field).to_vec();
-        let is_between = |byte: &u8| Some(*byte) == separators.repetition;
-        let mut repetitions: Vec<Vec<u8>> = now.split(is_between).map(<[u8]>::to_vec).collect();
-        let Some(this) = repetitions.get_mut(repetition - 1) else { return };
-        let mut components: Vec<&[u8]> = this.split(|byte| *byte == component).collect();
-        if components.len() < n {
-            components.resize(n, &[]);
-        }
-        components[n - 1] = value;
-        *this = components.join(&component);
-        self.set_field(line, field, &repetitions.join(&separators.repetition.unwrap_or(b'~')));
+        let (Some(component), true) = (separators.component, n > 0) else { return };
+        let changed = |repetition: Value<'_>| {
+            let mut components: Vec<&[u8]> = repetition.raw().split(|byte| *byte == component).collect();
+            components.resize(components.len().max(n), &[]);
+            components[n - 1] = value;
+            components.join(&component)
+        };
+        let field_now = Value::new(self.field(line, field), separators);
+        let repetitions: Vec<Vec<u8>> = field_now
+            .repetitions()
+            .map(|repetition| if is_meant(repetition) { changed(repetition) } else { repetition.raw().to_vec() })
+            .collect();
+        let joined = repetitions.join(&separators.repetition.unwrap_or(b'~'));
+        self.set_field(line, field, &joined);
     }
 
     /// The message as it is now.

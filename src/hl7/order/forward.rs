@@ -11,7 +11,7 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
-        message::{Edit, Message, MessageError, Segment, Value, components},
+        message::{Edit, Message, MessageError, Segment, components},
     },
     model::{IssuedId, OrderControl},
 };
@@ -232,16 +232,10 @@ impl Writer<'_, '_> {
     /// Each identifier that names no issuer gets the one that is meant: a bare number is anybody's.
     fn issuers(&mut self, line: usize) {
         let Some(pid) = self.message.segment(line) else { return };
-        let is_identifier = |id: &Value<'_>| id.component(1).is_valued();
         // As they are read: PID-2 where PID-3 has none.
-        let field = if pid.field(3).repetitions().any(|id| is_identifier(&id)) { 3 } else { 2 };
+        let is_in_3 = pid.field(3).repetitions().any(|id| id.component(1).is_valued());
         let issuer = components(self.message.separators(), &[self.how.issuer]);
-        for (index, id) in pid.field(field).repetitions().enumerate().filter(|(_, id)| is_identifier(id)) {
-            let authority = id.component(4);
-            if ![1, 2].into_iter().any(|n| authority.subcomponent(n).is_valued()) {
-                self.edit.set_component_of(line, field, index + 1, 4, &issuer);
-            }
-        }
+        self.edit.complete_component(line, if is_in_3 { 3 } else { 2 }, 4, &issuer);
     }
 
     fn empty(&mut self, line: usize, field: usize) {

@@ -10,7 +10,6 @@
 mod forward;
 mod fuzz;
 mod read;
-mod strict;
 
 pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
 pub use fuzz::fuzz_order;

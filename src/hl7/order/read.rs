@@ -4,12 +4,13 @@
 //! before the first ORC to that one. A second OBR under one ORC is refused: which of the two is cancelled by a later CA
 //! would be a guess.
 
-use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest, strict};
+use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest};
 use crate::hl7::{
     ack::{ErrorCode, Rejected},
     charset::Charset,
     message::{Message, Segment},
     oru::{Coded, Reader, coded, patient_ids, patient_name},
+    strict,
 };
 use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};
 use std::cell::Cell;

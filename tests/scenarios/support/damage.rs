@@ -13,6 +13,15 @@ pub enum From {
     Reader,
 }
 
+/// What it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Order,
+    Report,
+    /// Of a patient.
+    News,
+}
+
 pub struct Template {
     pub name: &'static str,
     pub from: From,
@@ -41,6 +50,11 @@ impl Names {
         format!("PL{:05}", self.number)
     }
 
+    /// A patient identifier that no image has.
+    pub fn former(&self) -> String {
+        format!("Q{:05}", self.number)
+    }
+
     /// Words in its free text that no other message has.
     pub fn mark(&self) -> String {
         format!("MARK{:05}X", self.number)
@@ -48,7 +62,7 @@ impl Names {
 }
 
 /// `{p}` patient id, `{a}` accession number, `{s}` Study Instance UID, `{o}` placer order number, `{m}` the mark, `{d}` a PDF
-/// with the mark.
+/// with the mark, `{q}` a former patient id.
 pub const TEMPLATES: &[Template] = &[
     Template {
         name: "ORM",
@@ -135,6 +149,24 @@ pub const TEMPLATES: &[Template] = &[
             "OBX|3|ED|PDF^Befund^L|1|^application^pdf^Base64^{d}||||||F",
         ],
     },
+    Template {
+        name: "ADT A08",
+        from: From::Hospital,
+        message_type: "ADT^A08^ADT_A01",
+        version: "2.5.1",
+        body: &["EVN|A08|20261124225900", "PID|1||{p}^^^RABENSTEIN^PI||Müßig^Jörg||19310202|M", "PV1|1|I|INN^12^1"],
+    },
+    Template {
+        name: "ADT A40",
+        from: From::Hospital,
+        message_type: "ADT^A40^ADT_A39",
+        version: "2.5.1",
+        body: &[
+            "EVN|A40|20261124225900",
+            "PID|1||{p}^^^RABENSTEIN^PI||Müßig^Jörg||19310202|M",
+            "MRG|{q}^^^RABENSTEIN^PI",
+        ],
+    },
 ];
 
 /// One thing done to a message. Lines count from 0, which is MSH; fields as the standard does.
@@ -209,6 +241,14 @@ impl Dice {
 }
 
 impl Template {
+    pub fn kind(&self) -> Kind {
+        match &self.message_type[..3] {
+            "ORU" => Kind::Report,
+            "ADT" => Kind::News,
+            _ => Kind::Order,
+        }
+    }
+
     /// Undamaged, in its sender's character set.
     pub fn good(&self, names: &Names) -> Vec<u8> {
         let (facility, charset) = match self.from {
@@ -230,6 +270,7 @@ impl Template {
             ("{o}", &names.placer()),
             ("{m}", &names.mark()),
             ("{d}", &pdf),
+            ("{q}", &names.former()),
         ];
         let text = pairs.iter().fold(text, |text, (key, value)| text.replace(key, value));
         match self.from {

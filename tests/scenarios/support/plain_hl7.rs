@@ -11,6 +11,8 @@ pub struct Said {
     pub control_id: Option<Vec<u8>>,
     /// PID-3 of the first PID, or PID-2.
     pub patients: Vec<Id>,
+    /// MRG-1 of the first MRG.
+    pub merged: Vec<Id>,
     pub orders: Vec<SaidOrder>,
     /// ORC-2, ORC-3, OBR-2, OBR-3, OBR-18, IPC-1 of all.
     pub numbers: Vec<Id>,
@@ -41,6 +43,12 @@ impl Reader {
             bytes.iter().map(|byte| char::from(*byte)).collect()
         };
         if text.trim() == "\"\"" { String::new() } else { text.trim().to_owned() }
+    }
+
+    /// Patient identifiers.
+    fn ids(&self, field: &[u8]) -> Vec<Id> {
+        let all = field.split(|byte| *byte == self.repetition);
+        all.map(|one| self.id(one, 4)).filter(|(value, _)| !value.is_empty()).collect()
     }
 
     fn id(&self, field: &[u8], issuer_at: usize) -> Id {
@@ -93,12 +101,10 @@ impl Said {
             let id = |number| reader.id(Self::field(fields, number), 2);
             match name.as_str() {
                 "PID" if self.patients.is_empty() => {
-                    let ids = |number| -> Vec<Id> {
-                        let all = Self::field(fields, number).split(|byte| *byte == reader.repetition);
-                        all.map(|one| reader.id(one, 4)).filter(|(value, _)| !value.is_empty()).collect()
-                    };
+                    let ids = |number| reader.ids(Self::field(fields, number));
                     self.patients = if ids(3).is_empty() { ids(2) } else { ids(3) };
                 }
+                "MRG" if self.merged.is_empty() => self.merged = reader.ids(Self::field(fields, 1)),
                 "ORC" => {
                     let before = if self.orders.is_empty() { waiting.take() } else { None };
                     self.orders.push(SaidOrder::default());

@@ -1,17 +1,15 @@
-//! What an order message may not be, whatever it asks. A report with a broken line still has its reader's words, and a person
-//! reads them; an order is carried out by programs, and half a number is another one.
+//! What an order and news of a patient may not be, whatever they say. A report with a broken line still has its reader's words, and a person
+//! reads them; an order, or a merge of two patients, is carried out by programs, and half a number is another one.
 //!
 //! In: a message before it is read. Out: nothing, or the place of a line that is no segment, of a number or UID that cannot
 //! be one, of a new order that says not what is ordered. Text in comments and results (NTE, OBX) may break its line.
 
-use crate::{
-    hl7::{
-        ack::{ErrorCode, Rejected},
-        message::{Message, Segment, Value},
-        oru::Reader,
-    },
-    model::Uid,
+use super::{
+    ack::{ErrorCode, Rejected},
+    message::{Message, Segment, Value},
+    oru::Reader,
 };
+use crate::model::Uid;
 use std::collections::HashMap;
 
 const NOT_A_SEGMENT: &str =
@@ -64,6 +62,7 @@ impl Walk {
             "ORC" => &[2, 3],
             "OBR" => &[2, 3, 18],
             "IPC" => &[1, 3],
+            "MRG" => &[1],
             _ => &[],
         };
         for &field in numbers {
