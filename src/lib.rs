@@ -12,6 +12,7 @@ pub mod handoff;
 pub mod hl7;
 pub mod intake;
 pub mod model;
+pub mod paper;
 pub mod queue;
 pub mod results;
 pub mod routing;

@@ -21,10 +21,12 @@ use crate::{
         patients::PatientTaker,
         recovery,
         retention::Retention,
+        specimen_messages::SpecimenTaker,
+        specimen_watch::SpecimenWatch,
     },
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
-    results::{objects::ReportObjects, receive::ReportReceiver},
+    results::{critical::CriticalWatch, objects::ReportObjects, receive::ReportReceiver},
     routing::step::RoutingStep,
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
@@ -217,6 +219,17 @@ impl Running {
         stages.spawn(worker::run(delivering, stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
+        let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
+        stages.spawn(critical.run(stop()));
+        let specimens = SpecimenWatch {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            bell: Bell::default(),
+            handoff: handoff.clone(),
+        };
+        let specimen_bell = specimens.bell.clone();
+        stages.spawn(specimens.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
         let desk = Hl7Desk {
             store: store.clone(),
@@ -224,6 +237,7 @@ impl Running {
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
             patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
+            specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

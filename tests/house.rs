@@ -1,7 +1,7 @@
 //! The house rules that the compiler does not know: who may import whom, and what is only done in one place.
 //!
 //! main → cli → startup → stages (intake routing handoff delivery results escalation worklist) and web → dicom hl7 queue store
-//! spool config → model. Stages never import each other; SQL only in store; nothing prints but the command line.
+//! spool paper config → model. Stages never import each other; SQL only in store; nothing prints but the command line.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,8 @@ use std::{
 /// Each room with what it may import besides itself. A room that is not here may not exist.
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    // Commands look at the store, explain routing, join held reports and make DICOM files; the demonstration also plays
+    // Commands look at the store, take what a person tells of specimens, explain routing, join held reports and make
+    // DICOM files and printed lists; the demonstration also plays
     // both ends of the wire.
     (
         "cli",
@@ -26,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "store",
             "hl7",
             "dicom",
+            "paper",
             "config",
             "model",
         ],
@@ -48,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "queue",
             "store",
             "spool",
+            "paper",
             "config",
             "model",
         ],
@@ -66,18 +69,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("queue", WIRE),
     ("store", WIRE),
     ("spool", WIRE),
+    // What is printed: no case, no stage, no wire.
+    ("paper", &["model"]),
     ("config", &["model"]),
     ("model", &[]),
 ];
 
 /// What a stage may use; never another stage.
-const STAGE: &[&str] = &["dicom", "hl7", "queue", "store", "spool", "config", "model", "shutdown"];
+const STAGE: &[&str] = &["dicom", "hl7", "queue", "store", "spool", "paper", "config", "model", "shutdown"];
 
 /// Wire, store and spool know no case and no stage; each other neither.
 const WIRE: &[&str] = &["config", "model"];
 
 const SENTENCE: &str = "main → cli → startup → stages (intake routing handoff delivery results escalation worklist) and web → \
-                        dicom hl7 queue store spool config → model; stages never import each other";
+                        dicom hl7 queue store spool paper config → model; stages never import each other";
 
 /// A file of `src`, the room it stands in, and its text without comments and tests.
 struct Source {

@@ -11,6 +11,7 @@ pub mod orders;
 pub mod route;
 pub mod sample;
 pub mod serve;
+pub mod specimen;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Cases(cases::CasesArgs),
     /// Look at orders: what hospitals have asked for, and which of it waits for its study.
     Orders(orders::OrdersArgs),
+    /// Tell what happens to specimens, ship them with a printed list, and see what is late.
+    Specimen(specimen::SpecimenArgs),
     /// Write small synthetic studies to try things with.
     Sample(sample::SampleArgs),
 }
@@ -54,6 +57,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Notify(args) => notify::run(&args),
         Command::Cases(args) => cases::run(&args),
         Command::Orders(args) => orders::run(&args),
+        Command::Specimen(args) => specimen::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

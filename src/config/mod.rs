@@ -21,12 +21,20 @@ mod secrets;
 mod table;
 mod values;
 
-use crate::model::{Channel, Charset, Discipline, PartnerId, Priority, ReadingMode, ReportForm};
+use crate::model::{Channel, Charset, Discipline, Identifiers, Mapping, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use escalation::{Escalation, Mail, MailTls, Webhook};
 pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load, load_from};
+
+/// A span of time as people write it in these files and on the command line: `90m`, `4h`, `2d`; a minute to 30 days.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    values::duration_between(text, "1m", "30d")
+}
 
 /// A whole installation, checked.
 #[derive(Clone, Debug)]
@@ -63,6 +71,26 @@ impl Config {
             }
         };
         (!there).then_some(reason)
+    }
+
+    /// How the identifiers of `origin` are called toward `reader`. `None`: as they are.
+    pub fn mapping(&self, reader: &PartnerId, origin: &PartnerId) -> Option<Mapping> {
+        let wants = self.partners.get(reader).filter(|_| reader != origin)?;
+        if wants.identity.identifiers == Identifiers::AsIs {
+            return None;
+        }
+        // An origin that has been taken out of the configuration since is told by its id.
+        let from = self.partners.get(origin);
+        let origin_issuer = from.map_or(origin.as_str(), |from| from.issuer.as_str());
+        let prefix = from.and_then(|from| from.identity.prefix.clone());
+        Some(Mapping {
+            reader: reader.clone(),
+            reader_issuer: wants.issuer.clone(),
+            identifiers: wants.identity.identifiers,
+            origin: origin.clone(),
+            origin_issuer: origin_issuer.to_owned(),
+            prefix: prefix.unwrap_or_else(|| format!("{origin_issuer}-")),
+        })
     }
 }
 
@@ -180,8 +208,24 @@ pub struct Partner {
     pub orders_otherwise: WithoutOrder,
     /// `[orders] deliver`: the orders of the cases it reads are sent to its `[hl7] deliver`. Default false.
     pub orders_delivered: bool,
+    pub specimens: SpecimenRules,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,
+    /// `[reports] critical_within`: a critical result that it has not acknowledged by then is brought before a person.
+    /// Default 30 min.
+    pub critical_within: Duration,
+    /// `[reports] critical_flags`: OBX-8 that this reader writes for a critical result, beside AA, HH and LL.
+    pub critical_flags: Vec<String>,
+    pub identity: Identity,
+}
+
+/// Table `[identity]` of a partner.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// In what form it gets other partners' identifiers. Default as they are.
+    pub identifiers: Identifiers,
+    /// What stands before its own identifiers toward who wants prefixes. Default its `issuer` and a hyphen.
+    pub prefix: Option<String>,
 }
 
 /// What becomes of a study whose order has not come in time.
@@ -192,6 +236,23 @@ pub enum WithoutOrder {
     Route,
     /// It is held for a person.
     Hold,
+}
+
+/// What is expected of a partner's specimens. Table `[specimens]` of its file; all optional.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecimenRules {
+    /// What it ships must be received after this, unless its shipment says otherwise. Default 24 h.
+    pub within: Duration,
+    /// A specimen of each of its pathology orders must have been collected or received after this. Default: not watched.
+    pub expected_within: Option<Duration>,
+    /// It is told by HL7 what becomes of its specimens. Default false.
+    pub events: bool,
+}
+
+impl Default for SpecimenRules {
+    fn default() -> Self {
+        Self { within: Duration::from_secs(24 * 3600), expected_within: None, events: false }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -258,6 +319,8 @@ pub struct Hl7Target {
     pub charset: Option<String>,
     /// It takes UTF-8 where its set does not hold a letter. Default true.
     pub utf8: bool,
+    /// Its application acknowledges critical results in messages of its own. Default false.
+    pub application_ack: bool,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.

@@ -4,9 +4,14 @@ use super::letters;
 use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
-use super::{DicomSender, DicomTarget, Hl7Sender, Hl7Target, Partner, PartnerDicom, PartnerHl7, WithoutOrder};
-use crate::model::{Charset, PartnerId, ReportForm};
+use super::{
+    DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7, SpecimenRules,
+    WithoutOrder,
+};
+use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
+
+const CRITICAL_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 /// A partner with the places that checks across files speak of.
 pub(super) struct PartnerFile {
@@ -33,7 +38,9 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
     let (dicom, dicom_senders, deliver_given) = read_dicom(top);
     let (hl7, hl7_senders) = read_hl7(top);
     let orders = read_orders(top, hl7.as_ref());
-    let report_forms = read_reports(top, dicom.as_ref(), hl7.as_ref());
+    let reports = read_reports(top, dicom.as_ref(), hl7.as_ref());
+    let identity = read_identity(top, &issuer);
+    let specimens = read_specimens(top, hl7.as_ref());
     let partner = Partner {
         id,
         name,
@@ -47,7 +54,11 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         orders_wait: orders.wait,
         orders_otherwise: orders.otherwise,
         orders_delivered: orders.delivered,
-        report_forms,
+        report_forms: reports.forms,
+        critical_within: reports.critical_within,
+        critical_flags: reports.critical_flags,
+        identity,
+        specimens,
     };
     PartnerFile { partner, dicom_senders, deliver_given, hl7_senders }
 }
@@ -121,6 +132,7 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
         let own = target.parsed("charset", v::hl7_charset).map(|found| found.value);
         let utf8 = target.flag("utf8").unwrap_or(true);
         letters::check(&target, &transliterate, letters::hl7_set(own.as_deref().or(charset.as_deref())));
+        let application_ack = target.flag("application_ack").unwrap_or(false);
         Some(Hl7Target {
             host: host?.value,
             port: port?,
@@ -128,8 +140,13 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
             facility: facility?.value,
             charset: own,
             utf8,
+            application_ack,
         })
     });
+    if deliver.as_ref().is_some_and(|target| target.application_ack) && senders.is_empty() {
+        let advice = "expected [hl7] senders to name who sends them, or application_ack = false";
+        table.problem(&table.spot(), format!("acknowledgements are to come, but nobody may send any; {advice}"));
+    }
     (Some(PartnerHl7 { senders, charset, transliterate: letters::values(transliterate), deliver }), spots)
 }
 
@@ -174,26 +191,59 @@ fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> Orders {
     Orders { expected, wait: wait.unwrap_or_default(), otherwise: otherwise.unwrap_or_default(), delivered }
 }
 
-fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Vec<ReportForm> {
-    let Some(mut table) = top.table("reports") else {
-        return Vec::new();
+/// How long its specimens may take, and whether it is told what becomes of them.
+fn read_specimens(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> SpecimenRules {
+    let mut rules = SpecimenRules::default();
+    let Some(mut table) = top.table("specimens") else {
+        return rules;
     };
-    let known = |text: &str| match text {
-        "oru" => Ok(ReportForm::Oru),
-        "pdf" => Ok(ReportForm::Pdf),
-        "sr" => Ok(ReportForm::Sr),
-        _ => Err(format!("found \"{}\", expected \"oru\", \"pdf\" or \"sr\"", v::shorten(text))),
+    if let Some(found) = table.parsed("within", |text| v::duration_between(text, "5m", "30d")) {
+        rules.within = found.value;
+    }
+    rules.expected_within =
+        table.parsed("expected_within", |text| v::duration_between(text, "5m", "30d")).map(|found| found.value);
+    rules.events = table.flag("events").unwrap_or(false);
+    if rules.events && hl7.is_none_or(|hl7| hl7.deliver.is_none()) {
+        let advice = "expected [hl7] deliver = { host, port, … }, or events = false";
+        table.problem(&table.spot(), format!("it is to be told of its specimens, but there is no way; {advice}"));
+    }
+    rules
+}
+
+/// How a partner wants its results, and which of its own are urgent.
+struct Reports {
+    forms: Vec<ReportForm>,
+    critical_within: Duration,
+    critical_flags: Vec<String>,
+}
+
+fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Reports {
+    let mut reports = Reports { forms: Vec::new(), critical_within: CRITICAL_WITHIN, critical_flags: Vec::new() };
+    let Some(mut table) = top.table("reports") else { return reports };
+    let within = table.parsed("critical_within", |text| v::duration_between(text, "1m", "24h"));
+    if let Some(within) = within {
+        reports.critical_within = within.value;
+    }
+    reports.critical_flags = table.list("critical_flags", v::hl7_flag).into_iter().map(|found| found.value).collect();
+    reports.forms = read_forms(&mut table, dicom, hl7);
+    reports
+}
+
+fn read_forms(table: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&PartnerHl7>) -> Vec<ReportForm> {
+    let known = |text: &str| {
+        let expected = "expected \"oru\", \"oul\", \"mdm\", \"pdf\" or \"sr\"";
+        let form = ReportForm::ALL.into_iter().find(|form| form.as_str() == text);
+        form.ok_or_else(|| format!("found \"{}\", {expected}", v::shorten(text)))
     };
     let mut forms = Vec::new();
     for found in table.list("forms", known) {
-        let (reachable, missing) = match found.value {
-            ReportForm::Oru => (hl7.is_some_and(|hl7| hl7.deliver.is_some()), "[hl7] deliver = { host, port, … }"),
-            ReportForm::Pdf | ReportForm::Sr => {
-                (dicom.is_some_and(|dicom| dicom.deliver.is_some()), "[dicom] deliver = { ae_title, host, port }")
-            }
+        let (reachable, missing) = if found.value.is_hl7() {
+            (hl7.is_some_and(|hl7| hl7.deliver.is_some()), "[hl7] deliver = { host, port, … }")
+        } else {
+            (dicom.is_some_and(|dicom| dicom.deliver.is_some()), "[dicom] deliver = { ae_title, host, port }")
         };
         if !reachable {
-            let name = format!("{:?}", found.value).to_lowercase();
+            let name = found.value.as_str();
             table.problem(
                 &found.spot,
                 format!("found \"{name}\", but there is no way to deliver it; expected {missing}"),
@@ -205,4 +255,29 @@ fn read_reports(top: &mut Table<'_>, dicom: Option<&PartnerDicom>, hl7: Option<&
         forms.push(found.value);
     }
     forms
+}
+
+/// Its issuer goes into (0010,0021), an LO, where identifiers are made for it.
+fn read_identity(top: &mut Table<'_>, issuer: &str) -> Identity {
+    let Some(mut table) = top.table("identity") else {
+        return Identity::default();
+    };
+    let known = |text: &str| match text {
+        "as_is" => Ok(Identifiers::AsIs),
+        "prefix" => Ok(Identifiers::Prefix),
+        "assigned" => Ok(Identifiers::Assigned),
+        _ => Err(format!("found \"{}\", expected \"as_is\", \"prefix\" or \"assigned\"", v::shorten(text))),
+    };
+    let identifiers = table.parsed("identifiers", known);
+    if let Some(found) = &identifiers
+        && found.value != Identifiers::AsIs
+        && !issuer.is_empty()
+        && v::dicom_issuer(issuer).is_err()
+    {
+        let text =
+            "identifiers are to be made in its own domain; expected an issuer of 1 to 64 letters without accents";
+        table.problem(&found.spot, text);
+    }
+    let prefix = table.parsed("prefix", v::identifier_prefix).map(|found| found.value);
+    Identity { identifiers: identifiers.map_or(Identifiers::AsIs, |found| found.value), prefix }
 }

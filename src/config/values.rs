@@ -177,6 +177,31 @@ pub(super) fn hl7_name(text: &str) -> Read<String> {
     if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 180 characters without | ~ \\ &") }
 }
 
+/// What can stand before an identifier in DICOM and HL7: it leaves room for one in an LO of 64.
+pub(super) fn identifier_prefix(text: &str) -> Read<String> {
+    if (1..=12).contains(&text.len()) && text.bytes().all(is_in_identifiers) {
+        Ok(text.to_owned())
+    } else {
+        wanted(text, "1 to 12 letters, digits and signs without accents, spaces and | ~ \\ & ^")
+    }
+}
+
+/// An issuer that fits an LO of any character set.
+pub(super) fn dicom_issuer(text: &str) -> Read<String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b == b' ' || is_in_identifiers(b));
+    if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 64 letters without accents and | ~ \\ & ^") }
+}
+
+fn is_in_identifiers(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"|~\\&^".contains(&byte)
+}
+
+/// A value of OBX-8: one repetition, one component.
+pub(super) fn hl7_flag(text: &str) -> Read<String> {
+    let fits = (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && !b"|~\\&^".contains(&b));
+    if fits { Ok(text.to_owned()) } else { wanted(text, "1 to 20 characters of OBX-8, such as \"HH\"") }
+}
+
 pub(super) fn host(text: &str) -> Read<String> {
     let fits =
         (1..=253).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:_[]".contains(&b));

@@ -2,8 +2,13 @@
 //!
 //! In: the claimed delivery and its instances in the journal. Out: how far it came, what was refused, and the outcome.
 //! The association is kept open for the next batch while the study is still arriving. Constant memory: data sets are
-//! read from the journal in blocks and verified against their digest as they go.
+//! read from the journal in blocks and verified against their digest as they go. Toward a reader that wants its own
+//! identifiers, `identity` replaces them on the way.
 
+use super::{
+    identity::{Identities, NotSent},
+    worker::not_read,
+};
 use crate::{
     config::{Config, DicomTarget, Partner},
     dicom::scu::{
@@ -12,7 +17,7 @@ use crate::{
     },
     model::{Fault, Outcome, chain},
     spool::{PlaceReader, Spool},
-    store::{DeliverableInstance, RefusedInstance},
+    store::{DeliverableInstance, RefusedInstance, SentInstance},
 };
 use bytes::BytesMut;
 use std::io;
@@ -26,6 +31,8 @@ pub struct Sent {
     /// The last instance that has been confirmed or marked; everything before it is done too.
     pub done_to: i64,
     pub refused: Vec<RefusedInstance>,
+    /// What left under identifiers of the partner's own.
+    pub mapped: Vec<SentInstance>,
     pub outcome: Outcome,
 }
 
@@ -99,20 +106,29 @@ pub fn target(partner: Option<&Partner>) -> Result<DicomTarget, Outcome> {
         .ok_or(Outcome::Refused { reason: "no [dicom] deliver is configured for it".into(), fault: Fault::Ours })
 }
 
-/// Sends `instances` in order; `progress` is told the number of each that has been confirmed. With `last_try`, the
+/// What is sent, and from where.
+pub struct Batch<'a> {
+    pub spool: &'a Spool,
+    pub instances: &'a [DeliverableInstance],
+    /// Absent: as received.
+    pub identities: Option<Identities>,
+}
+
+/// Sends a batch in order; `progress` is told the number of each instance that has been confirmed. With `last_try`, the
 /// reason the last attempt ended with, an instance that cannot be got over is marked, so that the rest arrives.
 pub async fn send(
     line: &mut Line,
     settings: &ScuSettings,
     target: &DicomTarget,
-    spool: &Spool,
-    instances: &[DeliverableInstance],
+    mut batch: Batch<'_>,
     last_try: Option<&str>,
-    mut progress: impl FnMut(i64) + Send,
+    mut progress: impl FnMut(i64, Option<SentInstance>) + Send,
 ) -> Sent {
+    let instances = batch.instances;
     let mut sent = Sent {
         done_to: instances.first().map_or(0, |first| first.seq - 1),
         refused: Vec::new(),
+        mapped: Vec::new(),
         outcome: Outcome::Delivered { warning: None },
     };
     let proposals = proposals(instances);
@@ -126,7 +142,10 @@ pub async fn send(
                 return sent;
             }
         };
-        match one(association, spool, instance).await {
+        let (step, mapped) = one(association, batch.spool, instance, batch.identities.as_mut()).await;
+        let mapped = mapped.filter(|_| matches!(step, Step::Stored | Step::StoredWithWarning(_)));
+        sent.mapped.extend(mapped);
+        match step {
             Step::Stored => {}
             Step::StoredWithWarning(status) => warning = Some(format!("{status:04X}")),
             Step::Refused(status) => sent.refused.push(RefusedInstance { seq: instance.seq, status }),
@@ -145,7 +164,7 @@ pub async fn send(
         // Only the end of the attempt writes down what was refused. Noted beyond it before, a refused instance would
         // be forgotten if the process died in between; so what follows it is rather sent twice.
         if sent.refused.is_empty() {
-            progress(instance.seq);
+            progress(instance.seq, mapped);
         }
     }
     sent.outcome = Outcome::Delivered { warning };
@@ -175,28 +194,72 @@ fn stuck(outcome: &Outcome, broken_off_at_once: bool, last: &str) -> bool {
     }
 }
 
-async fn one(association: &mut Association, spool: &Spool, instance: &DeliverableInstance) -> Step {
+/// With what left, if it was not what was received.
+async fn one(
+    association: &mut Association,
+    spool: &Spool,
+    instance: &DeliverableInstance,
+    identities: Option<&mut Identities>,
+) -> (Step, Option<SentInstance>) {
     if !association.accepts(&instance.sop_class, &instance.transfer_syntax) {
-        return Step::Refused(NO_CONTEXT);
+        return (Step::Refused(NO_CONTEXT), None);
     }
-    let mut source = match spool.reader(&instance.place) {
-        Ok(reader) => JournalSource(reader),
-        Err(error) => {
-            let reason = format!("journal not readable: {}", chain(&error));
-            let outcome = Outcome::TryAgain { reason, fault: Fault::Ours };
-            return Step::End { outcome, keep: true, status: RefusedInstance::UNREADABLE };
-        }
+    let Some(identities) = identities else {
+        return match spool.reader(&instance.place) {
+            Ok(reader) => {
+                let length = instance.place.length;
+                (store(association, instance, length, &mut JournalSource(reader)).await, None)
+            }
+            Err(error) => (unreadable(&NotSent::Journal(error)), None),
+        };
     };
+    one_mapped(association, spool, instance, identities).await
+}
+
+async fn one_mapped(
+    association: &mut Association,
+    spool: &Spool,
+    instance: &DeliverableInstance,
+    identities: &mut Identities,
+) -> (Step, Option<SentInstance>) {
+    match identities.rewritten(spool, instance).await {
+        Ok(mut outgoing) => {
+            let step = store(association, instance, outgoing.length, &mut outgoing).await;
+            (step, Some(outgoing.sent()))
+        }
+        Err(error @ NotSent::Header(_)) => {
+            tracing::error!(image = instance.seq, reason = %chain(&error), "Image {} is not sent: {}", instance.seq, chain(&error));
+            (Step::Refused(RefusedInstance::NOT_REWRITTEN), None)
+        }
+        Err(NotSent::Store(error)) => {
+            let (outcome, status) = (not_read(&error), RefusedInstance::NOT_REWRITTEN);
+            (Step::End { outcome, keep: true, status }, None)
+        }
+        Err(error) => (unreadable(&error), None),
+    }
+}
+
+async fn store(
+    association: &mut Association,
+    instance: &DeliverableInstance,
+    length: u64,
+    source: &mut impl DataSource,
+) -> Step {
     let what = InstanceToStore {
         sop_class: instance.sop_class.clone(),
         sop_instance: instance.sop_instance.clone(),
         transfer_syntax: instance.transfer_syntax.clone(),
-        length: instance.place.length,
+        length,
     };
-    match association.store(&what, &mut source).await {
+    match association.store(&what, source).await {
         Ok(response) => step_of(read_answer(response.status)),
         Err(error) => broken_off(&error),
     }
+}
+
+fn unreadable(error: &NotSent) -> Step {
+    let outcome = Outcome::TryAgain { reason: chain(error), fault: Fault::Ours };
+    Step::End { outcome, keep: true, status: RefusedInstance::UNREADABLE }
 }
 
 /// Whose fault a status is: Table B.2-1 of PS3.4, read as the field uses it.

@@ -36,6 +36,7 @@ pub async fn settle(
         }
     }
     if tx.settle(&settlement(delivery, attempted, settled, now)).await? {
+        tx.note_sent(delivery.case, &delivery.partner, &attempted.mapped).await?;
         let channel = delivery.kind.channel();
         match verdict.pause_until {
             Some(until) => tx.pause(&delivery.partner, channel, now, until, reason(&attempted.outcome)).await?,
@@ -59,6 +60,7 @@ pub async fn settle_alone(store: &Store, delivery: &Claimed, attempted: &Attempt
         let mut tx = store.begin(Durability::Process).await?;
         tx.mark_for_a_person(delivery.case, "it cannot be read: see the log").await?;
         tx.settle(&settlement(delivery, attempted, settled, now)).await?;
+        tx.note_sent(delivery.case, &delivery.partner, &attempted.mapped).await?;
         tx.commit().await
     };
     if let Err(error) = settling.await {

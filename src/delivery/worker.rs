@@ -6,7 +6,8 @@
 //! the lease runs out; progress prolongs it.
 
 use super::{
-    c_store::{self, Line, Sent},
+    c_store::{self, Batch, Line, Sent},
+    identity::Identities,
     report::{self, Hl7Line},
     retry::{OWN_ATTEMPTS, verdict},
     settle::{log, reason, settle, settle_alone, unwanted},
@@ -17,7 +18,7 @@ use crate::{
     model::{Bell, Channel, Clock, DeliveryKind, Fault, Lane, Outcome, PartnerId, chain},
     queue::{Carrier, envelope::Envelope},
     spool::Spool,
-    store::{Claimed, DeliveryRow, Durability, RefusedInstance, Store, StoreError},
+    store::{Claimed, DeliveryRow, Durability, RefusedInstance, SentInstance, Store, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -166,14 +167,23 @@ pub struct Attempted {
     pub outcome: Outcome,
     pub done_to: i64,
     pub refused: Vec<RefusedInstance>,
+    /// What left under identifiers of the partner's own.
+    pub mapped: Vec<SentInstance>,
     /// It broke off after the connection stood, and what was sent is one thing: that may be the trouble.
     pub broke_off: bool,
 }
 
 impl Attempted {
     pub fn ended(delivery: &DeliveryRow, outcome: Outcome) -> Self {
-        Self { outcome, done_to: delivery.done_to, refused: delivery.refused.clone(), broke_off: false }
+        let (refused, mapped) = (delivery.refused.clone(), Vec::new());
+        Self { outcome, done_to: delivery.done_to, refused, mapped, broke_off: false }
     }
+}
+
+/// How far an attempt has come.
+struct Reached {
+    done_to: i64,
+    mapped: Vec<SentInstance>,
 }
 
 impl Delivering {
@@ -241,10 +251,11 @@ impl Delivering {
 
     /// Makes the attempt, and keeps the lease while it runs, however long that is.
     async fn make(&self, delivery: &Claimed, lines: &mut Lines) -> Attempted {
-        let reached = Mutex::new(delivery.done_to);
+        let reached = Mutex::new(Reached { done_to: delivery.done_to, mapped: Vec::new() });
         let making = async {
             match delivery.kind {
-                DeliveryKind::Images => self.send_images(delivery, &mut lines.dicom, &reached).await,
+                // On the heap: it is the larger of the two by far.
+                DeliveryKind::Images => Box::pin(self.send_images(delivery, &mut lines.dicom, &reached)).await,
                 DeliveryKind::Message => report::send_message(self, delivery, lines).await,
                 DeliveryKind::ReportOru
                 | DeliveryKind::ReportOul
@@ -267,9 +278,10 @@ impl Delivering {
         &self,
         delivery: &Claimed,
         line: &mut Line,
-        reached: &Mutex<i64>,
+        reached: &Mutex<Reached>,
     ) -> Result<Attempted, StoreError> {
-        if unwanted(&self.store.case(delivery.case).await?, delivery) {
+        let case = self.store.case(delivery.case).await?;
+        if unwanted(&case, delivery) {
             let reason = "the case is held or goes to another reader".to_owned();
             return Ok(Attempted::ended(delivery, Outcome::NotYet { reason, after: Duration::ZERO }));
         }
@@ -295,25 +307,33 @@ impl Delivering {
             Some(outcome) if delivery.tries() >= OWN_ATTEMPTS => Some(reason(outcome)),
             _ => None,
         };
-        let sending = c_store::send(line, &settings, &target, &self.spool, &instances, last_try, |seq| {
-            *reached.lock().unwrap_or_else(PoisonError::into_inner) = seq;
+        let identities = Identities::toward(&delivery.partner, &case, &config, &self.store, self.clock.now());
+        let batch = Batch { spool: &self.spool, instances: &instances, identities };
+        let sending = c_store::send(line, &settings, &target, batch, last_try, |seq, mapped| {
+            let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+            reached.done_to = seq;
+            reached.mapped.extend(mapped);
         });
-        let Sent { done_to, refused, outcome } = sending.await;
+        let Sent { done_to, refused, mapped, outcome } = sending.await;
         let mut all_refused = delivery.refused.clone();
         all_refused.extend(refused);
         let done_to = if matches!(outcome, Outcome::Delivered { .. }) { delivery.last_seq } else { done_to };
         metrics::counter!("neisse_instances_delivered_total", "partner" => delivery.partner.to_string())
             .increment(u64::try_from(instances.iter().filter(|i| i.seq <= done_to).count()).unwrap_or(0));
-        Ok(Attempted { outcome, done_to, refused: all_refused, broke_off: false })
+        Ok(Attempted { outcome, done_to, refused: all_refused, mapped, broke_off: false })
     }
 
     /// Writes down how far the attempt has come, which keeps its lease. False: it is no longer ours.
-    async fn note(&self, delivery: &Claimed, reached: &Mutex<i64>) -> bool {
-        let done_to = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn note(&self, delivery: &Claimed, reached: &Mutex<Reached>) -> bool {
+        let (done_to, mapped) = {
+            let reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+            (reached.done_to, reached.mapped.clone())
+        };
         let lease = self.clock.now() + LEASE;
         let noting = async {
             let mut tx = self.store.begin(Durability::Process).await?;
             let ours = tx.progress(delivery.id, delivery.attempts, done_to, lease).await?;
+            tx.note_sent(delivery.case, &delivery.partner, &mapped).await?;
             tx.commit().await?;
             Ok::<_, StoreError>(ours)
         };
@@ -360,7 +380,7 @@ async fn database_away(partner: &PartnerId, error: &StoreError, end: &Cancellati
 }
 
 /// What was to be sent could not be read from the database. One that is away is nobody's attempt.
-fn not_read(error: &StoreError) -> Outcome {
+pub(super) fn not_read(error: &StoreError) -> Outcome {
     let reason = format!("its content cannot be read: {}", chain(error));
     match error {
         StoreError::Database(_) => Outcome::NotYet { reason, after: DATABASE_AWAY },

@@ -7,14 +7,17 @@ pub mod adt;
 pub mod charset;
 pub mod header;
 pub mod listener;
+pub mod mdm;
 pub mod message;
 pub mod mllp;
 pub mod order;
 pub mod oru;
+pub mod oul;
 pub mod outgoing;
 mod receive;
 mod seats;
 pub mod sender;
+pub mod specimen;
 mod strict;
 
 use crate::model::Moment;

@@ -1,4 +1,4 @@
-//! What an order and news of a patient may not be, whatever they say. A report with a broken line still has its reader's words, and a person
+//! What an order and news of a patient or a specimen may not be, whatever they say. A report with a broken line still has its reader's words, and a person
 //! reads them; an order, or a merge of two patients, is carried out by programs, and half a number is another one.
 //!
 //! In: a message before it is read. Out: nothing, or the place of a line that is no segment, of a number or UID that cannot
@@ -63,6 +63,8 @@ impl Walk {
             "OBR" => &[2, 3, 18],
             "IPC" => &[1, 3],
             "MRG" => &[1],
+            "SPM" => &[2],
+            "SAC" => &[3],
             _ => &[],
         };
         for &field in numbers {

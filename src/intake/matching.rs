@@ -9,7 +9,8 @@ use crate::{
     config::{Config, Partner, Reader},
     dicom::documents,
     model::{
-        Bell, CaseEvent, CaseId, CaseState, Discipline, JournalId, Moment, PartnerId, Priority, ReceivedInstance, Uid,
+        Bell, CaseEvent, CaseId, CaseState, Discipline, IdentifierKind, IssuedId, JournalId, Moment, PartnerId,
+        Priority, ReceivedInstance, Uid,
     },
     store::{CaseRow, IndexedCase, MAX_ALIKE, ReportObject, StoreError, Tx},
 };
@@ -240,18 +241,20 @@ pub async fn is_returning_report(
 /// patient's identifier and its issuer. A bare number could be one of the sender's own.
 async fn has_a_number_it_reads(tx: &mut Tx, instance: &ReceivedInstance) -> Result<bool, StoreError> {
     let (said, sender) = (&instance.facts, &instance.origin);
-    for (number, issuer) in [
-        (&said.accession.value, said.accession.issuer.as_str()),
-        (&said.placer_order_number, ""),
-        (&said.filler_order_number, ""),
+    let patient = own_again(tx, sender, IdentifierKind::Patient, &said.patient_id).await?;
+    for (kind, number) in [
+        (IdentifierKind::Accession, said.accession.clone()),
+        (IdentifierKind::Placer, IssuedId::new(said.placer_order_number.as_str(), "")),
+        (IdentifierKind::Filler, IssuedId::new(said.filler_order_number.as_str(), "")),
     ] {
         if number.is_empty() {
             continue;
         }
-        let alike = tx.cases_with_number(number).await?;
+        let number = own_again(tx, sender, kind, &number).await?;
+        let alike = tx.cases_with_number(&number.value).await?;
         let fits = |case: &CaseRow| {
-            let same_patient = said.patient_id == case.facts.patient_id && !said.patient_id.issuer.is_empty();
-            let same_issuer = !issuer.is_empty() && issuer == case.facts.accession.issuer;
+            let same_patient = patient == case.facts.patient_id && !patient.issuer.is_empty();
+            let same_issuer = !number.issuer.is_empty() && number.issuer == case.facts.accession.issuer;
             case.origin != *sender && reads(case, sender) && (same_issuer || same_patient)
         };
         if alike.len() <= MAX_ALIKE && alike.iter().any(fits) {
@@ -259,6 +262,22 @@ async fn has_a_number_it_reads(tx: &mut Tx, instance: &ReceivedInstance) -> Resu
         }
     }
     Ok(false)
+}
+
+/// What an identifier stands for that was given out to its sender; any other is what it is.
+async fn own_again(
+    tx: &mut Tx,
+    sender: &PartnerId,
+    kind: IdentifierKind,
+    said: &IssuedId,
+) -> Result<IssuedId, StoreError> {
+    let numbers = IdentifierKind::NUMBERS.into_iter().filter(|other| kind != IdentifierKind::Patient && *other != kind);
+    for kind in std::iter::once(kind).chain(numbers) {
+        if let Some(given) = tx.unmapped(sender, kind, &said.value).await? {
+            return Ok(given.id);
+        }
+    }
+    Ok(said.clone())
 }
 
 fn reads(case: &CaseRow, partner: &PartnerId) -> bool {

@@ -63,16 +63,19 @@ pub enum CaseEvent {
     PreliminaryReport,
     /// Final or corrected.
     FinalReport,
+    /// Its reader has taken back what it reported: the case waits for a report again.
+    ReportWithdrawn,
 }
 
 impl CaseEvent {
-    pub const ALL: [CaseEvent; 6] = [
+    pub const ALL: [CaseEvent; 7] = [
         CaseEvent::Decided,
         CaseEvent::Hold,
         CaseEvent::AllDelivered,
         CaseEvent::LateInstance,
         CaseEvent::PreliminaryReport,
         CaseEvent::FinalReport,
+        CaseEvent::ReportWithdrawn,
     ];
 }
 
@@ -107,6 +110,10 @@ pub fn next(state: CaseState, event: CaseEvent) -> Result<CaseState, IllegalMove
         (S::Held, E::PreliminaryReport) => S::Preliminary,
         (S::Held, E::FinalReport) => S::Reported,
         (S::Held, E::LateInstance) => S::Held,
+        // Who has everything is asked anew: then it is delivered again.
+        (S::Preliminary | S::Reported, E::ReportWithdrawn) => S::Routed,
+        // There was nothing to take back: it will not be read, and a person is told.
+        (state @ (S::Held | S::Routed | S::Delivered), E::ReportWithdrawn) => state,
         (state, event) => return Err(IllegalMove { state, event }),
     })
 }
@@ -119,13 +126,13 @@ mod tests {
     #[test]
     fn every_move_is_in_the_table_and_no_other() {
         let expected = [
-            //            decided   hold    all-delivered  late          preliminary    final
-            ("new", ["routed", "held", "-", "-", "-", "-"]),
-            ("held", ["routed", "held", "-", "held", "preliminary", "reported"]),
-            ("routed", ["-", "held", "delivered", "routed", "preliminary", "reported"]),
-            ("delivered", ["-", "held", "delivered", "routed", "preliminary", "reported"]),
-            ("preliminary", ["-", "-", "preliminary", "preliminary", "preliminary", "reported"]),
-            ("reported", ["-", "-", "reported", "reported", "reported", "reported"]),
+            //            decided   hold    all-delivered  late          preliminary    final       withdrawn
+            ("new", ["routed", "held", "-", "-", "-", "-", "-"]),
+            ("held", ["routed", "held", "-", "held", "preliminary", "reported", "held"]),
+            ("routed", ["-", "held", "delivered", "routed", "preliminary", "reported", "routed"]),
+            ("delivered", ["-", "held", "delivered", "routed", "preliminary", "reported", "delivered"]),
+            ("preliminary", ["-", "-", "preliminary", "preliminary", "preliminary", "reported", "routed"]),
+            ("reported", ["-", "-", "reported", "reported", "reported", "reported", "routed"]),
         ];
         for (state, row) in expected {
             let state = CaseState::parse(state).expect("a state of the table");

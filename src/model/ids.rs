@@ -184,6 +184,10 @@ uuid_id!(/// One request of a hospital.
     OrderId);
 uuid_id!(/// One version of one report.
     ReportId);
+uuid_id!(/// One specimen of one origin.
+    SpecimenId);
+uuid_id!(/// Specimens that travel together.
+    ShipmentId);
 uuid_id!(/// One append-only file of received instances.
     JournalId);
 

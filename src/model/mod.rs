@@ -11,11 +11,14 @@ pub mod charset;
 pub mod clock;
 pub mod decision;
 pub mod delivery;
+pub mod identity;
 pub mod ids;
 pub mod letters;
 pub mod order;
 pub mod partner;
 pub mod report;
+pub mod specimen;
+pub mod specimen_event;
 pub mod study;
 
 pub use aside::Aside;
@@ -26,9 +29,15 @@ pub use charset::{Charset, Decoded, UnknownCharset, Unmappable};
 pub use clock::{Clock, Moment};
 pub use decision::{Decision, Disposition, Reading};
 pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
-pub use ids::{CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, OrderId, PartnerId, ReportId, Uid};
+pub use identity::{GivenOut, IdentifierKind, Identifiers, Mapped, Mapping};
+pub use ids::{
+    CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, OrderId, PartnerId, ReportId, ShipmentId, SpecimenId,
+    Uid,
+};
 pub use letters::{Changes, Outgoing};
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use report::{ReportForm, ReportStatus};
+pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
+pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};

@@ -1,6 +1,6 @@
 //! What is known of a study and of each instance received.
 
-use super::{Digest, IssuedId, JournalId, Moment, PartnerId, Priority, Uid};
+use super::{Digest, IdentifierKind, IssuedId, JournalId, Moment, PartnerId, Priority, Uid};
 use serde::{Deserialize, Serialize};
 
 /// Where an instance's data set lies: a byte range of a journal, exactly as received, without file meta information.
@@ -65,6 +65,21 @@ pub struct StudyFacts {
     pub referring_physician: String,
     /// (0040,0512), whole-slide images.
     pub container_id: String,
+}
+
+impl StudyFacts {
+    /// Everything it is identified by; the issuer empty where nobody has named one.
+    pub fn identifiers(&self) -> Vec<(IdentifierKind, IssuedId)> {
+        let placer = IssuedId::new(self.placer_order_number.as_str(), self.placer_issuer.as_str());
+        let filler = IssuedId::new(self.filler_order_number.as_str(), self.filler_issuer.as_str());
+        let all = [
+            (IdentifierKind::Patient, self.patient_id.clone()),
+            (IdentifierKind::Accession, self.accession.clone()),
+            (IdentifierKind::Placer, placer),
+            (IdentifierKind::Filler, filler),
+        ];
+        all.into_iter().filter(|(_, id)| !id.is_empty()).collect()
+    }
 }
 
 /// One durable instance on its way from the journal to the index.

@@ -6,6 +6,7 @@
 
 use super::{
     correlate::is_of_another_patient,
+    identity::own_again,
     incoming::{Incoming, Object},
     receive::{fallback_charset, unnamed_charset},
     settle::{Joined, join_held, prepare_for},
@@ -55,7 +56,9 @@ pub async fn attach(
     if held.sender == row.origin {
         return Err(AttachError::OwnCase { sender: held.sender, case });
     }
-    let incoming = Arc::new(read(config, held).ok_or(AttachError::Unreadable(report))?);
+    let mut incoming = read(config, held).ok_or(AttachError::Unreadable(report))?;
+    own_again(store, &mut incoming).await?;
+    let incoming = Arc::new(incoming);
     let tx = store.begin(Durability::Process).await?;
     let prepared = prepare_for(tx, config, &incoming, &row, report).await?;
     let mut tx = store.begin(Durability::Synced).await?;
@@ -71,14 +74,15 @@ pub async fn attach(
 fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
     let HeldContent { sender, source, received, content, object } = held;
     let partner = config.partners.get(&sender);
-    if source == "oru" {
+    if matches!(source.as_str(), "oru" | "oul" | "mdm") {
         let report = OruReport::read(&content, partner.map_or_else(unnamed_charset, fallback_charset)).ok()?;
         let incoming = Incoming::from_oru(report, sender, received, content);
         // Several orders or studies: the person has chosen.
         return Some(incoming.unwrap_or_else(|(incoming, _)| *incoming));
     }
     let (sop_class, sop_instance, transfer_syntax) = object?;
-    let report = read_report_from(&sop_class, &transfer_syntax, &content, SenderCharset::of(partner)).ok()?;
-    let it = Object { sop_class, sop_instance, transfer_syntax };
+    let charset = SenderCharset::of(partner);
+    let report = read_report_from(&sop_class, &transfer_syntax, &content, charset.clone()).ok()?;
+    let it = Object { sop_class, sop_instance, transfer_syntax, charset };
     Some(Incoming::from_object(report, it, sender, received, content))
 }

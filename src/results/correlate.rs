@@ -20,19 +20,22 @@ pub struct Clues {
     pub placer: IssuedId,
     pub filler: IssuedId,
     pub patients: Vec<IssuedId>,
+    /// Specimens and containers (SPM-2, SAC-3).
+    pub specimens: Vec<IssuedId>,
 }
 
 const TWO_CASES: &str = "its study and its accession number name different cases";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// From the least to the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Agreement {
-    /// Value and issuer.
-    Full,
-    /// Value only; one side names no issuer.
-    Bare,
     /// Nothing to compare.
     Silent,
     Contradiction,
+    /// Value only; one side names no issuer.
+    Bare,
+    /// Value and issuer.
+    Full,
 }
 
 /// The one case among `candidates` this report of `sender` belongs to, and by what; or why a person must decide.
@@ -67,6 +70,33 @@ pub fn correlate<'a>(
         _ => Err("it fits several cases equally well"),
     }?;
     if names_another(clues, case, candidates, &theirs) { Err(TWO_CASES) } else { Ok((case, by)) }
+}
+
+/// The one case among `candidates` whose specimens the report names, each with the identifiers that are known to be its
+/// own: for a report that says nothing else, such as a laboratory's. Like every bare number, one without an issuer needs
+/// the patient's identifier beside it; specimens of two cases in one report name none.
+///
+/// # Errors
+/// The reason, free of patient data.
+pub fn by_specimen<'a>(
+    clues: &Clues,
+    sender: &PartnerId,
+    candidates: &'a [(CaseRow, Vec<IssuedId>)],
+) -> Result<&'a CaseRow, &'static str> {
+    let fits = |(case, known): &&'a (CaseRow, Vec<IssuedId>)| {
+        let same = best(known.iter().flat_map(|known| clues.specimens.iter().map(move |said| agreement(said, known))));
+        let patient = patient(clues, case);
+        let enough = same == Agreement::Full || same == Agreement::Bare && patient >= Agreement::Bare;
+        reads(case, sender) && enough && patient != Agreement::Contradiction
+    };
+    let mut fitting = candidates.iter().filter(fits);
+    match (fitting.next(), fitting.next()) {
+        (Some((case, _)), None) => Ok(case),
+        (Some(_), Some(_)) => Err("its specimens are those of several cases"),
+        (None, _) => {
+            Err("no case that this partner reads has its specimens, or its patient identifier does not confirm them")
+        }
+    }
 }
 
 /// Whether the report contradicts itself: its study is another case's, or one of its numbers is with its issuer, or the
@@ -180,13 +210,7 @@ fn agreement(said: &IssuedId, known: &IssuedId) -> Agreement {
 }
 
 fn best(agreements: impl Iterator<Item = Agreement>) -> Agreement {
-    let rank = |agreement: &Agreement| match agreement {
-        Agreement::Full => 3,
-        Agreement::Bare => 2,
-        Agreement::Contradiction => 1,
-        Agreement::Silent => 0,
-    };
-    agreements.max_by_key(rank).unwrap_or(Agreement::Silent)
+    agreements.max().unwrap_or(Agreement::Silent)
 }
 
 #[cfg(test)]
@@ -317,6 +341,38 @@ mod tests {
             let report = Clues { filler: id(beside), ..right.clone() };
             assert_eq!(found(&report, &cases, "chemnitz"), Ok(0), "{beside}");
         }
+    }
+
+    #[test]
+    fn specimens_name_a_case_where_nothing_else_does() {
+        let known = [
+            (case("rabenstein", "1.2.3", "", "77^RAB"), vec![id("S1^RAB"), id("C1^RAB")]),
+            (case("rabenstein", "1.2.4", "", "78^RAB"), vec![id("S2^RAB"), id("S1^LICH")]),
+        ];
+        let chemnitz = PartnerId::new("chemnitz").unwrap();
+        let found = |specimens: &[&str], patient: &str| {
+            let clues = Clues {
+                specimens: specimens.iter().map(|text| id(text)).collect(),
+                patients: vec![id(patient)],
+                ..Clues::default()
+            };
+            by_specimen(&clues, &chemnitz, &known).map(|case| case.study.to_string())
+        };
+        assert_eq!(found(&["S1^RAB"], ""), Ok("1.2.3".into()));
+        assert_eq!(found(&["C1"], "77"), Ok("1.2.3".into()), "a bare container with its patient");
+        assert_eq!(found(&["S1^RAB", "C1^RAB"], "77^RAB"), Ok("1.2.3".into()));
+        for (specimens, patient) in [
+            (&["C1"][..], ""),
+            (&["S1^RAB"], "78^RAB"),
+            (&["S1^RAB", "S2^RAB"], ""),
+            (&["S9^RAB"], "77^RAB"),
+            (&[], "77^RAB"),
+        ] {
+            assert!(found(specimens, patient).is_err(), "{specimens:?} {patient}");
+        }
+        let stranger = PartnerId::new("leipzig-ukl").unwrap();
+        let clues = Clues { specimens: vec![id("S1^RAB")], ..Clues::default() };
+        assert!(by_specimen(&clues, &stranger, &known).is_err());
     }
 
     #[test]

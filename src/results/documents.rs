@@ -7,16 +7,18 @@
 //! Does not judge, summarise or translate the report, and draws no images.
 
 mod body;
-mod canvas;
-mod faces;
 mod front;
 mod pages;
 mod words;
-mod wrap;
 
-use crate::model::{CaseId, IssuedId, Moment, ReportStatus};
+use crate::{
+    model::{CaseId, IssuedId, Moment, ReportStatus},
+    paper::{
+        NoFont,
+        faces::{Faces, clean},
+    },
+};
 use chrono::{Datelike, Timelike};
-use faces::{Faces, clean};
 use krilla::{Document, metadata::DateTime, metadata::Metadata, page::PageSettings};
 use std::collections::BTreeSet;
 
@@ -80,8 +82,8 @@ pub enum DocumentError {
     TooManyPages(usize),
     #[error("names, identifiers and the examination together leave no room for the report on its front page")]
     HeadTooTall,
-    #[error("a compiled-in font cannot be read")]
-    Font,
+    #[error(transparent)]
+    Font(#[from] NoFont),
     #[error("the PDF could not be written")]
     Write,
 }
@@ -111,9 +113,30 @@ pub fn pdf(report: &ReportDocument) -> Result<PdfDocument, DocumentError> {
     Ok(PdfDocument { bytes, missing })
 }
 
-/// What a hospital is told in its language when a reader takes back every result of a report.
-pub fn withdrawn(language: &str) -> &'static str {
-    words::of(language).withdrawn
+/// What a hospital is told in its language when a reader takes back every result of a report; where there was none
+/// before, that there will be none.
+pub fn withdrawn(language: &str, there_was_one: bool) -> &'static str {
+    let words = words::of(language);
+    if there_was_one { words.withdrawn } else { words.cancelled }
+}
+
+/// When it takes back one of several; takes `{what}`.
+pub fn deleted(language: &str) -> &'static str {
+    words::of(language).deleted
+}
+
+/// When a result is final as it was before; takes `{what}`.
+pub fn unchanged(language: &str) -> &'static str {
+    words::of(language).unchanged
+}
+
+/// A result that has no name.
+pub fn a_result(language: &str) -> &'static str {
+    words::of(language).a_result
+}
+
+pub fn specimen(language: &str) -> &'static str {
+    words::of(language).specimen
 }
 
 /// The document's own texts, within bounds and cleaned for setting.

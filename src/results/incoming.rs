@@ -1,12 +1,13 @@
 //! A report as it came, whatever it came as: HL7 message, SR or PDF object.
 
 use super::correlate::Clues;
+use crate::dicom::charset::SenderCharset;
 use crate::{
     dicom::documents::{ReadReport, ReportContent},
     hl7::{
         charset::Charset,
         message::Message,
-        oru::{Coded, Content, Interpreter, Observation, OruReport},
+        oru::{Coded, Content, Detail, Interpreter, Observation, OruGroup, OruReport, Specimen},
     },
     model::{IssuedId, Moment, PartnerId, ReportStatus, Uid},
 };
@@ -14,14 +15,14 @@ use bytes::Bytes;
 use std::cell::LazyCell;
 
 /// Accession numbers a report may name, and studies. A report is about one examination or a few.
-const MAX_NAMED: usize = 64;
+pub(super) const MAX_NAMED: usize = 64;
 const TOO_MANY: &str = "it names too many studies";
 
 /// Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     pub sender: PartnerId,
-    /// `oru`, `sr` or `pdf`.
+    /// `oru`, `oul`, `mdm`, `sr` or `pdf`.
     pub source: &'static str,
     pub status: ReportStatus,
     pub clues: Clues,
@@ -34,10 +35,11 @@ pub struct Incoming {
     pub raw: Bytes,
     /// Some letters could not be read in the character set the sender named.
     pub lossy: bool,
-    /// It had results, and its sender takes all of them back (OBX-11 D, W, X).
-    pub withdrawn: bool,
+    /// Every flag (OBX-8, table 0078) of a result that counts, each once.
+    pub flags: Vec<String>,
     /// What `raw` is, where it came by DICOM.
     pub object: Option<Object>,
+    pub header: Header,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +47,58 @@ pub struct Object {
     pub sop_class: Uid,
     pub sop_instance: Uid,
     pub transfer_syntax: Uid,
+    /// Where it names no Specific Character Set.
+    pub charset: SenderCharset,
+}
+
+/// Whose identifiers the header of an object says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    /// None that were given out to its sender.
+    #[default]
+    AsItCame,
+    /// Its sender's; here it is with the origin's.
+    Rewritten(Bytes),
+    /// Its sender's, and it cannot be rewritten.
+    Foreign,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    Text { code: Coded, text: String },
-    Document { code: Coded, mime: String, bytes: Vec<u8> },
+    Text {
+        code: Coded,
+        text: String,
+    },
+    Document {
+        code: Coded,
+        mime: String,
+        bytes: Vec<u8>,
+        flags: Vec<String>,
+    },
+    /// A number, a code, a time; or a text with a unit, a range or a flag.
+    Value(Box<ValuePiece>),
+    /// A result that is taken back (OBX-11 D, W, X): what it was is not kept, only which.
+    Deleted {
+        code: Coded,
+    },
+    /// A result that is final as it was sent before (OBX-11 U, without a value).
+    Unchanged {
+        code: Coded,
+    },
+    /// What follows is about another examination or specimen.
+    Section {
+        title: Coded,
+        specimens: Vec<Specimen>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValuePiece {
+    pub code: Coded,
+    /// With its unit, for people.
+    pub text: String,
+    /// What is sent on as it came, where there is such a thing; and range and flags.
+    pub detail: Detail,
 }
 
 impl Incoming {
@@ -63,13 +111,10 @@ impl Incoming {
         received: Moment,
         raw: Bytes,
     ) -> Result<Self, (Box<Self>, &'static str)> {
-        let withdrawn = is_withdrawn(&report);
-        let said = report.groups.iter().map(|group| group.status).min().unwrap_or(ReportStatus::Preliminary);
         let mut incoming = Self {
             sender,
-            source: "oru",
-            // Whatever it says of itself: the report before it does not count any more.
-            status: if withdrawn { ReportStatus::Corrected } else { said },
+            source: report.kind.as_str(),
+            status: status(&report),
             clues: Clues { patients: report.patient_ids, ..Clues::default() },
             title: Coded::default(),
             pieces: Vec::new(),
@@ -77,26 +122,44 @@ impl Incoming {
             received,
             raw: raw.clone(),
             lossy: report.lossy,
-            withdrawn,
+            flags: Vec::new(),
             object: None,
+            header: Header::AsItCame,
         };
         // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
         let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
         let named = LazyCell::new(|| named().unwrap_or(Charset::ASCII));
         let (mut too_many, mut several) = (None, None);
-        for group in report.groups {
+        let sections = report.groups.len() > 1;
+        let (gone, cancelled) = (incoming.status == ReportStatus::Withdrawn, report.cancelled);
+        for mut group in report.groups {
+            if sections || !group.specimens.is_empty() {
+                incoming.section(&mut group);
+            }
             let clues = &mut incoming.clues;
             too_many = too_many.or(add_all(&mut clues.studies, group.study_uids).err());
             too_many = too_many.or(add_all(&mut clues.accessions, group.accessions).err());
             several = several.or(same_or_first(&mut clues.placer, group.placer).err());
             several = several.or(same_or_first(&mut clues.filler, group.filler).err());
+            if group.status == ReportStatus::Withdrawn && !gone {
+                incoming.pieces.push(Piece::Deleted { code: group.service.clone() });
+            }
             if incoming.title == Coded::default() {
                 incoming.title = group.service;
             }
             if incoming.interpreter == Interpreter::default() {
                 incoming.interpreter = group.interpreter;
             }
-            incoming.pieces.extend(group.observations.into_iter().filter_map(|shown| piece(shown, || *named)));
+            for observation in group.observations {
+                incoming.note_flags(&observation);
+                // What a cancelled document holds is what is cancelled.
+                let is_gone = cancelled && observation.value_type != "NTE" || observation.is_withdrawn();
+                incoming.pieces.push(if is_gone {
+                    Piece::Deleted { code: observation.code }
+                } else {
+                    piece(observation, || *named)
+                });
+            }
         }
         match too_many.or(several) {
             None => Ok(incoming),
@@ -118,7 +181,9 @@ impl Incoming {
         let code = title.clone();
         let (source, piece) = match object.content {
             ReportContent::Text(text) => ("sr", Piece::Text { code, text }),
-            ReportContent::Pdf(bytes) => ("pdf", Piece::Document { code, mime: "application/pdf".into(), bytes }),
+            ReportContent::Pdf(bytes) => {
+                ("pdf", Piece::Document { code, mime: "application/pdf".into(), bytes, flags: Vec::new() })
+            }
         };
         Self {
             sender,
@@ -131,6 +196,7 @@ impl Incoming {
                 placer,
                 filler,
                 patients: vec![object.patient_id],
+                specimens: Vec::new(),
             },
             title,
             pieces: vec![piece],
@@ -138,22 +204,39 @@ impl Incoming {
             received,
             raw,
             lossy: object.lossy,
-            withdrawn: false,
+            flags: Vec::new(),
             object: Some(it),
+            header: Header::AsItCame,
         }
     }
 
-    /// All text, for a reader's eyes.
-    pub fn text(&self) -> String {
-        let texts: Vec<&str> = self
-            .pieces
-            .iter()
-            .filter_map(|piece| match piece {
-                Piece::Text { text, .. } => Some(text.as_str()),
-                Piece::Document { .. } => None,
-            })
-            .collect();
-        texts.join("\n")
+    /// What follows is a section of its own; its specimens are clues too.
+    fn section(&mut self, group: &mut OruGroup) {
+        let specimens = std::mem::take(&mut group.specimens);
+        for id in specimens.iter().flat_map(Specimen::ids) {
+            // A report of more specimens is not looked up by them.
+            if self.clues.specimens.len() < MAX_NAMED && !self.clues.specimens.contains(id) {
+                self.clues.specimens.push(id.clone());
+            }
+        }
+        self.pieces.push(Piece::Section { title: group.service.clone(), specimens });
+    }
+
+    fn note_flags(&mut self, observation: &Observation) {
+        if observation.is_withdrawn() {
+            return;
+        }
+        for flag in observation.flags() {
+            if self.flags.len() < MAX_NAMED && !self.flags.contains(flag) {
+                self.flags.push(flag.clone());
+            }
+        }
+    }
+
+    /// Its reader flags a result so that somebody has to be told at once: table 0078 AA, HH, LL, or what this reader has
+    /// agreed to write.
+    pub fn is_critical(&self, agreed: &[String]) -> bool {
+        self.flags.iter().any(|flag| matches!(flag.as_str(), "AA" | "HH" | "LL") || agreed.contains(flag))
     }
 
     /// How many documents it came with that are not text.
@@ -172,6 +255,17 @@ impl Incoming {
     }
 }
 
+/// What it says of itself, and withdrawn where nothing of it is left: OBR-25 X, a cancelled document, or every result
+/// taken back whatever OBR-25 says. An examination that was cancelled beside others that were not makes the whole a
+/// report of the others. The least certain one counts for all.
+fn status(report: &OruReport) -> ReportStatus {
+    if report.cancelled || is_withdrawn(report) {
+        return ReportStatus::Withdrawn;
+    }
+    let said = report.groups.iter().map(|group| group.status);
+    said.min().unwrap_or(ReportStatus::Preliminary)
+}
+
 /// Notes are no results.
 fn is_withdrawn(report: &OruReport) -> bool {
     let observations = report.groups.iter().flat_map(|group| &group.observations);
@@ -179,19 +273,29 @@ fn is_withdrawn(report: &OruReport) -> bool {
     results.peek().is_some() && results.all(Observation::is_withdrawn)
 }
 
-fn piece(observation: Observation, charset: impl Fn() -> Charset) -> Option<Piece> {
-    if observation.is_withdrawn() {
-        return None;
-    }
+fn piece(observation: Observation, charset: impl Fn() -> Charset) -> Piece {
     let code = observation.code;
-    Some(match observation.content {
-        Content::Text(text) => Piece::Text { code, text },
+    match observation.content {
+        Content::Text(text) if text.is_empty() && observation.status == "U" => Piece::Unchanged { code },
+        Content::Text(text) => in_words(code, text, observation.detail),
         Content::Document { mime, bytes } => match plain_text(&mime, &bytes, charset) {
-            Some(text) => Piece::Text { code, text },
-            None => Piece::Document { code, mime, bytes },
+            Some(text) => in_words(code, text, observation.detail),
+            None => Piece::Document {
+                code,
+                mime,
+                bytes,
+                flags: observation.detail.map(|detail| detail.flags).unwrap_or_default(),
+            },
         },
         Content::Pointer { address, .. } => Piece::Text { code, text: address },
-    })
+    }
+}
+
+fn in_words(code: Coded, text: String, detail: Option<Box<Detail>>) -> Piece {
+    match detail {
+        None => Piece::Text { code, text },
+        Some(detail) => Piece::Value(Box::new(ValuePiece { code, text, detail: *detail })),
+    }
 }
 
 /// A document that is plain text, in UTF-8 or the message's character set. One in neither stays a document.

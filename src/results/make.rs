@@ -2,19 +2,25 @@
 //!
 //! In: the incoming report, its case, the origin and the reader. Out: finished bytes with a fixed control id or SOP
 //! Instance UID, and warnings for the case. Passed through where the form is the one that came, made from it where
-//! not: text becomes a PDF or an SR, a PDF travels inside the ORU. Nothing is interpreted. What a form cannot hold a person
+//! not: text becomes a PDF or an SR, a PDF travels inside the HL7 message. Nothing is interpreted. What a form cannot hold a person
 //! is told of; a form that could hold nothing at all is not made.
 
 use super::{
     documents::{self, ReportDocument},
-    incoming::{Incoming, Object, Piece},
+    incoming::{Header, Incoming, Object, Piece},
+    wording,
 };
 use crate::{
     config::Partner,
-    dicom::documents::{DocumentAbout, MadeInstance, basic_text_sr, encapsulated_pdf},
-    hl7::oru::{Coded, ObservationToSend, OruToSend},
-    model::{DeliveryKind, IssuedId, Moment, ReportForm, ReportId, Uid, chain},
-    store::{CaseRow, ReportFormRow},
+    dicom::documents::{DocumentAbout, MadeInstance, ReferencedInstance, basic_text_sr, encapsulated_pdf},
+    hl7::{
+        mdm::Document,
+        oru::{Coded, ObservationToSend, OruToSend, Shape, ValueToSend},
+    },
+    model::{
+        CaseId, Channel, DeliveryKind, Discipline, IssuedId, Moment, ReportForm, ReportId, ReportStatus, Uid, chain,
+    },
+    store::{CaseRow, FormBefore, ReportFormRow},
 };
 
 /// What a report is made for.
@@ -23,6 +29,10 @@ pub struct Making<'a> {
     pub version: i64,
     /// When the version before it came.
     pub replaces: Option<Moment>,
+    /// The forms its origin was owed of earlier versions, the last of each.
+    pub before: &'a [FormBefore],
+    /// It is to be acknowledged by the origin in time.
+    pub critical: bool,
     pub case: &'a CaseRow,
     pub origin: &'a Partner,
     pub reader_name: &'a str,
@@ -52,7 +62,7 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
         made.warn("some letters of the report could not be read in the character set its sender named".into());
     }
     let in_words;
-    let incoming = if incoming.withdrawn {
+    let incoming = if incoming.status == ReportStatus::Withdrawn {
         made.warn(WITHDRAWN.into());
         in_words = withdrawn(incoming, making);
         &in_words
@@ -61,7 +71,7 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
     };
     for form in wanted(incoming, making, &mut made) {
         match form {
-            ReportForm::Oru => oru(incoming, making, &mut made),
+            ReportForm::Oru | ReportForm::Oul | ReportForm::Mdm => hl7(incoming, making, form, &mut made),
             ReportForm::Pdf => pdf(incoming, making, &mut made),
             ReportForm::Sr => sr(incoming, making, &mut made),
         }
@@ -72,18 +82,32 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
 /// The same report with what has become of it as its first text: an empty one would say that all is well.
 fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
     let mut incoming = incoming.clone();
-    let text = documents::withdrawn(&making.origin.language).to_owned();
-    incoming.pieces.insert(0, Piece::Text { code: title(&incoming, making), text });
+    let text = documents::withdrawn(&making.origin.language, making.replaces.is_some()).to_owned();
+    let words = Piece::Text { code: title(&incoming, making), text };
+    // A document cannot be marked as what does not hold any more. Texts may say why.
+    for piece in &mut incoming.pieces {
+        if let Piece::Document { code, .. } = piece {
+            *piece = Piece::Deleted { code: std::mem::take(code) };
+        }
+    }
+    let leads = matches!(incoming.pieces.first(), Some(Piece::Section { .. }));
+    incoming.pieces.insert(usize::from(leads), words);
     incoming
 }
 
-/// An SR that stands in the origin's study and names the patient as the origin does goes as it came: made anew, it would
-/// lose its sections, codes, measurements and references. Any other would be filed in the wrong place.
-fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<&'a Object> {
+/// An SR that stands in the origin's study and names the patient as the origin does goes as it came, with no identifier
+/// that was made for its reader: made anew, it would lose its sections, codes, measurements and references. Any other
+/// would be filed in the wrong place.
+fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<(&'a Object, &'a [u8])> {
     let (clues, patient) = (&incoming.clues, &making.case.facts.patient_id);
     let is_theirs =
         clues.studies == [making.case.study.clone()] && clues.patients == [patient.clone()] && !patient.is_empty();
-    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr")
+    let content = match &incoming.header {
+        Header::AsItCame => &incoming.raw,
+        Header::Rewritten(bytes) => bytes,
+        Header::Foreign => return None,
+    };
+    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr").map(|object| (object, &content[..]))
 }
 
 /// An SR cannot be made from a PDF: the PDF goes instead.
@@ -102,17 +126,21 @@ fn wanted(incoming: &Incoming, making: &Making<'_>, made: &mut Made) -> Vec<Repo
         }
     }
     // First what holds everything: what the others leave out is then nobody's loss.
-    forms.sort_by_key(|form| *form != ReportForm::Oru);
+    forms.sort_by_key(|form| !form.is_hl7());
     forms
 }
 
 fn has_text(incoming: &Incoming) -> bool {
-    incoming.pieces.iter().any(|piece| matches!(piece, Piece::Text { text, .. } if !text.trim().is_empty()))
+    incoming.pieces.iter().any(|piece| match piece {
+        Piece::Text { text, .. } => !text.trim().is_empty(),
+        Piece::Value(_) | Piece::Deleted { .. } | Piece::Unchanged { .. } => true,
+        Piece::Document { .. } | Piece::Section { .. } => false,
+    })
 }
 
-/// What of the report a form does not hold, for a person; nobody is called where the ORU beside it holds all of it.
+/// What of the report a form does not hold, for a person; nobody is called where HL7 beside it holds all of it.
 fn goes_without(made: &mut Made, form: &str, text: bool, documents: usize) {
-    if made.forms.iter().any(|(kind, _)| *kind == DeliveryKind::ReportOru) {
+    if made.forms.iter().any(|(kind, _)| kind.channel() == Channel::Hl7) {
         return;
     }
     let mut without = Vec::new();
@@ -129,20 +157,30 @@ fn goes_without(made: &mut Made, form: &str, text: bool, documents: usize) {
     }
 }
 
-fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
+fn hl7(incoming: &Incoming, making: &Making<'_>, form: ReportForm, made: &mut Made) {
+    let name = form.as_str().to_uppercase();
     if !has_text(incoming) && incoming.documents() == 0 {
-        return made.warn("not sent as ORU: the report came without text and without documents".into());
+        return made.warn(format!("not sent as {name}: the report came without text and without documents"));
     }
     let Some(target) = making.origin.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref()) else {
-        made.warn("the origin wants ORU but has no [hl7] deliver".into());
-        return;
+        return made.warn(format!("the origin wants {name} but has no [hl7] deliver"));
     };
     let facts = &making.case.facts;
     let issuer = &facts.accession.issuer;
     let at = incoming.received.utc().with_timezone(&making.origin.time_zone).fixed_offset();
-    let observations: Vec<ObservationToSend<'_>> = incoming.pieces.iter().map(observation).collect();
-    let control_id = control_id(making.id);
+    let said = Said::of(incoming, making, form);
+    let observations = said.observations();
+    let control_id = control_id(making.id, form);
+    let number = document_number(making.case.id, making.version);
+    let replaces = before(making, form.kind()).map(|before| document_number(making.case.id, before.version));
+    let kind = if making.case.discipline == Discipline::Pathology { "SP" } else { "DI" };
     let message = OruToSend {
+        shape: match form {
+            ReportForm::Oul => Shape::Oul,
+            ReportForm::Mdm => Shape::Mdm(Document { number: &number, replaces: replaces.as_deref(), kind }),
+            _ => Shape::Oru,
+        },
+        application_ack: making.critical && target.application_ack,
         sending_application: "NEISSE",
         sending_facility: making.node,
         receiving_application: &target.application,
@@ -157,7 +195,8 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         accession: &facts.accession,
         placer: &numbered(&facts.placer_order_number, &facts.placer_issuer, issuer),
         filler: &numbered(&facts.filler_order_number, &facts.filler_issuer, issuer),
-        study_uid: Some(&making.case.study),
+        // Of a case that an order began it means nothing outside.
+        study_uid: Some(&making.case.study).filter(|_| making.case.has_study),
         title: &title(incoming, making),
         status: incoming.status,
         observed_at: &format!("{}{}", facts.study_date, facts.study_time.split('.').next().unwrap_or("")),
@@ -168,7 +207,7 @@ fn oru(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
     let sent = message.outgoing(&making.origin.hl7_outgoing());
     made.warnings.extend(sent.warnings);
     let (sop_class, sop_uid, transfer_syntax) = Default::default();
-    let form = DeliveryKind::ReportOru;
+    let form = form.kind();
     let row =
         ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content: sent.bytes };
     made.forms.push((form, row));
@@ -179,11 +218,59 @@ fn numbered(number: &str, said: &str, origin: &str) -> IssuedId {
     IssuedId::new(number, if said.is_empty() { origin } else { said })
 }
 
-fn observation(piece: &Piece) -> ObservationToSend<'_> {
+/// What an HL7 message says of the report: its pieces, with words for those that have none.
+struct Said<'a> {
+    pieces: Vec<(&'a Piece, String)>,
+    /// A document is told as one text, its examinations and specimens as headings.
+    text: Option<(Coded, String)>,
+}
+
+impl<'a> Said<'a> {
+    fn of(incoming: &'a Incoming, making: &Making<'_>, form: ReportForm) -> Self {
+        let language = &making.origin.language;
+        let whole = form == ReportForm::Mdm;
+        let is_told = |piece: &&Piece| !whole || matches!(piece, Piece::Document { .. });
+        let words = |piece: &Piece| match piece {
+            Piece::Deleted { code } => wording::deleted(language, code),
+            Piece::Unchanged { code } => wording::unchanged(language, code),
+            _ => String::new(),
+        };
+        let pieces = incoming.pieces.iter().filter(is_told).map(|piece| (piece, words(piece))).collect();
+        let text = (whole && has_text(incoming)).then(|| (title(incoming, making), incoming.text(language)));
+        Self { pieces, text }
+    }
+
+    fn observations(&self) -> Vec<ObservationToSend<'_>> {
+        let text = self.text.iter().map(|(code, text)| ObservationToSend::Text { code, text });
+        text.chain(self.pieces.iter().map(|(piece, words)| observation(piece, words))).collect()
+    }
+}
+
+fn observation<'a>(piece: &'a Piece, words: &'a str) -> ObservationToSend<'a> {
     match piece {
         Piece::Text { code, text } => ObservationToSend::Text { code, text },
-        Piece::Document { code, mime, bytes } => ObservationToSend::Document { code, mime, bytes },
+        Piece::Document { code, mime, bytes, flags } => ObservationToSend::Document { code, mime, bytes, flags },
+        Piece::Value(value) => ObservationToSend::Value {
+            code: &value.code,
+            value: value.detail.structured.as_ref().map_or(ValueToSend::Text(&value.text), ValueToSend::Structured),
+            units: &value.detail.units,
+            range: &value.detail.range,
+            flags: &value.detail.flags,
+        },
+        Piece::Deleted { code } => ObservationToSend::Deleted { code, words },
+        Piece::Unchanged { code } => ObservationToSend::Text { code, text: words },
+        Piece::Section { title, specimens } => ObservationToSend::Section { title, specimens },
     }
+}
+
+/// TXA-12: the same for the same version of a case's report.
+fn document_number(case: CaseId, version: i64) -> String {
+    format!("{case}-{version}")
+}
+
+/// The last earlier version that went in this form.
+fn before<'a>(making: &Making<'a>, form: DeliveryKind) -> Option<&'a FormBefore> {
+    making.before.iter().find(|before| before.form == form.as_str())
 }
 
 /// OBR-4: what the reader called it, or what the study is called.
@@ -218,12 +305,12 @@ fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
             Err(error) => return made.warn(format!("no PDF could be made: {}", chain(&error))),
         },
     };
-    let about = about(incoming, making, "pdf");
+    let about = about(incoming, making, ReportForm::Pdf);
     add_instance(made, DeliveryKind::ReportPdf, encapsulated_pdf(&about, &bytes).map_err(|error| chain(&error)));
 }
 
 fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
-    if let Some(object) = as_it_came(incoming, making) {
+    if let Some((object, content)) = as_it_came(incoming, making) {
         let form = DeliveryKind::ReportSr;
         let row = ReportFormRow {
             form: form.as_str(),
@@ -231,7 +318,7 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
             sop_class: object.sop_class.to_string(),
             sop_uid: object.sop_instance.to_string(),
             transfer_syntax: object.transfer_syntax.to_string(),
-            content: incoming.raw.to_vec(),
+            content: content.to_vec(),
         };
         return made.forms.push((form, row));
     }
@@ -239,8 +326,12 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         return made.warn("not sent as SR: the report came without text and without a PDF".into());
     }
     goes_without(made, "SR", false, incoming.documents());
-    let about = about(incoming, making, "sr");
-    add_instance(made, DeliveryKind::ReportSr, basic_text_sr(&about, &incoming.text()).map_err(|error| chain(&error)));
+    let about = about(incoming, making, ReportForm::Sr);
+    add_instance(
+        made,
+        DeliveryKind::ReportSr,
+        basic_text_sr(&about, &incoming.text(&making.origin.language)).map_err(|error| chain(&error)),
+    );
 }
 
 fn add_instance(made: &mut Made, form: DeliveryKind, instance: Result<MadeInstance, String>) {
@@ -283,18 +374,18 @@ fn document(incoming: &Incoming, making: &Making<'_>) -> ReportDocument {
         time_zone: making.origin.time_zone,
         replaces: making.replaces,
         author: Some(author).filter(|author| !author.is_empty()),
-        body: incoming.text(),
+        body: incoming.text(&making.origin.language),
         case: making.case.id,
     }
 }
 
 /// The made object belongs to the original study; its UIDs are the same however often it is made.
-fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: &str) -> DocumentAbout<'a> {
+fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: ReportForm) -> DocumentAbout<'a> {
     let author = incoming.interpreter.person_name();
     DocumentAbout {
         study: making.case.study.clone(),
-        series: Uid::derived(&["report series", &making.case.id.to_string(), form]),
-        sop_instance: Uid::derived(&["report", &making.id.to_string(), form]),
+        series: series(making, form),
+        sop_instance: instance(making.id, form),
         facts: &making.case.facts,
         status: incoming.status,
         title: examination(incoming, making),
@@ -305,15 +396,41 @@ fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: &str) -> DocumentAb
         author: Some(author).filter(|author| !author.is_empty()),
         evidence: Vec::new(),
         version: u32::try_from(making.version).unwrap_or(1),
-        predecessor: None,
+        predecessor: predecessor(making, form),
         outgoing: making.origin.dicom_outgoing(),
     }
 }
 
-/// MSH-10, at most 20 characters (HL7 v2.5.1 2.14.9.10): the last 76 bits of the report's id.
-fn control_id(id: ReportId) -> String {
+fn series(making: &Making<'_>, form: ReportForm) -> Uid {
+    Uid::derived(&["report series", &making.case.id.to_string(), form.as_str()])
+}
+
+fn instance(id: ReportId, form: ReportForm) -> Uid {
+    Uid::derived(&["report", &id.to_string(), form.as_str()])
+}
+
+/// The version before it, where it was made here: an SR that went as it came stands in a series of its reader's.
+fn predecessor(making: &Making<'_>, form: ReportForm) -> Option<ReferencedInstance> {
+    let before = before(making, form.kind())?;
+    let sop_instance = instance(before.report, form);
+    (before.sop_uid == sop_instance.as_str()).then_some(())?;
+    Some(ReferencedInstance {
+        sop_class: Uid::new(&before.sop_class).ok()?,
+        sop_instance,
+        series: series(making, form),
+    })
+}
+
+/// MSH-10, at most 20 characters (HL7 v2.5.1 2.14.9.10): the last 76 bits of the report's id, behind a letter for each
+/// form, for one receiver may want several.
+fn control_id(id: ReportId, form: ReportForm) -> String {
     let hex = id.0.simple().to_string();
-    format!("N{}", &hex[hex.len() - 19..])
+    let letter = match form {
+        ReportForm::Oul => 'S',
+        ReportForm::Mdm => 'D',
+        _ => 'N',
+    };
+    format!("{letter}{}", &hex[hex.len() - 19..])
 }
 
 /// Letters by name, so that the warning itself can be read anywhere: `ł (U+0142)`.

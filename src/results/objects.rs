@@ -5,7 +5,8 @@
 //! person is told, nothing is dropped.
 
 use super::{
-    incoming::{Incoming, Object},
+    identity::own_again,
+    incoming::{Header, Incoming, Object},
     receive::{ReportReceiver, log},
     settle::{hold, prepare, settle},
 };
@@ -79,7 +80,7 @@ impl ReportObjects {
     /// False: it waits on.
     async fn take(&self, object: &ReportObject, key: &Key, aside: &mut Aside<Key>) -> Result<bool, StoreError> {
         let taken = match self.read(object).await {
-            Ok(incoming) => self.settle(object, &Arc::new(incoming)).await,
+            Ok(incoming) => self.settle(object, incoming).await,
             Err(Unread::Ever(reason)) => self.hold(object, &reason).await,
             Err(Unread::Now(reason)) => {
                 let times = aside.failed(key.clone());
@@ -104,9 +105,11 @@ impl ReportObjects {
         }
     }
 
-    async fn settle(&self, object: &ReportObject, incoming: &Arc<Incoming>) -> Result<(), StoreError> {
+    async fn settle(&self, object: &ReportObject, mut incoming: Incoming) -> Result<(), StoreError> {
         let receiver = &self.receiver;
         let config = receiver.config.now();
+        own_again(&receiver.store, &mut incoming).await?;
+        let incoming = &Arc::new(incoming);
         let prepared = prepare(&receiver.store, &config, incoming).await?;
         let mut tx = receiver.store.begin(Durability::Synced).await?;
         if !tx.report_object_done(object).await? {
@@ -143,11 +146,12 @@ impl ReportObjects {
             sop_class: object.sop_class.clone(),
             sop_instance: object.sop_instance.clone(),
             transfer_syntax: object.transfer_syntax.clone(),
+            charset,
         };
         let (sender, received) = (object.sender.clone(), object.received);
         let bytes = bytes.freeze();
         let reading = tokio::task::spawn_blocking(move || {
-            let read = read_report_from(&it.sop_class, &it.transfer_syntax, &bytes, charset);
+            let read = read_report_from(&it.sop_class, &it.transfer_syntax, &bytes, it.charset.clone());
             Ok(Incoming::from_object(read.map_err(|error| chain(&error))?, it, sender, received, bytes))
         });
         let read = reading.await.unwrap_or_else(|_| Err("it could not be taken apart".to_owned()));
@@ -168,7 +172,8 @@ fn unread(object: &ReportObject) -> Incoming {
         received: object.received,
         raw: format!("journal {} byte {}", object.place.journal, object.place.data).into_bytes().into(),
         lossy: false,
-        withdrawn: false,
+        flags: Vec::new(),
         object: None,
+        header: Header::AsItCame,
     }
 }

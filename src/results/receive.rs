@@ -3,6 +3,7 @@
 //! In: an ORU^R01 of a known partner. Out: its acknowledgement, which is kept with it.
 
 use super::{
+    identity::own_again,
     incoming::Incoming,
     settle::{Joined, hold, prepare, settle},
 };
@@ -53,10 +54,12 @@ impl ReportReceiver {
                 return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
             }
         };
-        let (incoming, several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.clone()) {
-            Ok(incoming) => (Arc::new(incoming), None),
-            Err((incoming, reason)) => (Arc::from(incoming), Some(reason)),
+        let (mut incoming, several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.clone()) {
+            Ok(incoming) => (incoming, None),
+            Err((incoming, reason)) => (*incoming, Some(reason)),
         };
+        own_again(&self.store, &mut incoming).await?;
+        let incoming = Arc::new(incoming);
         let prepared = match several {
             None => prepare(&self.store, config, &incoming).await?,
             Some(_) => None,

@@ -3,13 +3,14 @@
 
 use super::{
     correlate::{Clues, correlate, is_of_another_patient},
+    critical,
     incoming::Incoming,
     make::{Made, Making, make},
 };
 use crate::{
     config::Config,
-    model::{CaseEvent, CaseId, Lane, Moment, Priority, ReportId, ReportStatus},
-    store::{CaseRow, Durability, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
+    model::{CaseEvent, CaseId, CaseState, Lane, Moment, Priority, ReportId, ReportStatus},
+    store::{CaseRow, Durability, FormBefore, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -25,9 +26,25 @@ pub enum Joined {
 pub struct Prepared {
     id: ReportId,
     case: CaseId,
-    version: i64,
-    replaces: Option<Moment>,
+    place: Place,
     made: Made,
+}
+
+/// Where a report stands among the versions of its case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    version: i64,
+    /// When the version before it came.
+    replaces: Option<Moment>,
+    /// What its origin was owed of earlier versions.
+    before: Vec<FormBefore>,
+}
+
+impl Place {
+    async fn next(tx: &mut Tx, case: CaseId) -> Result<Self, StoreError> {
+        let (version, replaces) = tx.next_version(case).await?;
+        Ok(Self { version, replaces, before: tx.forms_before(case).await? })
+    }
 }
 
 /// Looks whose report it is and makes what is to be sent, before anything is locked: a PDF takes longer than a
@@ -58,10 +75,10 @@ pub async fn prepare_for(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let (version, replaces) = tx.next_version(case.id).await?;
+    let place = Place::next(&mut tx, case.id).await?;
     drop(tx);
-    let made = made(config, incoming, case, id, version, replaces).await;
-    Ok(Prepared { id, case: case.id, version, replaces, made })
+    let made = made(config, incoming, case, id, &place).await;
+    Ok(Prepared { id, case: case.id, place, made })
 }
 
 /// Keeps the report with all that follows from it. The caller commits.
@@ -135,7 +152,7 @@ async fn join(
     now: Moment,
 ) -> Result<Joined, StoreError> {
     let ready = still_right(tx, config, incoming, prepared, &case, ReportId::generate()).await?;
-    let (id, version) = (ready.id, ready.version);
+    let (id, version) = (ready.id, ready.place.version);
     let kept = NewReport { case: Some(case.id), version, correlated_by: by.to_owned(), ..report(incoming, id) };
     tx.add_report(&kept).await?;
     let what = format!("{} report version {version} from {} ({by})", incoming.status, incoming.sender);
@@ -160,10 +177,10 @@ pub async fn join_held(
 ) -> Result<Option<Joined>, StoreError> {
     let id = prepared.id;
     let ready = still_right(tx, config, incoming, Some(prepared), &case, id).await?;
-    if !tx.attach_report(id, case.id, ready.version, "a person", why).await? {
+    if !tx.attach_report(id, case.id, ready.place.version, "a person", why).await? {
         return Ok(None);
     }
-    let (status, version, sender) = (incoming.status, ready.version, &incoming.sender);
+    let (status, version, sender) = (incoming.status, ready.place.version, &incoming.sender);
     let other = if is_of_another_patient(&incoming.clues, &case) { " though it names another patient" } else { "" };
     let what = format!("{status} report version {version} from {sender} attached by a person{other}: {why}");
     tx.tell(case.id, now, "operator", &what).await?;
@@ -179,13 +196,13 @@ async fn still_right(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let (version, replaces) = tx.next_version(case.id).await?;
-    let fits = |ready: &Prepared| (ready.case, ready.version, ready.replaces) == (case.id, version, replaces);
+    let place = Place::next(tx, case.id).await?;
+    let fits = |ready: &Prepared| ready.case == case.id && ready.place == place;
     match prepared.filter(fits) {
         Some(prepared) => Ok(prepared),
         None => {
-            let made = made(config, incoming, case, id, version, replaces).await;
-            Ok(Prepared { id, case: case.id, version, replaces, made })
+            let made = made(config, incoming, case, id, &place).await;
+            Ok(Prepared { id, case: case.id, place, made })
         }
     }
 }
@@ -199,32 +216,60 @@ async fn follow(
     mut case: CaseRow,
     now: Moment,
 ) -> Result<Joined, StoreError> {
-    let Prepared { id, version, made, .. } = ready;
+    let Prepared { id, place: Place { version, .. }, made, .. } = ready;
     let forms = made.forms.len();
-    owe(tx, config, &case, id, version, &made, now).await?;
+    let critical = is_critical(config, incoming, &case);
+    owe(tx, config, &case, (id, version), &made, critical, now).await?;
+    if critical {
+        critical::ask(tx, config, &case, (id, version), now).await?;
+    }
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
-    case.take(match incoming.status {
-        ReportStatus::Preliminary => CaseEvent::PreliminaryReport,
-        ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
-    })?;
+    moved(tx, &mut case, incoming.status, now).await?;
     case.report_came();
     tx.save_case(&case).await?;
     Ok(Joined::To { case: case.id, version, forms })
 }
 
+/// What the report does to its case. Where nothing is left of what was reported, the case waits for a report again, and for
+/// a person where nobody is to read it.
+async fn moved(tx: &mut Tx, case: &mut CaseRow, status: ReportStatus, now: Moment) -> Result<(), StoreError> {
+    case.take(match status {
+        ReportStatus::Preliminary => CaseEvent::PreliminaryReport,
+        ReportStatus::Final | ReportStatus::Corrected => CaseEvent::FinalReport,
+        ReportStatus::Withdrawn => CaseEvent::ReportWithdrawn,
+    })?;
+    if status != ReportStatus::Withdrawn || case.state != CaseState::Routed {
+        return Ok(());
+    }
+    if case.reader.is_none() {
+        return case.take(CaseEvent::Hold);
+    }
+    tx.note_if_all_delivered(case, now).await.map(drop)
+}
+
+/// A result that its origin must be told of at once, and must say that it knows.
+fn is_critical(config: &Config, incoming: &Incoming, case: &CaseRow) -> bool {
+    let agreed = config.partners.get(&incoming.sender).map_or(&[][..], |reader| &reader.critical_flags);
+    let goes_out = case.origin != incoming.sender && !is_overtaken(incoming, case);
+    goes_out && incoming.status != ReportStatus::Withdrawn && incoming.is_critical(agreed)
+}
+
+/// A preliminary report that comes after the final one: at the origin it would take the final one's place.
+fn is_overtaken(incoming: &Incoming, case: &CaseRow) -> bool {
+    incoming.status == ReportStatus::Preliminary && case.state == CaseState::Reported
+}
+
 /// Every form the origin wants, made on a thread for long work. A report that goes nowhere though it should is said.
-async fn made(
-    config: &Arc<Config>,
-    incoming: &Arc<Incoming>,
-    case: &CaseRow,
-    id: ReportId,
-    version: i64,
-    replaces: Option<Moment>,
-) -> Made {
+async fn made(config: &Arc<Config>, incoming: &Arc<Incoming>, case: &CaseRow, id: ReportId, place: &Place) -> Made {
     if case.origin == incoming.sender {
         // Read where it was made: it is there already.
         return Made::default();
     }
+    if is_overtaken(incoming, case) {
+        let sender = &incoming.sender;
+        return nowhere(format!("a preliminary one after the final one; ask {sender} whether the final one holds"));
+    }
+    let place = place.clone();
     let (config, incoming, case) = (Arc::clone(config), Arc::clone(incoming), case.clone());
     let making = tokio::task::spawn_blocking(move || {
         let Some(origin) = config.partners.get(&case.origin) else {
@@ -233,7 +278,11 @@ async fn made(
         let reader = config.partners.get(&incoming.sender);
         let reader_name = reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str());
         let node = &config.node.name;
-        let made = make(&incoming, &Making { id, version, replaces, case: &case, origin, reader_name, node });
+        let Place { version, replaces, before } = &place;
+        let (critical, before) = (is_critical(&config, &incoming, &case), before.as_slice());
+        let (version, replaces) = (*version, *replaces);
+        let making = Making { id, version, replaces, before, critical, case: &case, origin, reader_name, node };
+        let made = make(&incoming, &making);
         if made.forms.is_empty() && made.warnings.is_empty() {
             return nowhere(format!("{} wants no form of it", case.origin));
         }
@@ -250,9 +299,9 @@ async fn owe(
     tx: &mut Tx,
     config: &Config,
     case: &CaseRow,
-    report: ReportId,
-    version: i64,
+    (report, version): (ReportId, i64),
     made: &Made,
+    urgent: bool,
     now: Moment,
 ) -> Result<(), StoreError> {
     for (kind, form) in &made.forms {
@@ -260,7 +309,7 @@ async fn owe(
         tx.owe(&NewDelivery {
             case: case.id,
             partner: case.origin.clone(),
-            lane: if case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
+            lane: if urgent || case.priority == Priority::Stat { Lane::Stat } else { Lane::Routine },
             kind: *kind,
             first_seq: 0,
             last_seq: 0,

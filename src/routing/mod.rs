@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod condition;
 pub mod coverage;
 pub mod decide;
+mod names;
 mod orders;
 mod patients;
 pub mod step;

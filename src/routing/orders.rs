@@ -5,13 +5,16 @@
 //! withdrawal. How far each has been told is written in the same transaction. What was refused to the origin (UA, UC, …) is
 //! sent to nobody; an order that was taken back before anybody was told of it, neither.
 
-use super::step::lane;
+use super::{
+    names::{Names, names},
+    step::lane,
+};
 use crate::{
     config::{Config, Hl7Target, Partner},
     hl7::{
         charset::Charset,
         message::new_control_id,
-        order::{Forward, ForwardError, Forwarded, forward},
+        order::{Forward, ForwardError, Forwarded, forward, identifiers},
         outgoing::relayed,
     },
     model::{CaseState, Disposition, Moment, OrderControl, OrderId, OrderState, PartnerId},
@@ -189,7 +192,10 @@ impl Telling<'_> {
             return self.not_sent(tx, case, &reason).await;
         };
         let control_id = new_control_id();
-        let made = self.made(target, pending, control, &control_id);
+        let fallback = charset_of(self.config, &self.origin.id);
+        let found = identifiers(&pending.content, fallback, &self.origin.issuer).unwrap_or_default();
+        let names = names(tx, self.config, case, partner, found, self.now).await?;
+        let made = self.made(target, pending, control, &control_id, &names);
         let Ok(forwarded) = made else {
             let reason = format!("its order cannot be sent to {partner}: what was received cannot be read any more");
             return self.not_sent(tx, case, &reason).await;
@@ -230,6 +236,7 @@ impl Telling<'_> {
         pending: &Pending,
         control: Option<OrderControl>,
         control_id: &str,
+        names: &Names,
     ) -> Result<Forwarded, ForwardError> {
         let at = self.now.utc().with_timezone(&self.origin.time_zone).format("%Y%m%d%H%M%S%z").to_string();
         let how = Forward {
@@ -242,7 +249,7 @@ impl Telling<'_> {
             sequences: &pending.sequences,
             control,
             issuer: &self.origin.issuer,
-            named: &|_, _| None,
+            named: &|kind, id| names.of(kind, id),
         };
         forward(&pending.content, charset_of(self.config, &self.origin.id), &how)
     }

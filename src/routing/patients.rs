@@ -2,17 +2,18 @@
 //! many cases of the patient it reads.
 
 use super::{
+    names::{Names, names},
     orders::{charset_of, encoded, takers, tell_warnings},
     step::lane,
 };
 use crate::{
     config::{Config, Hl7Target, Partner},
     hl7::{
-        adt::{AdtForward, forward},
+        adt::{AdtForward, forward, identifiers},
         charset::Charset,
         message::new_control_id,
     },
-    model::{CaseState, Moment, PartnerId},
+    model::{CaseState, IdentifierKind, Moment, PartnerId},
     store::{CaseRow, NewMessage, PatientMessage, StoreError, Tx},
 };
 
@@ -54,7 +55,11 @@ async fn owe(
     let target = receiver.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref());
     let (Some(target), Some(origin)) = (target, config.partners.get(&case.origin)) else { return Ok(()) };
     let control_id = new_control_id();
-    let Some((bytes, charset, what)) = made(config, origin, target, message, &control_id, now) else {
+    let fallback = charset_of(config, &origin.id);
+    let found = identifiers(&message.content, fallback, &origin.issuer).unwrap_or_default();
+    let found = found.into_iter().map(|id| (IdentifierKind::Patient, id)).collect();
+    let names = names(tx, config, case, partner, found, now).await?;
+    let Some((bytes, charset, what)) = made(config, origin, target, message, &control_id, &names, now) else {
         let reason =
             format!("news of its patient cannot be sent to {partner}: what was received cannot be read any more");
         case.needs_a_person(&reason);
@@ -84,6 +89,7 @@ fn made(
     target: &Hl7Target,
     message: &PatientMessage,
     control_id: &str,
+    names: &Names,
     now: Moment,
 ) -> Option<(Vec<u8>, Charset, String)> {
     let how = AdtForward {
@@ -94,7 +100,7 @@ fn made(
         at: &now.utc().with_timezone(&origin.time_zone).format("%Y%m%d%H%M%S%z").to_string(),
         control_id,
         issuer: &origin.issuer,
-        named: &|_| None,
+        named: &|id| names.of(IdentifierKind::Patient, id),
     };
     forward(&message.content, charset_of(config, &origin.id), &how).ok()
 }

@@ -126,6 +126,7 @@ impl RoutingStep {
             owe_news(&mut tx, &config, &mut case, now, give_up).await?;
         }
         if case.state != CaseState::Held {
+            map_identifiers(&mut tx, &config, &case, now).await?;
             owe_images(&mut tx, &mut case, now, give_up).await?;
             tx.note_if_all_delivered(&mut case, now).await?;
         }
@@ -229,6 +230,19 @@ fn story(reading: &Reading) -> String {
 
 fn names(partners: &[PartnerId]) -> String {
     partners.iter().map(PartnerId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Gives the case's identifiers a name toward each receiver that wants its own, with what makes the images owed.
+async fn map_identifiers(tx: &mut Tx, config: &Config, case: &CaseRow, now: Moment) -> Result<(), StoreError> {
+    for mapping in case.receivers().iter().filter_map(|partner| config.mapping(partner, &case.origin)) {
+        for (kind, id) in case.facts.identifiers() {
+            // Two that cannot be read look alike; an image with such a one is not sent there.
+            if !id.value.contains(char::REPLACEMENT_CHARACTER) {
+                tx.mapped(&mapping, kind, &id, now).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Owes every instance that is not owed yet to the reader and to whoever gets copies. What is read on site stays there.

@@ -8,17 +8,22 @@
 use crate::{
     config::{Config, Hl7Sender, Live, Partner},
     hl7::{
-        ack::{ErrorCode, Rejected, Verdict, acknowledge, refuse_bytes},
+        ack::{Acknowledgement, ErrorCode, Rejected, Verdict, acknowledge, refuse_bytes},
         charset::Charset,
         header,
         listener::Hl7Handler,
         message::{Message, Segment},
         order::OrderKind,
+        specimen::specimens_in,
     },
-    intake::{orders::OrderTaker, patients::PatientTaker},
+    intake::{
+        orders::OrderTaker,
+        patients::PatientTaker,
+        specimen_messages::{Incoming, SpecimenTaker},
+    },
     model::{Clock, Digest, chain},
     results::receive::{ReportReceiver, fallback_charset},
-    store::{MessageKey, Store, StoreError},
+    store::{Durability, MessageKey, Store, StoreError},
 };
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -35,6 +40,7 @@ pub struct Hl7Desk {
     pub clock: Clock,
     pub orders: OrderTaker,
     pub patients: PatientTaker,
+    pub specimens: SpecimenTaker,
     pub reports: ReportReceiver,
 }
 
@@ -103,18 +109,59 @@ impl Hl7Desk {
         if let (true, Ok(charset)) = (OrderKind::of_type(message_type).is_some(), &charset) {
             return self.orders.take(partner, view, *charset, bytes, &key, now).await;
         }
-        if let Some(answer) = self.store.answer_given(&key).await? {
-            tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);
-            return Ok(answer);
-        }
+        let given = self.store.answer_given(&key).await?;
         let charset = match charset {
             Ok(charset) => charset,
-            Err(problem) => return Ok(acknowledge(view, problem.verdict(), Some(&problem), now)),
+            Err(problem) => {
+                return Ok(given.unwrap_or_else(|| acknowledge(view, problem.verdict(), Some(&problem), now)));
+            }
         };
+        if let Some(answer) = given {
+            tracing::info!(site = %partner.id, "A message of {} came again and got the same answer", partner.id);
+            // It may have been kept, and its sender not answered, before this was noted.
+            self.specimens_beside(partner, view, charset, &answer).await?;
+            return Ok(answer);
+        }
         if message_type == b"ADT" {
             return self.patients.take(partner, view, charset, bytes, &key, now).await;
         }
-        self.reports.take(config, partner, view, charset, bytes, &key).await
+        // What became of a report that was sent, said later by the receiver's application (v2.5.1 2.9.3).
+        if message_type == b"ACK" {
+            return self.reports.acknowledged(partner, view, bytes, &key).await;
+        }
+        if message_type == b"SSU" {
+            return self.specimens.take(config, &Incoming { partner, view, charset, bytes, key: &key, now }).await;
+        }
+        let answer = self.reports.take(config, partner, view, charset, bytes, &key).await?;
+        self.specimens_beside(partner, view, charset, &answer).await?;
+        Ok(answer)
+    }
+
+    /// What a result that was taken says of its specimens (SPM-18 received, SPM-21 rejected) is noted before the answer
+    /// leaves. Noted twice, it changes nothing.
+    async fn specimens_beside(
+        &self,
+        partner: &Partner,
+        view: &Message<'_>,
+        charset: Charset,
+        answer: &[u8],
+    ) -> Result<(), StoreError> {
+        let is_result = matches!(view.header().field(9).component(1).raw().trim_ascii(), b"ORU" | b"OUL");
+        // No answer was wanted: then it was not refused either.
+        let taken =
+            answer.is_empty() || Acknowledgement::parse(answer).is_ok_and(|ack| ack.code.verdict() == Verdict::Accept);
+        if !is_result || !taken {
+            return Ok(());
+        }
+        let said = specimens_in(view, charset);
+        if said.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        tx.note_specimens_said(&partner.id, &said, self.clock.now()).await?;
+        tx.commit().await?;
+        self.specimens.watch.ring();
+        Ok(())
     }
 }
 

@@ -310,6 +310,17 @@ impl Tx {
         raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
     }
 
+    /// The case as it stands, not held: for who only wants to know whose it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database fails.
+    pub async fn case_as_it_is(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
+        const SQL: &str = select_cases!("WHERE id = $1");
+        let key = id.to_string();
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&key).fetch_optional(&mut **c).await)?;
+        raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
+    }
+
     /// The case of this origin's study, held for change.
     ///
     /// # Errors

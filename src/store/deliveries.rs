@@ -64,7 +64,7 @@ impl DeliveryRow {
     }
 }
 
-/// An instance the partner would not have, with its DIMSE status, or one of the two values here that no refusal has.
+/// An instance the partner would not have, with its DIMSE status, or one of the values here that no refusal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedInstance {
     pub seq: i64,
@@ -76,6 +76,8 @@ impl RefusedInstance {
     pub const UNREADABLE: u16 = 0x0000;
     /// The association ended at it every time.
     pub const BROKEN_OFF: u16 = 0x0001;
+    /// It was not sent: its header could not be given the partner's identifiers.
+    pub const NOT_REWRITTEN: u16 = 0x0002;
 
     /// Up to where every instance has arrived: `done_to` also passes what was refused.
     pub fn arrived_to(done_to: i64, refused: &[Self]) -> i64 {
@@ -87,6 +89,7 @@ impl RefusedInstance {
         match self.status {
             Self::UNREADABLE => "not readable here".to_owned(),
             Self::BROKEN_OFF => "it breaks off each time".to_owned(),
+            Self::NOT_REWRITTEN => "not sent: its identifiers cannot be rewritten".to_owned(),
             // PS3.7 C.5.6; also what is noted where no presentation context was accepted.
             0x0122 => "0122: it accepts no such images".to_owned(),
             status => format!("{status:04X}"),

@@ -7,17 +7,20 @@
 //! SQLite by `sqlite`, PostgreSQL does so itself.
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
-//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the case (several by origin and study), then
-//! its deliveries, then a partner's pause. Under the origin's lock several orders and cases may be held in any order: whoever
-//! else holds several holds that lock too.
+//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the
+//! case (several by origin and study), then its deliveries, then a partner's pause; what is mapped for a reader comes last of
+//! all, kind by kind. Under the origin's lock several orders and cases may be held in any order: whoever else holds several
+//! holds that lock too.
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
+mod critical;
 mod deliveries;
 mod due;
 mod error;
 mod events;
+mod identities;
 mod instances;
 mod lateness;
 mod links;
@@ -28,13 +31,19 @@ mod patients;
 mod pauses;
 mod reports;
 mod retention;
+mod shipments;
+mod specimen_alarms;
+mod specimen_events;
+mod specimens;
 mod sqlite;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
+pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
+pub use identities::{SentInstance, SentUnder};
 pub use instances::{DeliverableInstance, IndexedCase};
 pub use lateness::Wanted;
 pub use links::{OrderFilter, OrderSummary};
@@ -48,6 +57,10 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
+pub use shipments::ShipmentRow;
+pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
+pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
+pub use specimens::SpecimenRow;
 
 use crate::config::DatabaseUrl;
 use sqlite::{SqliteDb, SqliteTx};

@@ -4,7 +4,7 @@ use super::Watched;
 use crate::{
     model::{CaseState, DeliveryState, chain},
     queue::CarrierState,
-    store::StoreError,
+    store::{AlarmKind, StoreError},
 };
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -52,6 +52,11 @@ async fn read_store(watched: &Watched) -> Result<(), StoreError> {
     gauge!("neisse_cases_waiting_for_a_person").set(number(waiting));
     gauge!("neisse_reports_held").set(number(watched.store.count_held_reports().await?));
     gauge!("neisse_waiting_for_a_person").set(number(watched.store.count_open_notices().await?));
+    let specimens = watched.store.count_specimen_alarms().await?;
+    for kind in AlarmKind::ALL {
+        let count = specimens.iter().find(|(counted, _)| *counted == kind).map_or(0, |(_, count)| *count);
+        gauge!("neisse_specimens_waiting_for_a_person", "kind" => kind.as_str()).set(number(count));
+    }
     let deliveries = watched.store.count_deliveries().await?;
     for partner in watched.config.now().partners.keys() {
         for state in [DeliveryState::Owed, DeliveryState::Queued, DeliveryState::Attempting, DeliveryState::Stopped] {

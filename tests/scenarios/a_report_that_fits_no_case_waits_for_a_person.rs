@@ -99,10 +99,10 @@ fn held(patient: &SampleCase) -> [(Said, &'static str); 5] {
 async fn refuses_what_is_no_report(network: &Network, patient: &SampleCase) {
     let right = right(patient);
     let good = message("BAD", &right);
-    let cancelled = message("BAD", &Said { obr_25: "X", ..right.clone() });
+    let no_result = message("BAD", &Said { obr_25: "O", ..right.clone() });
     let (before, _) = good.split_once("OBR|").expect("an OBR");
     for (bad, verdict, code, why) in [
-        (cancelled, "AE", "103", "a status that carries no result"),
+        (no_result, "AE", "103", "a status that carries no result"),
         (before.to_owned(), "AE", "100", "no OBR"),
         (good.replace("UNICODE UTF-8", "KLINGON"), "AE", "103", "a character set nobody knows"),
         (good.replace("ORU^R01^ORU_R01", "ADT^A01^ADT_A01"), "AR", "200", "not a report"),

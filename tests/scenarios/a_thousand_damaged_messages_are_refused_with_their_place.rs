@@ -319,6 +319,8 @@ fn must_be_refused(message: &Message, said: &Said) -> bool {
     let needed: &[&str] = match message.template.name {
         "ADT A08" => &["MSH", "PID"],
         "ADT A40" => &["MSH", "PID", "MRG"],
+        "MDM" => &["MSH", "PID", "TXA"],
+        "SSU" => &["MSH"],
         _ if is_order => &["MSH", "PID", "ORC", "OBR"],
         _ => &["MSH", "PID", "OBR"],
     };

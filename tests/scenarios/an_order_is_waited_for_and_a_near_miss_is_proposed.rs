@@ -100,7 +100,7 @@ async fn a_near_miss_is_proposed_and_a_person_links_or_unlinks_it() {
         let case = network.case_in(&patient.study(), CaseState::Held).await;
         assert!(case.attention.contains("its order has not come in time"), "{}", case.attention);
         let (id, order) = (case.id.to_string(), proposed(&case));
-        let listed = network.screen(&["orders", "list", "--unjoined"]).await;
+        let listed = network.screen("orders", &["list", "--unjoined"]).await;
         assert!(listed.contains(&order) && !listed.contains(&patient.patient_id), "{listed}");
         assert!(network.chemnitz.arrivals().is_empty(), "nothing was joined or sent by guess");
 

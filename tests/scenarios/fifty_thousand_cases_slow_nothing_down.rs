@@ -33,7 +33,7 @@ const CASES: i64 = 50_000;
 const BIG: [&str; 5] = ["cases", "instances", "deliveries", "events", "messages"];
 
 /// Holds only what is unfinished, so that reading all of it is reading little.
-const SMALL_INDEXES: [&str; 7] = [
+const SMALL_INDEXES: [&str; 10] = [
     "cases_to_route",
     "cases_to_complete",
     "cases_waiting",
@@ -41,6 +41,9 @@ const SMALL_INDEXES: [&str; 7] = [
     "deliveries_open",
     "deliveries_late",
     "deliveries_leased",
+    "specimen_alarms_open",
+    "specimen_events_untold",
+    "specimen_events_waiting",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -17,6 +17,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/hl7.md",
     "docs/operations.md",
     "docs/orders.md",
+    "docs/specimens.md",
 ];
 
 fn root() -> &'static Path {
@@ -67,7 +68,7 @@ fn every_command_and_option_that_is_written_down_exists() {
                 assert!(text(document).contains("(`neisse deliver`) are not there"), "{document}");
                 continue;
             }
-            if commands.first().is_none_or(|command| *command != "cases") {
+            if commands.first().is_none_or(|command| !["cases", "specimen"].contains(&command.as_str())) {
                 commands.truncate(1);
             }
             let output =
@@ -168,7 +169,7 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
     know("calendars.toml [name]", "calendars.toml", format!("[name]\n{UNKNOWN}"));
     know("routes.toml [[route]]", "routes.toml", format!("[[route]]\n{UNKNOWN}"));
     let partner = "partners/harz.toml";
-    let tables = ["dicom", "hl7", "orders", "reports"];
+    let tables = ["dicom", "hl7", "orders", "specimens", "reports", "identity"];
     let top: BTreeSet<String> = known_keys(partner, UNKNOWN);
     assert!(tables.iter().all(|table| top.contains(*table)), "{top:?}");
     for table in [
@@ -179,7 +180,9 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
         "[[hl7.senders]]",
         "[hl7.deliver]",
         "[orders]",
+        "[specimens]",
         "[reports]",
+        "[identity]",
     ] {
         know(&format!("partners/<id>.toml {table}"), partner, format!("{table}\n{UNKNOWN}"));
     }

@@ -2,6 +2,7 @@
 //! sees what was done within two seconds.
 
 mod act;
+mod critical;
 mod held;
 mod link;
 mod list;
@@ -83,6 +84,15 @@ enum Command {
         /// Also what had arrived.
         #[arg(long)]
         all: bool,
+    },
+    /// Note that somebody at the origin has a critical result: told by telephone, or seen there.
+    Acknowledge {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
+        case: CaseId,
+        /// Who has it, for whoever reads the story later. No patient data.
+        #[arg(long)]
+        by: String,
     },
     /// Join a held report to the case it belongs to; its origin gets it as if it had fitted by itself.
     Attach {
@@ -186,6 +196,7 @@ impl Desk {
             Command::Release { case, to } => self.release(*case, to.as_deref()).await,
             Command::Seen { case, why } => self.seen(*case, why).await,
             Command::Resend { case, all } => self.resend(*case, *all).await,
+            Command::Acknowledge { case, by } => self.acknowledge(*case, by).await,
             Command::Attach { report, case, why } => self.attach(*report, *case, why).await,
             Command::Link { case, order, why } => self.link(*case, *order, why).await,
             Command::Unlink { case, order, why } => self.unlink(*case, *order, why).await,

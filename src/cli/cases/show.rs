@@ -21,21 +21,37 @@ impl Desk {
             let at = self.wall(&case.origin, order.joined);
             println!("  {at}  {}  {}, joined by {}", order.id, order.state, order.joined_by);
         }
+        let specimens = self.store.specimens_of_case(id).await?;
+        if !specimens.is_empty() {
+            println!("\nSpecimens");
+        }
+        for specimen in specimens {
+            println!("  {}  {:<9}  {}", self.wall(&case.origin, specimen.since), specimen.state.as_str(), specimen.id);
+        }
         println!("\nStory (times in {})", self.zone(&case.origin));
         for event in self.store.story(id).await? {
             println!("  {}  {:<10} {}", self.wall(&case.origin, event.at), event.actor, event.what);
         }
         self.deliveries(&case, &self.store.ledger(id).await?);
+        for sent in self.store.sent_under(id).await? {
+            let images = counted(sent.instances, "image", "images");
+            let identifiers = counted(sent.identifiers, "identifier", "identifiers");
+            println!("  {images} sent to {} with {identifiers} of its own domain", sent.partner);
+        }
         let reports = self.store.reports(id).await?;
         if !reports.is_empty() {
             println!("\nReports");
         }
+        let critical = self.store.critical_results(id).await?;
         for report in reports {
             let at = self.wall(&case.origin, report.received);
             println!(
                 "  {at}  version {} {:<11} {} from {}, by {}",
                 report.version, report.status, report.source, report.sender, report.correlated_by
             );
+            for critical in critical.iter().filter(|critical| critical.report == report.id) {
+                self.critical(&case, critical);
+            }
         }
         Ok(())
     }
@@ -134,7 +150,7 @@ impl Desk {
         line
     }
 
-    fn wall(&self, partner: &PartnerId, at: Moment) -> String {
+    pub(super) fn wall(&self, partner: &PartnerId, at: Moment) -> String {
         at.utc().with_timezone(&self.zone(partner)).format("%Y-%m-%d %H:%M:%S%.3f").to_string()
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     hl7::{
         charset::Charset,
-        oru::{Coded, Interpreter, ObservationToSend, OruToSend},
+        oru::{Coded, Interpreter, ObservationToSend, OruToSend, Shape},
         sender::{Hl7Sender, SenderSettings},
     },
     model::{IssuedId, Outgoing, ReportStatus, StudyFacts, Uid},
@@ -69,6 +69,8 @@ async fn report(router: SocketAddr, images: &Arrived) -> anyhow::Result<()> {
     let radiologist =
         Interpreter { id: "4711".into(), family: "Beispiel".into(), given: "Anna".into(), ..Interpreter::default() };
     let message = OruToSend {
+        shape: Shape::Oru,
+        application_ack: false,
         sending_application: "RIS",
         sending_facility: "KLCHEM",
         receiving_application: "NEISSE",

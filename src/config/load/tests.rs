@@ -183,6 +183,8 @@ fn each_mistake_is_found() {
         ("a port too far", "partners/chemnitz.toml", CHEMNITZ.replace("104", "70000"), "from 1 to 65535"),
         ("no HL7", "partners/chemnitz.toml", format!("{CHEMNITZ}[reports]\nforms = [\"oru\"]\n"), "[hl7] deliver"),
         ("orders", "partners/chemnitz.toml", format!("{CHEMNITZ}[orders]\nexpected = true\n"), "nobody may send"),
+        ("a form", "partners/chemnitz.toml", format!("{CHEMNITZ}[identity]\nidentifiers = \"new\"\n"), "\"as_is\""),
+        ("a prefix", "partners/chemnitz.toml", format!("{CHEMNITZ}[identity]\nprefix = \"A~\"\n"), "1 to 12 letters"),
         ("a sender twice", "partners/zwickau.toml", second, "may be \"rabenstein\" as well"),
         ("an unfit id", "partners/Harz.toml", CHEMNITZ.to_owned(), "is not a partner id"),
         ("the reserved id", "partners/origin.toml", CHEMNITZ.to_owned(), "means the hospital that asked"),

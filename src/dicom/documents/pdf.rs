@@ -26,11 +26,13 @@ pub fn make(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeE
     put(&mut set, tags::BURNED_IN_ANNOTATION, VR::CS, "YES");
     put(&mut set, tags::DOCUMENT_TITLE, VR::ST, &phrase(&about.title));
     put_items(&mut set, tags::CONCEPT_NAME_CODE_SEQUENCE, vec![document_title(about)]);
-    let verified = about.status != ReportStatus::Preliminary && super::common::author(about)?.is_some();
+    let is_report = matches!(about.status, ReportStatus::Final | ReportStatus::Corrected);
+    let verified = is_report && super::common::author(about)?.is_some();
     put(&mut set, tags::VERIFICATION_FLAG, VR::CS, if verified { "VERIFIED" } else { "UNVERIFIED" });
     // Not of this module, but readers that know it from SR understand it, and ours reads it back.
-    let preliminary = about.status == ReportStatus::Preliminary;
-    put(&mut set, tags::PRELIMINARY_FLAG, VR::CS, if preliminary { "PRELIMINARY" } else { "FINAL" });
+    if about.status != ReportStatus::Withdrawn {
+        put(&mut set, tags::PRELIMINARY_FLAG, VR::CS, if is_report { "FINAL" } else { "PRELIMINARY" });
+    }
     put(&mut set, tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT, VR::LO, "application/pdf");
     let length = u32::try_from(pdf.len()).map_err(|_| MakeError::TooLarge { found: pdf.len(), most })?;
     set.put(DataElement::new(tags::ENCAPSULATED_DOCUMENT_LENGTH, VR::UL, PrimitiveValue::from(length)));

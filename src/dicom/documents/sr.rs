@@ -25,10 +25,13 @@ pub fn make(about: &DocumentAbout<'_>, text: &str) -> Result<MadeInstance, MakeE
 
 /// SR Document General Module, PS3.3 C.17.2.
 fn document_general(set: &mut InMemDicomObject, about: &DocumentAbout<'_>, author: Option<&str>) {
-    let preliminary = about.status == ReportStatus::Preliminary;
-    put(set, tags::PRELIMINARY_FLAG, VR::CS, if preliminary { "PRELIMINARY" } else { "FINAL" });
-    put(set, tags::COMPLETION_FLAG, VR::CS, if preliminary { "PARTIAL" } else { "COMPLETE" });
-    match author.filter(|_| !preliminary) {
+    // What is taken back is neither preliminary nor final, and nobody has verified it.
+    let is_report = matches!(about.status, ReportStatus::Final | ReportStatus::Corrected);
+    if about.status != ReportStatus::Withdrawn {
+        put(set, tags::PRELIMINARY_FLAG, VR::CS, if is_report { "FINAL" } else { "PRELIMINARY" });
+    }
+    put(set, tags::COMPLETION_FLAG, VR::CS, if is_report { "COMPLETE" } else { "PARTIAL" });
+    match author.filter(|_| is_report) {
         Some(author) => {
             put(set, tags::VERIFICATION_FLAG, VR::CS, "VERIFIED");
             put_items(set, tags::VERIFYING_OBSERVER_SEQUENCE, vec![verifying_observer(about, author)]);

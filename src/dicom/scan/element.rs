@@ -7,16 +7,16 @@ use dicom_core::{
 };
 use dicom_dictionary_std::StandardDataDictionary;
 
-pub(super) const ITEM: u32 = wanted::tag(0xFFFE, 0xE000);
-pub(super) const ITEM_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE00D);
-pub(super) const SEQUENCE_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE0DD);
+pub(in crate::dicom) const ITEM: u32 = wanted::tag(0xFFFE, 0xE000);
+pub(in crate::dicom) const ITEM_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE00D);
+pub(in crate::dicom) const SEQUENCE_DELIMITER: u32 = wanted::tag(0xFFFE, 0xE0DD);
 /// Float Pixel Data (7FE0,0008), Double Float Pixel Data (7FE0,0009), Pixel Data (7FE0,0010).
-pub(super) const PIXEL_DATA: [u32; 3] =
+pub(in crate::dicom) const PIXEL_DATA: [u32; 3] =
     [wanted::tag(0x7FE0, 0x0008), wanted::tag(0x7FE0, 0x0009), wanted::tag(0x7FE0, 0x0010)];
-pub(super) const UNDEFINED: u32 = 0xFFFF_FFFF;
+pub(in crate::dicom) const UNDEFINED: u32 = 0xFFFF_FFFF;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Syntax {
+pub(in crate::dicom) enum Syntax {
     ImplicitLe,
     ExplicitLe,
     ExplicitBe,
@@ -25,7 +25,7 @@ pub(super) enum Syntax {
 }
 
 /// A complete element header.
-pub(super) struct Element {
+pub(in crate::dicom) struct Element {
     pub tag: u32,
     /// None in Implicit VR, and for items and delimiters.
     pub vr: Option<[u8; 2]>,
@@ -33,12 +33,12 @@ pub(super) struct Element {
 }
 
 /// Whether a data set that begins so has VRs.
-pub(super) fn guess_syntax(buffer: &[u8; 12]) -> Syntax {
+pub(in crate::dicom) fn guess_syntax(buffer: &[u8; 12]) -> Syntax {
     if buffer[4..6].iter().all(u8::is_ascii_uppercase) { Syntax::ExplicitLe } else { Syntax::ImplicitLe }
 }
 
 /// Whether 12 bytes of header are to be read instead of 8 (PS3.5 7.1.2).
-pub(super) fn has_long_header(buffer: &[u8; 12], syntax: Syntax) -> bool {
+pub(in crate::dicom) fn has_long_header(buffer: &[u8; 12], syntax: Syntax) -> bool {
     syntax != Syntax::ImplicitLe && !is_delimiter(tag_of(buffer, syntax)) && has_long_length([buffer[4], buffer[5]])
 }
 
@@ -52,7 +52,7 @@ fn tag_of(buffer: &[u8; 12], syntax: Syntax) -> u32 {
 
 impl Element {
     /// Reads a header of 8 bytes, or of 12 where [`has_long_header`] says so.
-    pub(super) fn read(buffer: &[u8; 12], syntax: Syntax) -> Self {
+    pub(in crate::dicom) fn read(buffer: &[u8; 12], syntax: Syntax) -> Self {
         let tag = tag_of(buffer, syntax);
         let [_, _, _, _, e, f, g, h, i, j, k, l] = *buffer;
         if syntax == Syntax::ImplicitLe {
@@ -70,17 +70,17 @@ impl Element {
         Self { tag, vr: (!delimiter).then_some([e, f]), length }
     }
 
-    pub(super) fn is_delimiter(&self) -> bool {
+    pub(in crate::dicom) fn is_delimiter(&self) -> bool {
         is_delimiter(self.tag)
     }
 
-    pub(super) fn has_legal_vr(&self) -> bool {
+    pub(in crate::dicom) fn has_legal_vr(&self) -> bool {
         self.vr.is_none_or(|vr| vr.iter().all(u8::is_ascii_uppercase))
     }
 
     /// In Implicit VR a sequence of defined length looks like any other value; dicom-object, too, asks its dictionary.
     /// Only what has room for an item in a group of the standard is looked up: a flood of empty elements stays cheap.
-    pub(super) fn is_sequence_by_dictionary(&self) -> bool {
+    pub(in crate::dicom) fn is_sequence_by_dictionary(&self) -> bool {
         if self.length < 8 || (self.tag >> 16) % 2 == 1 {
             return false;
         }

@@ -61,7 +61,7 @@ impl Inflater {
 }
 
 /// RFC 1950 2.2. A raw deflate stream never starts so: 0x78 would be a stored block with stray bits in its padding.
-fn is_zlib_header(first: u8, second: u8) -> bool {
+pub(in crate::dicom) fn is_zlib_header(first: u8, second: u8) -> bool {
     first == 0x78 && u16::from_be_bytes([first, second]).is_multiple_of(31)
 }
 

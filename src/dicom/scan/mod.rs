@@ -10,15 +10,20 @@ mod element;
 mod facts;
 mod header;
 mod inflate;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod wanted;
 
+pub(in crate::dicom) use element::{
+    Element, ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER, Syntax, UNDEFINED, has_long_header,
+};
 pub use header::Header;
+pub(in crate::dicom) use inflate::is_zlib_header;
+pub(in crate::dicom) use tap::{Kept, Survey, Surveyed};
 
 use crate::model::Uid;
-use element::Syntax;
 use inflate::Inflater;
 use walk::Walker;
 
@@ -86,15 +91,8 @@ impl HeaderScanner {
     }
 
     fn start(transfer_syntax: &Uid, whole: bool) -> Self {
-        let uid = transfer_syntax.as_str();
-        let deflated = uid == DEFLATED || JPIP_DEFLATED.contains(&uid);
-        let syntax = match uid {
-            IMPLICIT_LE | GE_IMPLICIT_BIG_PIXELS => Syntax::ImplicitLe,
-            EXPLICIT_BE => Syntax::ExplicitBe,
-            _ if is_standard(uid) => Syntax::ExplicitLe,
-            _ => Syntax::Unknown,
-        };
-        Self { walker: Walker::new(syntax, whole), inflater: deflated.then(Inflater::new), failed: None }
+        let inflater = is_deflated(transfer_syntax).then(Inflater::new);
+        Self { walker: Walker::new(syntax_of(transfer_syntax), whole), inflater, failed: None }
     }
 
     /// Takes the next piece of the data set. After [`Progress::Done`] it returns at once.
@@ -133,6 +131,22 @@ impl HeaderScanner {
         }
         self.walker.finish()
     }
+}
+
+/// How elements are written in a transfer syntax, once inflated.
+fn syntax_of(transfer_syntax: &Uid) -> Syntax {
+    match transfer_syntax.as_str() {
+        IMPLICIT_LE | GE_IMPLICIT_BIG_PIXELS => Syntax::ImplicitLe,
+        EXPLICIT_BE => Syntax::ExplicitBe,
+        uid if is_standard(uid) => Syntax::ExplicitLe,
+        _ => Syntax::Unknown,
+    }
+}
+
+/// Whether the whole data set is one deflate stream.
+pub fn is_deflated(transfer_syntax: &Uid) -> bool {
+    let uid = transfer_syntax.as_str();
+    uid == DEFLATED || JPIP_DEFLATED.contains(&uid)
 }
 
 fn is_standard(uid: &str) -> bool {

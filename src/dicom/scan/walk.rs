@@ -8,6 +8,7 @@
 use super::{
     Header, MAX_DEPTH, MAX_HEADER_BYTES, MAX_VALUE_BYTES, ScanError,
     element::{self, Element, ITEM, ITEM_DELIMITER, PIXEL_DATA, SEQUENCE_DELIMITER, Syntax, UNDEFINED},
+    tap::Tap,
     wanted,
     wanted::Place,
 };
@@ -68,6 +69,8 @@ pub(super) struct Walker {
     highest_tag: u32,
     in_order: bool,
     header: Header,
+    /// Keeps some elements whole.
+    tap: Option<Tap>,
 }
 
 impl Walker {
@@ -84,7 +87,20 @@ impl Walker {
             highest_tag: 0,
             in_order: true,
             header: Header::new(),
+            tap: None,
         }
+    }
+
+    /// Keeps what `tap` wants, and ends behind the last of it.
+    pub(super) fn with_tap(syntax: Syntax, tap: Tap) -> Self {
+        Self { tap: Some(tap), ..Self::new(syntax, false) }
+    }
+
+    /// What the tap has kept, and the syntax it is in. `None`: the data set ended inside an element, or there is no tap.
+    pub(super) fn into_tap(self) -> Option<(Syntax, u64, Tap)> {
+        let whole = self.is_done() || self.is_between_elements();
+        let (syntax, offset) = (self.syntax, self.offset);
+        self.tap.filter(|_| whole).map(|tap| (syntax, offset, tap))
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -96,16 +112,21 @@ impl Walker {
     }
 
     pub(super) fn finish(self) -> Result<Header, ScanError> {
-        let between_elements = matches!(self.state, State::Header) && self.collected == 0 && self.levels.is_empty();
-        if between_elements || self.is_done() {
+        if self.is_between_elements() || self.is_done() {
             Ok(self.header)
         } else {
             Err(ScanError::Truncated { offset: self.offset })
         }
     }
 
+    fn is_between_elements(&self) -> bool {
+        matches!(self.state, State::Header) && self.collected == 0 && self.levels.is_empty()
+    }
+
     pub(super) fn walk(&mut self, mut bytes: &[u8]) -> Result<(), ScanError> {
         while !bytes.is_empty() && !self.is_done() {
+            // The header of an element that opens the tap is in it already.
+            let was_open = self.tap.as_ref().is_some_and(Tap::is_open);
             let taken = match &mut self.state {
                 State::Header => self.collect(bytes)?,
                 State::Keep { left, value, .. } => {
@@ -123,8 +144,16 @@ impl Walker {
                 }
                 State::Done => 0,
             };
+            if let Some(tap) = self.tap.as_mut().filter(|_| was_open) {
+                tap.take(&bytes[..taken]);
+            }
             bytes = &bytes[taken..];
             self.settle()?;
+            if self.is_between_elements()
+                && let Some(tap) = &mut self.tap
+            {
+                tap.close();
+            }
             self.check_length()?;
         }
         Ok(())
@@ -155,7 +184,13 @@ impl Walker {
         if !element.has_legal_vr() {
             self.header.note_unsound();
         }
+        let length = self.needed;
         (self.collected, self.needed) = (0, 8);
+        if self.levels.is_empty()
+            && let Some(tap) = &mut self.tap
+        {
+            tap.meet(&element, self.offset - length as u64, &self.buffer[..length]);
+        }
         self.begin(&element)?;
         Ok(taken)
     }
@@ -191,7 +226,10 @@ impl Walker {
     fn stops_at(&mut self, element: &Element) -> bool {
         self.in_order &= element.tag >= self.highest_tag;
         self.highest_tag = self.highest_tag.max(element.tag);
-        let past_last = self.in_order && element.tag > wanted::LAST && self.header.has_essentials();
+        let past_last = match &self.tap {
+            None => self.in_order && element.tag > wanted::LAST && self.header.has_essentials(),
+            Some(tap) => self.in_order && element.tag > tap.last(),
+        };
         !self.whole && (PIXEL_DATA.contains(&element.tag) || past_last)
     }
 
@@ -346,7 +384,7 @@ impl Walker {
         if self.offset <= MAX_HEADER_BYTES || self.is_done() {
             return Ok(());
         }
-        if self.whole || !self.header.has_essentials() {
+        if self.whole || self.tap.is_some() || !self.header.has_essentials() {
             return Err(ScanError::TooLong);
         }
         self.header.note_unsound();

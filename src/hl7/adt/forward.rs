@@ -22,7 +22,7 @@ pub struct AdtForward<'a> {
     /// The issuer of identifiers that name none.
     pub issuer: &'a str,
     /// What the receiver calls the patient. None: as received.
-    pub named: &'a dyn Fn(&IssuedId) -> Option<IssuedId>,
+    pub named: &'a (dyn Fn(&IssuedId) -> Option<IssuedId> + Sync),
 }
 
 /// What was taken once cannot be read any more. A mistake of ours.
@@ -34,6 +34,22 @@ pub enum AdtError {
     NotAdt(Rejected),
     #[error("the message as kept names no character set that is read")]
     Charset,
+}
+
+/// The identifiers in a message as kept, with the issuer of those that name none.
+///
+/// # Errors
+/// When the message as kept cannot be read any more.
+pub fn identifiers(received: &[u8], fallback: Charset, issuer: &str) -> Result<Vec<IssuedId>, AdtError> {
+    let message = Message::parse(received)?;
+    let charset = Charset::of_message(&message, fallback).map_err(|_| AdtError::Charset)?;
+    let read = PatientNews::parse(&message, charset).map_err(AdtError::NotAdt)?;
+    let all = read.patient_ids.iter().chain(&read.merged_ids);
+    Ok(all.map(|id| with_issuer(id, issuer)).collect())
+}
+
+fn with_issuer(id: &IssuedId, issuer: &str) -> IssuedId {
+    IssuedId::new(id.value.clone(), if id.issuer.is_empty() { issuer } else { &id.issuer })
 }
 
 /// The message for a receiver in the character set it came in, and MSH-9 of it. `fallback` is the sender's character set where
@@ -87,11 +103,7 @@ pub fn forward(
 /// In the receiver's own number, or with the issuer that is meant.
 fn identify(edit: &mut Edit<'_, '_>, line: usize, field: usize, ids: &[IssuedId], how: &AdtForward<'_>) {
     let separators = edit.separators();
-    let issued = |id: &IssuedId| {
-        let issuer = if id.issuer.is_empty() { how.issuer } else { &id.issuer };
-        IssuedId::new(id.value.clone(), issuer)
-    };
-    if let Some(named) = ids.iter().find_map(|id| (how.named)(&issued(id))) {
+    if let Some(named) = ids.iter().find_map(|id| (how.named)(&with_issuer(id, how.issuer))) {
         edit.set_field(line, field, &components(separators, &[&named.value, "", "", &named.issuer]));
         // Further numbers of the sender's domain.
         let others: &[usize] = if field == 3 { &[2, 4, 18] } else { &[2, 3, 4, 5, 6] };

@@ -9,7 +9,7 @@
 mod forward;
 mod read;
 
-pub use forward::{AdtForward, forward};
+pub use forward::{AdtForward, forward, identifiers};
 
 use crate::model::IssuedId;
 

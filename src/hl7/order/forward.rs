@@ -13,17 +13,8 @@ use crate::{
         charset::Charset,
         message::{Edit, Message, MessageError, Segment, components},
     },
-    model::{IssuedId, OrderControl},
+    model::{IdentifierKind as Identifier, IssuedId, OrderControl},
 };
-
-/// Which identifier is meant: each has a space of numbers of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Identifier {
-    Patient,
-    Accession,
-    Placer,
-    Filler,
-}
 
 /// What is different in the message that is sent on.
 pub struct Forward<'a> {
@@ -42,7 +33,7 @@ pub struct Forward<'a> {
     /// The issuer of identifiers that name none.
     pub issuer: &'a str,
     /// What the receiver calls an identifier (with its issuer). None: as it is.
-    pub named: &'a dyn Fn(Identifier, &IssuedId) -> Option<IssuedId>,
+    pub named: &'a (dyn Fn(Identifier, &IssuedId) -> Option<IssuedId> + Sync),
 }
 
 /// A message to send on, in the character set it came in.

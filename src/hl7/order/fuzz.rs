@@ -1,10 +1,10 @@
 //! What must hold of every order that is taken, whatever else is in its message: it can be sent on, and the reader reads in
 //! it the numbers that were meant. For fuzzing and property tests.
 
-use super::{Forward, Identifier, OrderMessage, forward, identifiers};
+use super::{Forward, OrderMessage, forward, identifiers};
 use crate::{
     hl7::{charset::Charset, message::Message},
-    model::{IssuedId, OrderControl},
+    model::{IdentifierKind, IssuedId, OrderControl},
 };
 
 const ISSUER: &str = "RABENSTEIN";
@@ -48,7 +48,7 @@ fn meant(id: &IssuedId) -> IssuedId {
 fn sent_on(
     bytes: &[u8],
     sequences: &[usize],
-    named: &dyn Fn(Identifier, &IssuedId) -> Option<IssuedId>,
+    named: &(dyn Fn(IdentifierKind, &IssuedId) -> Option<IssuedId> + Sync),
 ) -> Option<OrderMessage> {
     let how = Forward {
         sending_application: "NEISSE",

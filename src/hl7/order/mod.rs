@@ -11,7 +11,7 @@ mod forward;
 mod fuzz;
 mod read;
 
-pub use forward::{Forward, ForwardError, Forwarded, Identifier, forward, identifiers};
+pub use forward::{Forward, ForwardError, Forwarded, forward, identifiers};
 pub use fuzz::fuzz_order;
 
 use super::oru::Coded;

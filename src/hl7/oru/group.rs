@@ -2,11 +2,16 @@
 //!
 //! In: the segments after the header, in any order. Out: one [`OruGroup`] an OBR. What comes before the first OBR
 //! belongs to it. An ORC belongs to the OBR after it (ORU), or before it where the message starts with an OBR and
-//! ends with an ORC (as in OUL).
+//! ends with an ORC, or is an OUL. A specimen (SPM) belongs to the OBR before it (ORU), or, where the first SPM comes
+//! before the first OBR (OUL^R22), to the next one, with what stands between.
 
 use super::observation::{self, Read, coded};
 use super::read::Reader;
-use super::{Coded, ErrorCode, Interpreter, MAX_GROUPS, MAX_OBSERVATIONS, Observation, OruGroup, Rejected};
+use super::{
+    Coded, ErrorCode, Interpreter, MAX_GROUPS, MAX_OBSERVATIONS, MAX_STRUCTURED, Observation, OruGroup, Rejected,
+    ReportKind, Specimen,
+};
+use crate::hl7::mdm::Notification;
 use crate::hl7::message::{Message, Segment};
 use crate::model::{IssuedId, ReportStatus, Uid};
 
@@ -25,6 +30,7 @@ struct Draft {
     obr_18: IssuedId,
     accessions: Vec<IssuedId>,
     study_uids: Vec<Uid>,
+    specimens: Vec<Specimen>,
     status: String,
     service: Coded,
     observed_at: String,
@@ -34,27 +40,34 @@ struct Draft {
 }
 
 /// The groups of a message, as they are read.
-pub(super) struct Groups {
+pub(in crate::hl7) struct Groups {
     drafts: Vec<Draft>,
     /// ORC-2 and ORC-3 that wait for their OBR.
     pending_orc: Option<(IssuedId, IssuedId)>,
     /// The message starts with an OBR and no OBR follows its last ORC, so each ORC follows its own.
     orc_follows: bool,
+    /// The first SPM comes before the first OBR, so each specimen's results follow it.
+    specimen_leads: bool,
     obx_count: usize,
     observation_count: usize,
+    structured_count: usize,
 }
 
 impl Groups {
-    pub(super) fn new(message: &Message<'_>) -> Self {
+    pub(super) fn new(message: &Message<'_>, kind: ReportKind) -> Self {
+        let mut first = message.segments().filter(|segment| segment.is("SPM") || segment.is("OBR"));
+        let specimen_leads = first.next().is_some_and(|segment| segment.is("SPM"));
         let mut order = message.segments().filter(|segment| segment.is("ORC") || segment.is("OBR"));
         let starts_with_obr = order.next().is_some_and(|segment| segment.is("OBR"));
         let ends_with_orc = order.last().is_some_and(|segment| segment.is("ORC"));
         Self {
             drafts: Vec::new(),
             pending_orc: None,
-            orc_follows: starts_with_obr && ends_with_orc,
+            orc_follows: starts_with_obr && (ends_with_orc || kind == ReportKind::Oul),
+            specimen_leads,
             obx_count: 0,
             observation_count: 0,
+            structured_count: 0,
         }
     }
 
@@ -76,6 +89,8 @@ impl Groups {
                 push_once(&mut self.current().accessions, accession, IssuedId::is_empty);
                 self.study_uid(Uid::new(&reader.text(segment.field(3).component(1))).ok());
             }
+            "SPM" => self.specimen(Specimen::read(segment, reader))?,
+            "SAC" => self.container(reader.entity(segment.field(3))),
             "" if segment.is_stray() => self.observations([observation::stray(segment, reader)])?,
             // Text that begins like a segment, or a segment whose name was damaged: somebody wrote it.
             _ if !(segment.is_known() || segment.is_blank()) => {
@@ -83,6 +98,34 @@ impl Groups {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn specimen(&mut self, specimen: Specimen) -> Result<(), Rejected> {
+        if self.specimen_leads && self.drafts.last().is_some_and(|draft| draft.has_obr) {
+            self.begin()?;
+        }
+        push_once(&mut self.current().specimens, specimen, |_| false);
+        Ok(())
+    }
+
+    /// A SAC without an SPM says which container was looked at.
+    fn container(&mut self, id: IssuedId) {
+        let specimens = &mut self.current().specimens;
+        if specimens.is_empty() {
+            specimens.push(Specimen::default());
+        }
+        if let Some(specimen) = specimens.last_mut() {
+            push_once(&mut specimen.containers, id, IssuedId::is_empty);
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Rejected> {
+        if self.drafts.len() >= MAX_GROUPS {
+            let text = format!("more than {MAX_GROUPS} OBR");
+            return Err(Rejected::new("OBR", self.drafts.len() + 1, 0, ErrorCode::Internal, text));
+        }
+        self.drafts.push(Draft::default());
         Ok(())
     }
 
@@ -107,12 +150,8 @@ impl Groups {
 
     fn obr(&mut self, obr: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
         let is_new = self.drafts.last().is_none_or(|draft| draft.has_obr);
-        if is_new && self.drafts.len() >= MAX_GROUPS {
-            let text = format!("more than {MAX_GROUPS} OBR");
-            return Err(Rejected::new("OBR", self.drafts.len() + 1, 0, ErrorCode::Internal, text));
-        }
         if is_new {
-            self.drafts.push(Draft::default());
+            self.begin()?;
         }
         let sequence = self.drafts.len();
         let orc = self.pending_orc.take();
@@ -137,8 +176,14 @@ impl Groups {
     }
 
     fn observations(&mut self, observations: impl IntoIterator<Item = Observation>) -> Result<(), Rejected> {
-        for observation in observations {
+        for mut observation in observations {
             self.observation_count += 1;
+            if let Some(detail) = observation.detail.as_mut().filter(|detail| detail.structured.is_some()) {
+                self.structured_count += 1;
+                if self.structured_count > MAX_STRUCTURED {
+                    detail.structured = None;
+                }
+            }
             if self.observation_count > MAX_OBSERVATIONS {
                 let text = format!("more than {MAX_OBSERVATIONS} OBX and NTE");
                 return Err(Rejected::new("OBX", self.obx_count.max(1), 0, ErrorCode::Internal, text));
@@ -153,12 +198,47 @@ impl Groups {
             let text = "no OBR: a report names what was examined";
             return Err(Rejected::new("OBR", 1, 0, ErrorCode::SegmentSequence, text));
         }
+        // A last specimen that no OBR follows: what stands there belongs to the report before it.
+        if let Some(stray) = self.drafts.pop_if(|draft| !draft.has_obr)
+            && let Some(last) = self.drafts.last_mut()
+        {
+            last.specimens.extend(stray.specimens);
+            last.observations.extend(stray.observations);
+        }
         // A last ORC that no OBR follows can only belong to the OBR before it.
         if let (Some(orc), Some(last)) = (self.pending_orc.take(), self.drafts.last_mut())
             && last.orc_placer.is_empty()
             && last.orc_filler.is_empty()
         {
             (last.orc_placer, last.orc_filler) = orc;
+        }
+        self.drafts.into_iter().map(Draft::finish).collect()
+    }
+
+    /// The groups of a document: there may be no OBR, and what the document says of itself counts for all of them.
+    pub(in crate::hl7) fn of_document(mut self, about: Notification) -> Result<Vec<OruGroup>, Rejected> {
+        if let Some((placer, filler)) = self.pending_orc.take() {
+            let draft = self.current();
+            (draft.orc_placer, draft.orc_filler) = (placer, filler);
+        }
+        let only = self.drafts.len() <= 1;
+        let draft = self.current();
+        if only && draft.placer.is_empty() && draft.orc_placer.is_empty() {
+            draft.placer = about.placer;
+        }
+        if only && draft.filler.is_empty() && draft.orc_filler.is_empty() {
+            draft.filler = about.filler;
+        }
+        if draft.observed_at.is_empty() {
+            draft.observed_at = about.at;
+        }
+        for draft in &mut self.drafts {
+            if let Some(status) = about.status {
+                status.hl7().clone_into(&mut draft.status);
+            }
+            if draft.interpreter == Interpreter::default() {
+                draft.interpreter = about.interpreter.clone();
+            }
         }
         self.drafts.into_iter().map(Draft::finish).collect()
     }
@@ -184,6 +264,7 @@ impl Draft {
             filler,
             accessions,
             study_uids: self.study_uids,
+            specimens: self.specimens,
             status,
             service: self.service,
             observed_at: self.observed_at,
@@ -193,34 +274,39 @@ impl Draft {
         })
     }
 
-    /// OBR-25. Where it is empty, the OBX-11 together: one that is preliminary makes the report so, else one correction
-    /// does.
+    /// OBR-25. Where it is empty, the OBX-11 together: one that is preliminary or pending makes the report so, else one
+    /// correction does.
     fn report_status(&self) -> Result<ReportStatus, Rejected> {
         let refused = |code, text: &'static str| Err(Rejected::new("OBR", self.sequence, 25, code, text));
         if !self.status.is_empty() && self.status != "\"\"" {
-            return match ReportStatus::of_hl7(&self.status) {
+            return match ReportStatus::of_obr(&self.status) {
                 Some(status) => Ok(status),
                 None => refused(
                     ErrorCode::TableValueNotFound,
-                    "result status carries no result: expected P, R, S, A, F or C",
+                    "result status carries no result: expected P, R, S, A, F, C or X",
                 ),
             };
         }
+        let has_results =
+            self.observations.iter().any(|o| o.status != "I" && ReportStatus::of_obx(&o.status).is_some());
         let of_parts: Vec<Option<ReportStatus>> = self
             .observations
             .iter()
             .filter(|o| !o.status.is_empty())
-            .map(|o| ReportStatus::of_hl7(&o.status))
+            .map(|o| ReportStatus::of_obx(&o.status).filter(|_| o.status != "I" || has_results))
             .collect();
         if of_parts.is_empty() {
             return refused(ErrorCode::RequiredFieldMissing, "no result status in OBR-25 or OBX-11");
         }
-        for status in [ReportStatus::Preliminary, ReportStatus::Corrected, ReportStatus::Final] {
+        // Taken back counts last: what is left is the report.
+        let by_weight =
+            [ReportStatus::Preliminary, ReportStatus::Corrected, ReportStatus::Final, ReportStatus::Withdrawn];
+        for status in by_weight {
             if of_parts.contains(&Some(status)) {
                 return Ok(status);
             }
         }
-        refused(ErrorCode::TableValueNotFound, "no OBX-11 carries a result: expected P, R, S, F or C")
+        refused(ErrorCode::TableValueNotFound, "no OBX-11 carries a result: expected P, R, S, F, C, D, W or X")
     }
 }
 

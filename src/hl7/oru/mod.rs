@@ -1,4 +1,5 @@
-//! Reports as HL7 v2: ORU^R01 in from readers, ORU^R01 out to origins (HL7 v2.5.1 7.3.1).
+//! Reports as HL7 v2: ORU^R01 in from readers, ORU^R01 out to origins (HL7 v2.5.1 7.3.1); and what OUL (`oul`) and MDM
+//! (`mdm`), which carry the same in other orders, share with it.
 //!
 //! In: a [`Message`](super::message::Message), or what is to be sent. Out: an [`OruReport`] in plain text, or bytes in
 //! the receiver's character set. Segments out of order, local segments and old versions are tolerated; what
@@ -9,27 +10,39 @@
 mod cut;
 mod document;
 mod group;
+mod kind;
 mod names;
 mod observation;
 mod read;
+mod specimen;
+mod values;
 mod write;
 
 pub use super::ack::{ErrorCode, Rejected};
+pub(super) use group::Groups;
+pub use kind::ReportKind;
 pub use names::Interpreter;
 pub(super) use names::patient_name;
 pub(super) use observation::coded;
 pub(super) use read::{Reader, patient_ids};
-pub use write::{ObservationToSend, OruToSend};
+pub use specimen::Specimen;
+pub use values::{Detail, Structured};
+pub use write::{ObservationToSend, OruToSend, Shape, ValueToSend};
+pub(super) use write::{coded as coded_parts, entity as entity_parts, timestamp};
 
 use crate::model::{IssuedId, ReportStatus, Uid};
 
 /// More than this in one message is not a report, and would need memory out of proportion to the message.
 pub const MAX_OBSERVATIONS: usize = 250_000;
 pub const MAX_GROUPS: usize = 5_000;
+/// Results of one message that are kept in parts; the rest is text.
+const MAX_STRUCTURED: usize = 10_000;
 
 /// A report as received. Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OruReport {
+    /// What it came as.
+    pub kind: ReportKind,
     /// MSH-3.1 and MSH-4.1.
     pub sending_application: String,
     pub sending_facility: String,
@@ -52,6 +65,8 @@ pub struct OruReport {
     pub sex: String,
     /// One an OBR; at least one.
     pub groups: Vec<OruGroup>,
+    /// The sender cancels the document (MDM^T11, TXA-19 CA): what it reported is no report any more.
+    pub cancelled: bool,
     /// Bytes that mean nothing in the message's character set became U+FFFD somewhere in this report.
     pub lossy: bool,
 }
@@ -67,7 +82,9 @@ pub struct OruGroup {
     pub accessions: Vec<IssuedId>,
     /// ZDS-1, IPC-3 and the OBX that name it, each once. More than one: the report is about several studies.
     pub study_uids: Vec<Uid>,
-    /// OBR-25; OBX-11 of all where OBR-25 is empty.
+    /// SPM and SAC before it (OUL), or behind it (ORU).
+    pub specimens: Vec<Specimen>,
+    /// OBR-25; OBX-11 of all where OBR-25 is empty. Of an MDM TXA-17.
     pub status: ReportStatus,
     /// OBR-4: code, text, coding system.
     pub service: Coded,
@@ -99,6 +116,8 @@ pub struct Observation {
     pub code: Coded,
     /// OBX-11 as sent. See [`Observation::is_withdrawn`].
     pub status: String,
+    /// What it has beside a text; most have nothing.
+    pub detail: Option<Box<Detail>>,
     pub content: Content,
 }
 
@@ -116,6 +135,11 @@ impl Observation {
     /// OBX-11 D (delete), W (wrong), X (no result possible): this is to be taken back, not shown.
     pub fn is_withdrawn(&self) -> bool {
         matches!(self.status.as_str(), "D" | "W" | "X")
+    }
+
+    /// OBX-8.
+    pub fn flags(&self) -> &[String] {
+        self.detail.as_ref().map_or(&[], |detail| &detail.flags)
     }
 
     /// The lines of a text; none of a document.

@@ -4,7 +4,7 @@
 //! lines, a value type we do not know is text as it stands. Does not interpret results.
 
 use super::read::Reader;
-use super::{Coded, Content, ErrorCode, Observation, Rejected, document};
+use super::{Coded, Content, Detail, ErrorCode, Observation, Rejected, Structured, document};
 use crate::hl7::message::{Segment, Value};
 use crate::model::Uid;
 
@@ -36,11 +36,13 @@ pub(super) fn obx(segment: &Segment<'_>, sequence: usize, reader: &Reader<'_>) -
     if let Some(uid) = names_study(&code).then(|| Uid::new(&reader.text(value.component(1)))).and_then(Result::ok) {
         return Ok(Read::StudyUid(uid));
     }
+    let detail = Detail::read(segment, &value_type, reader);
     let observation = |content: Content| Observation {
         set_id: reader.text(segment.field(1)),
         value_type: value_type.clone(),
         code: code.clone(),
         status: reader.text(segment.field(11).first()).to_ascii_uppercase(),
+        detail: detail.clone().boxed(),
         content,
     };
     let observations = match value_type.as_str() {
@@ -51,12 +53,16 @@ pub(super) fn obx(segment: &Segment<'_>, sequence: usize, reader: &Reader<'_>) -
             .collect::<Result<_, _>>()?,
         "RP" if value.component(1).is_valued() => vec![observation(document::pointer(value, reader))],
         _ => {
-            let mut text = lines(value, &value_type, reader);
+            let mut text = detail
+                .structured
+                .as_ref()
+                .and_then(Structured::shown)
+                .unwrap_or_else(|| lines(value, &value_type, reader));
             // A number without its unit is another number.
-            let unit = segment.field(6).component(1);
-            if unit.is_valued() && matches!(value_type.as_str(), "NM" | "SN") {
+            let unit = detail.unit();
+            if !unit.is_empty() && !text.is_empty() {
                 text.push(' ');
-                text.push_str(&reader.text(unit));
+                text.push_str(unit);
             }
             vec![observation(Content::Text(text))]
         }
@@ -82,6 +88,7 @@ fn note(text: String) -> Observation {
         value_type: "NTE".into(),
         code,
         status: String::new(),
+        detail: None,
         content: Content::Text(text),
     }
 }

@@ -1,11 +1,12 @@
-//! Reading ORU^R01: a message in, an [`OruReport`] out, or the place of what a report cannot do without.
+//! Reading ORU, OUL and MDM: a message in, an [`OruReport`] out, or the place of what a report cannot do without.
 //!
 //! Walks the message once. Segments that carry nothing of a report are passed over; the caller keeps the message
 //! itself.
 
 use super::group::Groups;
-use super::{ErrorCode, OruReport, Rejected, cut, names};
+use super::{ErrorCode, OruReport, Rejected, ReportKind, cut, names};
 use crate::hl7::charset::Charset;
+use crate::hl7::mdm;
 use crate::hl7::message::{Message, Segment, Value};
 use crate::model::IssuedId;
 use std::cell::Cell;
@@ -62,17 +63,18 @@ impl OruReport {
         Self::parse(&message, charset)
     }
 
-    /// Reads an ORU^R01 whose values are in `charset` (see [`Charset::of_message`]).
+    /// Reads an ORU^R01, OUL^R22 or MDM^T02 (and its kin, see [`ReportKind`]) whose values are in `charset` (see [`Charset::of_message`]).
     ///
     /// # Errors
-    /// When it is no ORU^R01, or lacks MSH-10, PID or OBR, or speaks of two patients, or a report's status or document
+    /// When it is none of them, or lacks MSH-10, PID or OBR (MDM: TXA), or speaks of two patients, or a report's status or document
     /// cannot be read. Says where.
     pub fn parse(message: &Message<'_>, charset: Charset) -> Result<OruReport, Rejected> {
         let lossy = Cell::new(false);
         let reader = Reader::new(charset, &lossy);
         let mut report = read_header(&message.header(), &reader)?;
         cut::is_whole(message)?;
-        let mut groups = Groups::new(message);
+        let mut groups = Groups::new(message, report.kind);
+        let mut document = mdm::Notification::default();
         let mut patients = 0;
         let mut line = 0;
         while let Some((segment, next)) = whole_segment(message, line) {
@@ -80,6 +82,8 @@ impl OruReport {
             if segment.is("PID") {
                 patients += 1;
                 read_patient(&segment, patients, &mut report, &reader)?;
+            } else if report.kind == ReportKind::Mdm && segment.is("TXA") {
+                document.take(&segment, &reader)?;
             } else {
                 groups.take(&segment, &reader)?;
             }
@@ -87,7 +91,11 @@ impl OruReport {
         if patients == 0 {
             return Err(Rejected::new("PID", 1, 0, ErrorCode::SegmentSequence, "no PID: a report is about a patient"));
         }
-        report.groups = groups.finish()?;
+        if report.kind == ReportKind::Mdm {
+            document.finish(message, groups, &mut report)?;
+        } else {
+            report.groups = groups.finish()?;
+        }
         report.lossy = lossy.get();
         Ok(report)
     }
@@ -121,7 +129,9 @@ fn whole_segment<'a>(message: &Message<'a>, line: usize) -> Option<(Segment<'a>,
 
 fn read_header(header: &Segment<'_>, reader: &Reader<'_>) -> Result<OruReport, Rejected> {
     let refused = |field, code, text: &'static str| Err(Rejected::new("MSH", 1, field, code, text));
+    let kind = ReportKind::of(header, reader)?;
     let report = OruReport {
+        kind,
         sending_application: reader.text(header.field(3).component(1)),
         sending_facility: reader.text(header.field(4).component(1)),
         receiving_application: reader.text(header.field(5).component(1)),
@@ -131,14 +141,6 @@ fn read_header(header: &Segment<'_>, reader: &Reader<'_>) -> Result<OruReport, R
         version: reader.text(header.field(12).component(1)),
         ..OruReport::default()
     };
-    let kind = header.field(9);
-    if reader.text(kind.component(1)) != "ORU" {
-        return refused(9, ErrorCode::UnsupportedMessageType, "message type is not ORU");
-    }
-    // Before v2.3 the event was often left out.
-    if !matches!(reader.text(kind.component(2)).as_str(), "R01" | "") {
-        return refused(9, ErrorCode::UnsupportedEvent, "event is not R01");
-    }
     if report.control_id.is_empty() {
         return refused(10, ErrorCode::RequiredFieldMissing, "MSH-10 is empty: a message control id is expected");
     }

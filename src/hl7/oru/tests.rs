@@ -81,7 +81,7 @@ fn what_a_report_cannot_do_without_is_refused_with_its_place() {
         (vec![PID, OBR, obx], ("MSH", 1, 0, "100")),
         (vec![MSH, OBR, obx], ("PID", 1, 0, "100")),
         (vec![MSH, PID, obx], ("OBR", 1, 0, "100")),
-        (vec![MSH, PID, OBR, obx, &*OBR.replace("|F|", "|X|")], ("OBR", 2, 25, "103")),
+        (vec![MSH, PID, OBR, obx, &*OBR.replace("|F|", "|O|")], ("OBR", 2, 25, "103")),
         (vec![MSH, PID, &*OBR.replace("|F|", "||"), "OBX|1|TX|a||text"], ("OBR", 1, 25, "101")),
         (vec![MSH, PID, OBR, obx, broken_pdf], ("OBX", 2, 5, "102")),
         (vec![MSH, PID, OBR, obx, &*PID.replace("900017", "900018"), OBR], ("PID", 2, 0, "100")),
@@ -132,11 +132,15 @@ fn status_comes_from_the_results_where_the_obr_has_none() {
         (vec!["F", "C"], ReportStatus::Corrected),
         (vec!["C", "P", "F"], ReportStatus::Preliminary),
         (vec!["F", "D"], ReportStatus::Final),
+        (vec!["F", "I"], ReportStatus::Preliminary),
+        (vec!["F", "N", "O"], ReportStatus::Final),
+        (vec!["U"], ReportStatus::Final),
+        (vec!["X", "W"], ReportStatus::Withdrawn),
     ] {
         let results = statuses.iter().map(|s| obx(s)).collect::<Vec<_>>().join("\r");
         assert_eq!(read(&[MSH, PID, &obr, &results]).expect("read").groups[0].status, expected, "{statuses:?}");
     }
-    let refused = read(&[MSH, PID, &obr, &obx("X")]).expect_err("no result");
+    let refused = read(&[MSH, PID, &obr, &obx("I")]).expect_err("no result");
     assert_eq!(place(&refused), ("OBR", 1, 25, "103"));
     let taken_back = read(&[MSH, PID, OBR, &obx("D")]).expect("read");
     assert!(taken_back.groups[0].observations[0].is_withdrawn());
@@ -278,6 +282,8 @@ impl Sent {
     fn oru<'a>(&'a self, name: &'a str, observations: &'a [ObservationToSend<'a>]) -> OruToSend<'a> {
         let at = DateTime::parse_from_rfc3339("2026-11-22T02:10:00+01:00").expect("a time");
         OruToSend {
+            shape: Shape::Oru,
+            application_ack: false,
             sending_application: "NEISSE",
             sending_facility: "N",
             receiving_application: "KIS",
@@ -310,7 +316,7 @@ fn what_is_written_is_read_again() {
     let pdf: Vec<u8> = (0..=255).collect();
     let observations = [
         ObservationToSend::Text { code: &sent.title, text },
-        ObservationToSend::Document { code: &sent.title, mime: "application/pdf", bytes: &pdf },
+        ObservationToSend::Document { code: &sent.title, mime: "application/pdf", bytes: &pdf, flags: &[] },
     ];
     for set in ["8859/2", "Windows-1250", "UNICODE UTF-8"] {
         let charset = Charset::named(set).expect("known");
@@ -359,6 +365,78 @@ fn the_message_sent_has_the_form_of_v2_5_1() {
         "",
     ];
     assert_eq!(text.split('\r').collect::<Vec<_>>(), expected);
+}
+
+/// Every value type as people read it, with unit, range and flags, and in parts to be sent on.
+#[test]
+fn results_are_read_with_all_that_belongs_to_them() {
+    for (obx, shown, remark, parts) in [
+        ("NM|K^Kalium^L||6.9|mmol/L^^UCUM|3.5-5.1|HH", "6.9 mmol/L", " [3.5-5.1] HH", "6.9"),
+        ("NM|K||1~2|mm", "1\n2 mm", "", "1~2"),
+        ("SN|T||>^5|mg||H~A", ">5 mg", " H A", ">/5"),
+        ("SN|T||^1^:^128", "1:128", "", "/1/:/128"),
+        ("CWE|R||A1^erhöht^L^B2^high^LN||", "erhöht", "", "A1/erhöht/L/B2/high/LN"),
+        ("CE|R||A1", "A1", "", "A1"),
+        ("DT|D||20261122", "2026-11-22", "", "20261122"),
+        ("TS|D||20261122021059.12+0100", "2026-11-22 02:10:59 +0100", "", "20261122021059.12+0100"),
+        ("TS|D||202611220210", "2026-11-22 02:10", "", "202611220210"),
+        ("TM|D||0210", "02:10", "", "0210"),
+        ("DT|D||gestern", "gestern", "", "gestern"),
+        ("ST|S||Colon||<3 cm", "Colon", " [<3 cm]", ""),
+        ("TX|S||Pneumothorax|||AA", "Pneumothorax", " AA", ""),
+    ] {
+        let report = read(&[MSH, PID, OBR, &format!("OBX|1|{obx}")]).expect("read");
+        let observation = &report.groups[0].observations[0];
+        let joined = |repetition: &Vec<String>| repetition.join("/");
+        let detail = observation.detail.clone().unwrap_or_default();
+        let found = detail.structured.as_ref();
+        let found = found.map(|value| value.repetitions.iter().map(joined).collect::<Vec<_>>().join("~"));
+        assert_eq!(observation.content, Content::Text(shown.into()), "{obx}");
+        assert_eq!((detail.remark().as_str(), found.unwrap_or_default().as_str()), (remark, parts), "{obx}");
+    }
+}
+
+/// Numbers, codes and flags go on as they came; what is taken back goes as D, with words for people.
+#[test]
+fn a_result_is_sent_on_in_parts_and_a_deleted_one_as_such() {
+    let sent = Sent::new();
+    let structured = |value_type, parts: &[&str]| Structured {
+        value_type,
+        repetitions: vec![parts.iter().map(|part| (*part).to_owned()).collect()],
+    };
+    let (number, coded) = (structured("NM", &["6.9"]), structured("CWE", &["A1", "a|b", "L"]));
+    let units = Coded { code: "mmol/L".into(), ..Coded::default() };
+    let flags = ["HH".to_owned(), "A".to_owned()];
+    let value =
+        |value, flags| ObservationToSend::Value { code: &sent.title, value, units: &units, range: "3-5", flags };
+    let nothing = Coded::default();
+    let observations = [
+        value(ValueToSend::Structured(&number), &flags[..]),
+        value(ValueToSend::Structured(&coded), &[]),
+        value(ValueToSend::Text("frei"), &flags[..1]),
+        ObservationToSend::Deleted { code: &sent.title, words: "zurück" },
+        ObservationToSend::Deleted { code: &nothing, words: "namenlos" },
+    ];
+    let bytes = sent.oru("X^Y", &observations).outgoing(&Outgoing::default()).bytes;
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    let at = "20261122021000+0100";
+    let code = "24627-2^CT Thorax^LN";
+    let expected = [
+        format!("OBX|1|NM|{code}|1|6.9|mmol/L|3-5|HH~A|||P|||{at}"),
+        format!(r"OBX|2|CWE|{code}|2|A1^a\F\b^L|mmol/L|3-5||||P|||{at}"),
+        format!("OBX|3|FT|{code}|3|frei|mmol/L|3-5|HH|||P|||{at}"),
+        format!("OBX|4|FT|{code}|4|||||||D|||{at}"),
+        "NTE|1||zurück".into(),
+        "NTE|1||namenlos".into(),
+    ];
+    let found: Vec<&str> = text.split('\r').filter(|line| line.starts_with("OBX") || line.starts_with("NTE")).collect();
+    assert_eq!(found[..6], expected);
+    let mut taken_back = sent.oru("X^Y", &observations[3..4]);
+    taken_back.status = ReportStatus::Withdrawn;
+    taken_back.application_ack = true;
+    let text = String::from_utf8(taken_back.outgoing(&Outgoing::default()).bytes).expect("UTF-8");
+    assert!(text.contains(&format!("OBX|1|FT|{code}|1|||||||X|||{at}")), "{text}");
+    assert!(text.contains("|C1|P|2.5.1|||AL|AL||UNICODE UTF-8\r"), "{text}");
 }
 
 /// Run with `--ignored --nocapture`, in release, for the figures.

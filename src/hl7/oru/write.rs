@@ -1,4 +1,5 @@
-//! Writing ORU^R01: a report in the receiver's identifiers in, a v2.5.1 message in the receiver's character set out.
+//! Writing a report: in the receiver's identifiers in, a v2.5.1 message in the receiver's character set out. As ORU^R01
+//! here; OUL and MDM put the same segments in another order (`oul`, `mdm`).
 //!
 //! Text passes through as it is, as FT with `\.br\`; a document goes as ED in Base64 without line breaks. What becomes of
 //! letters that the character set does not have is [`crate::hl7::outgoing`]'s.
@@ -7,16 +8,31 @@
 //! it: a receiver that does not know it keeps it as one more result, where a ZDS segment in an ORU is a local
 //! agreement. Last, because simple receivers show the first OBX as the report.
 
-use super::{Coded, Interpreter, names};
+use super::{Coded, Interpreter, Specimen, Structured, names};
 use crate::hl7::message::{MessageBuilder, SegmentBuilder, escape};
 use crate::hl7::outgoing::{Sent, outgoing};
+use crate::hl7::{mdm, oul};
 use crate::model::{IssuedId, Outgoing, ReportStatus, Uid};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, FixedOffset};
 
-/// Everything one ORU^R01 says.
+/// As which message a report goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Shape<'a> {
+    #[default]
+    Oru,
+    /// By specimen.
+    Oul,
+    /// As a document.
+    Mdm(mdm::Document<'a>),
+}
+
+/// Everything one message with a report says.
 #[derive(Clone, Debug)]
 pub struct OruToSend<'a> {
+    pub shape: Shape<'a>,
+    /// MSH-15 and MSH-16 AL: the receiver's application is to acknowledge it in a message of its own (v2.5.1 2.9.3).
+    pub application_ack: bool,
     /// MSH-3 to MSH-6.
     pub sending_application: &'a str,
     pub sending_facility: &'a str,
@@ -56,6 +72,11 @@ pub struct OruToSend<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum ObservationToSend<'a> {
+    /// What follows is about another examination or specimen: an OBR of its own.
+    Section {
+        title: &'a Coded,
+        specimens: &'a [Specimen],
+    },
     /// Lines are separated by LF, CR or CR LF.
     Text {
         code: &'a Coded,
@@ -65,7 +86,27 @@ pub enum ObservationToSend<'a> {
         code: &'a Coded,
         mime: &'a str,
         bytes: &'a [u8],
+        flags: &'a [String],
     },
+    /// A number, a code, a time, or a text with a flag.
+    Value {
+        code: &'a Coded,
+        value: ValueToSend<'a>,
+        units: &'a Coded,
+        range: &'a str,
+        flags: &'a [String],
+    },
+    /// This result is taken back: OBX-11 D, or X where nothing of the report is left. `words` for people, in an NTE.
+    Deleted {
+        code: &'a Coded,
+        words: &'a str,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum ValueToSend<'a> {
+    Text(&'a str),
+    Structured(&'a Structured),
 }
 
 impl OruToSend<'_> {
@@ -75,41 +116,92 @@ impl OruToSend<'_> {
     }
 
     fn build(&self) -> MessageBuilder {
+        match &self.shape {
+            Shape::Oru => self.oru(),
+            Shape::Oul => oul::build(self),
+            Shape::Mdm(document) => mdm::build(self, document),
+        }
+    }
+
+    fn oru(&self) -> MessageBuilder {
         let mut message = MessageBuilder::new();
-        message.push(self.msh());
+        message.push(self.msh(["ORU", "R01", "ORU_R01"]));
         message.push(self.pid());
-        message.push(
-            SegmentBuilder::new("ORC")
-                .field(1, "RE")
-                .components(2, &entity(self.placer))
-                .components(3, &entity(self.filler_or_accession())),
-        );
-        message.push(self.obr());
+        let leads = matches!(self.observations.first(), Some(ObservationToSend::Section { .. }));
+        let mut obr = 0;
+        if !leads {
+            obr += 1;
+            message.push(self.orc());
+            message.push(self.obr(obr, self.title));
+        }
+        // SPM stands behind the results (7.3.1).
+        let mut waiting: &[Specimen] = &[];
         for (index, observation) in self.observations.iter().enumerate() {
-            message.push(self.obx(index + 1, observation));
+            match observation {
+                ObservationToSend::Section { title, specimens } => {
+                    oul::specimens(&mut message, waiting);
+                    waiting = specimens;
+                    obr += 1;
+                    message.push(self.orc());
+                    message.push(self.obr(obr, title));
+                }
+                _ => self.result(&mut message, index + 1, observation),
+            }
         }
-        if let Some(uid) = self.study_uid {
-            let study =
-                SegmentBuilder::new("OBX").components(3, &["113014", "DICOM Study", "DCM"]).field(5, uid.as_str());
-            message.push(self.obx_frame(self.observations.len() + 1, "HD", study));
-        }
+        self.study(&mut message);
+        oul::specimens(&mut message, waiting);
         message
     }
 
-    fn msh(&self) -> SegmentBuilder {
+    /// Every result, and the study it is about.
+    pub(in crate::hl7) fn results(&self, message: &mut MessageBuilder) {
+        for (index, observation) in self.observations.iter().enumerate() {
+            self.result(message, index + 1, observation);
+        }
+        self.study(message);
+    }
+
+    pub(in crate::hl7) fn result(&self, message: &mut MessageBuilder, set_id: usize, one: &ObservationToSend<'_>) {
+        if let Some(obx) = self.obx(set_id, one) {
+            message.push(obx);
+        }
+        if let ObservationToSend::Deleted { words, .. } = one {
+            message.push(SegmentBuilder::new("NTE").field(1, "1").field(3, words));
+        }
+    }
+
+    pub(in crate::hl7) fn study(&self, message: &mut MessageBuilder) {
+        if let Some(uid) = self.study_uid {
+            let study =
+                SegmentBuilder::new("OBX").components(3, &["113014", "DICOM Study", "DCM"]).field(5, uid.as_str());
+            message.push(self.obx_frame(self.observations.len() + 1, "HD", self.status.hl7(), study));
+        }
+    }
+
+    pub(in crate::hl7) fn orc(&self) -> SegmentBuilder {
+        SegmentBuilder::new("ORC")
+            .field(1, "RE")
+            .components(2, &entity(self.placer))
+            .components(3, &entity(self.filler_or_accession()))
+    }
+
+    pub(in crate::hl7) fn msh(&self, message_type: [&str; 3]) -> SegmentBuilder {
+        let always = if self.application_ack { "AL" } else { "" };
         SegmentBuilder::new("MSH")
             .field(3, self.sending_application)
             .field(4, self.sending_facility)
             .field(5, self.receiving_application)
             .field(6, self.receiving_facility)
             .field(7, &timestamp(self.at))
-            .components(9, &["ORU", "R01", "ORU_R01"])
+            .components(9, &message_type)
             .field(10, self.control_id)
             .field(11, self.processing_id)
             .field(12, "2.5.1")
+            .field(15, always)
+            .field(16, always)
     }
 
-    fn pid(&self) -> SegmentBuilder {
+    pub(in crate::hl7) fn pid(&self) -> SegmentBuilder {
         SegmentBuilder::new("PID")
             .field(1, "1")
             .components(3, &[&self.patient_id.value, "", "", &self.patient_id.issuer])
@@ -118,12 +210,12 @@ impl OruToSend<'_> {
             .field(8, self.sex)
     }
 
-    fn obr(&self) -> SegmentBuilder {
+    pub(in crate::hl7) fn obr(&self, set_id: usize, title: &Coded) -> SegmentBuilder {
         SegmentBuilder::new("OBR")
-            .field(1, "1")
+            .field(1, &set_id.to_string())
             .components(2, &entity(self.placer))
             .components(3, &entity(self.filler_or_accession()))
-            .components(4, &coded(self.title))
+            .components(4, &coded(title))
             .field(7, self.observed_at)
             .field(18, &self.accession.value)
             .field(22, &timestamp(self.reported_at))
@@ -131,46 +223,73 @@ impl OruToSend<'_> {
             .subcomponents(32, &self.interpreter.parts())
     }
 
-    fn obx(&self, set_id: usize, observation: &ObservationToSend<'_>) -> SegmentBuilder {
-        match observation {
+    /// `None`: nothing that a receiver could tell by its code.
+    fn obx(&self, set_id: usize, observation: &ObservationToSend<'_>) -> Option<SegmentBuilder> {
+        let status = self.status.hl7();
+        let named = |code: &Coded| SegmentBuilder::new("OBX").components(3, &coded(code));
+        Some(match observation {
+            ObservationToSend::Section { .. } => return None,
             ObservationToSend::Text { code, text } => {
-                let text = escape(text).into_owned();
-                self.obx_frame(set_id, "FT", SegmentBuilder::new("OBX").components(3, &coded(code)).raw(5, text))
+                self.obx_frame(set_id, "FT", status, named(code).raw(5, escape(text).into_owned()))
             }
-            ObservationToSend::Document { code, mime, bytes } => {
+            ObservationToSend::Document { code, mime, bytes, flags } => {
                 let (kind, subtype) = mime.split_once('/').unwrap_or(("application", "octet-stream"));
                 let mut value = format!("^{}^{}^Base64^", escape(kind), escape(subtype));
                 STANDARD.encode_string(bytes, &mut value);
-                self.obx_frame(set_id, "ED", SegmentBuilder::new("OBX").components(3, &coded(code)).raw(5, value))
+                self.obx_frame(set_id, "ED", status, named(code).raw(5, value).repetitions(8, &texts(flags)))
             }
-        }
+            ObservationToSend::Value { code, value, units, range, flags } => {
+                let (value_type, value) = match value {
+                    ValueToSend::Text(text) => ("FT", escape(text).into_owned()),
+                    ValueToSend::Structured(value) => (value.value_type, structured(value)),
+                };
+                let obx = named(code).raw(5, value).components(6, &coded(units)).field(7, range);
+                self.obx_frame(set_id, value_type, status, obx.repetitions(8, &texts(flags)))
+            }
+            ObservationToSend::Deleted { code, .. } => {
+                if code.code.is_empty() && code.text.is_empty() {
+                    return None;
+                }
+                let status = if self.status == ReportStatus::Withdrawn { status } else { "D" };
+                self.obx_frame(set_id, "FT", status, named(code))
+            }
+        })
     }
 
     /// What every OBX of this report has. OBX-4 tells results with equal OBX-3 apart, and is the same in the next
     /// version.
-    fn obx_frame(&self, set_id: usize, value_type: &str, obx: SegmentBuilder) -> SegmentBuilder {
+    fn obx_frame(&self, set_id: usize, value_type: &str, status: &str, obx: SegmentBuilder) -> SegmentBuilder {
         let number = set_id.to_string();
         obx.field(1, &number)
             .field(2, value_type)
             .field(4, &number)
-            .field(11, self.status.hl7())
+            .field(11, status)
             .field(14, &timestamp(self.reported_at))
     }
 
-    fn filler_or_accession(&self) -> &IssuedId {
+    pub(in crate::hl7) fn filler_or_accession(&self) -> &IssuedId {
         if self.filler.is_empty() { self.accession } else { self.filler }
     }
 }
 
-fn entity(id: &IssuedId) -> [&str; 2] {
+fn texts(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+fn structured(value: &Structured) -> String {
+    let escaped = |parts: &Vec<String>| parts.iter().map(|part| escape(part)).collect::<Vec<_>>().join("^");
+    value.repetitions.iter().map(escaped).collect::<Vec<_>>().join("~")
+}
+
+pub(in crate::hl7) fn entity(id: &IssuedId) -> [&str; 2] {
     if id.is_empty() { ["", ""] } else { [&id.value, &id.issuer] }
 }
 
-fn coded(code: &Coded) -> [&str; 3] {
+pub(in crate::hl7) fn coded(code: &Coded) -> [&str; 3] {
     [&code.code, &code.text, &code.system]
 }
 
 /// TS to the second, with the offset from UTC (v2.5.1 2.A.22).
-fn timestamp(at: DateTime<FixedOffset>) -> String {
+pub(in crate::hl7) fn timestamp(at: DateTime<FixedOffset>) -> String {
     at.format("%Y%m%d%H%M%S%z").to_string()
 }

@@ -4,8 +4,8 @@
 //! be broken. Every line of the report begins a line of the document: lines are never joined, because a list or a
 //! table that lost its line ends could be misread. It only chooses weight, gaps and indents.
 
-use super::faces::{Faces, Weight};
-use super::wrap::{Line, Measure, Piece, wrap};
+use crate::paper::faces::{Faces, Weight};
+use crate::paper::wrap::{Line, Measure, Piece, wrap};
 
 /// Type size and the distance of base lines, points.
 pub const SIZE: f32 = 10.5;

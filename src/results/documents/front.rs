@@ -2,12 +2,12 @@
 //! examination's block.
 
 use super::ReportDocument;
-use super::canvas::{Area, Color, Sheet, Style};
-use super::faces::{Faces, Weight};
 use super::pages::{BAND, INK, MARGIN, PANEL, RIGHT, TEXT_WIDTH, WHITE, WIDTH, issued, small, status_color};
 use super::words::{Words, spoken_name};
-use super::wrap::{Measure, wrap};
 use crate::model::ReportStatus;
+use crate::paper::canvas::{Area, Color, Sheet, Style};
+use crate::paper::faces::{Faces, Weight};
+use crate::paper::wrap::{Measure, wrap};
 
 const PADDING: f32 = 12.0;
 const COLUMN_GAP: f32 = 18.0;
@@ -64,6 +64,7 @@ fn status_note(words: &Words, report: &ReportDocument) -> Option<String> {
         ReportStatus::Preliminary => Some(words.preliminary_note.to_owned()),
         ReportStatus::Final => None,
         ReportStatus::Corrected => Some(words.corrected_note.to_owned()),
+        ReportStatus::Withdrawn => Some(words.withdrawn_note.to_owned()),
     };
     let parts: Vec<String> = about.into_iter().chain(replaces).collect();
     (!parts.is_empty()).then(|| parts.join(" "))

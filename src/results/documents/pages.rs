@@ -2,11 +2,11 @@
 //!
 //! In: a checked report. Out: sheets to draw. Every page names the patient, because pages get separated.
 
-use super::canvas::{Area, Color, Sheet, Style};
-use super::faces::{Faces, Weight};
 use super::words::{Words, spoken_name};
 use super::{DocumentError, MAX_PAGES, ReportDocument, body, front};
 use crate::model::{IssuedId, ReportStatus};
+use crate::paper::canvas::{Area, Color, Sheet, Style};
+use crate::paper::faces::{Faces, Weight};
 use body::{LEADING, SIZE, SetLine};
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ pub fn status_color(status: ReportStatus) -> Color {
     match status {
         ReportStatus::Preliminary => (163, 92, 0),
         ReportStatus::Final => (22, 110, 66),
-        ReportStatus::Corrected => (160, 28, 48),
+        ReportStatus::Corrected | ReportStatus::Withdrawn => (160, 28, 48),
     }
 }
 
@@ -99,7 +99,7 @@ fn sign(faces: &Faces, words: &Words, report: &ReportDocument, lines: &mut Vec<S
     }
     let label = format!("{}: ", words.author);
     let pieces = [(Weight::Regular, label.as_str()), (Weight::Bold, author.as_str())];
-    let set = super::wrap::wrap(faces, &pieces, super::wrap::Measure::plain(SIZE, TEXT_WIDTH));
+    let set = crate::paper::wrap::wrap(faces, &pieces, crate::paper::wrap::Measure::plain(SIZE, TEXT_WIDTH));
     for (at, line) in set.into_iter().enumerate() {
         let gap_before = if at == 0 { 14.0 } else { 0.0 };
         lines.push(SetLine { line, size: SIZE, gap_before, paragraph, source: usize::MAX, keep_with_next: false });

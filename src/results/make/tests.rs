@@ -33,6 +33,8 @@ fn made_as(forms: &str, language: &str, obr_25: &str, results: &[&str]) -> Made 
         id: ReportId::generate(),
         version: 2,
         replaces: Some(Moment(0)),
+        before: &[],
+        critical: false,
         case: &case(&rabenstein),
         origin: &config.partners[&rabenstein],
         reader_name: "Chemnitz",
@@ -158,9 +160,42 @@ fn a_report_that_is_taken_back_is_said_to_be_in_the_origin_s_language() {
                 assert!(holds(&made, form, words) && !holds(&made, form, "Keine Blutung"), "{language} {form}");
             }
             let (_, row) = &made.forms[0];
-            assert!(String::from_utf8_lossy(&row.content).contains("|||C|"), "a corrected report");
+            let message = String::from_utf8_lossy(&row.content);
+            let status = |line: &str| {
+                let field = if line.starts_with("OBR") { 25 } else { 11 };
+                line.split('|').nth(field).unwrap_or_default().to_owned()
+            };
+            let results = message.split('\r').filter(|line| line.starts_with("OBR") || line.starts_with("OBX"));
+            let statuses: Vec<String> = results.map(status).collect();
+            assert_eq!(statuses, ["X"; 6], "in codes too: {message}");
         }
     }
     // One that is left is the report.
     assert!(made("de", "C", &[&TEXT.replace("||||||F", "||||||W"), TEXT]).warnings.is_empty());
+}
+
+#[test]
+fn a_document_that_does_not_hold_any_more_goes_nowhere() {
+    let why = TEXT.replace("Keine Blutung", "Verwechslung");
+    let made = made("de", "X", &[&document("application^pdf", PDF), &why]);
+    assert_eq!(forms(&made), ["report_oru", "report_pdf", "report_sr"]);
+    for form in [DeliveryKind::ReportOru, DeliveryKind::ReportSr] {
+        assert!(holds(&made, form, "Der frühere Befund wurde") && holds(&made, form, "Verwechslung"), "{form}");
+    }
+    let (_, pdf) = &made.forms[1];
+    assert!(!pdf.content.windows(PDF.len()).any(|bytes| bytes == PDF), "the PDF says so instead");
+    assert!(!holds(&made, DeliveryKind::ReportOru, &STANDARD.encode(PDF)));
+}
+
+/// The same report in every form by HL7: each under a control id of its own, a document with a number of its own.
+#[test]
+fn every_hl7_form_has_its_own_control_id() {
+    let made = made_as("[\"oru\", \"oul\", \"mdm\"]", "de", "F", &[TEXT, &document("application^pdf", PDF)]);
+    assert_eq!(forms(&made), ["report_oru", "report_oul", "report_mdm"]);
+    let ids: std::collections::BTreeSet<&str> = made.forms.iter().map(|(_, row)| row.control_id.as_str()).collect();
+    assert_eq!(ids.len(), 3);
+    for (kind, row) in &made.forms {
+        assert!(row.control_id.len() == 20 && holds(&made, *kind, &row.control_id), "{kind}");
+        assert!(holds(&made, *kind, "Keine Blutung") && holds(&made, *kind, &STANDARD.encode(PDF)), "{kind}");
+    }
 }

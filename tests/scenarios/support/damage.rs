@@ -18,7 +18,7 @@ pub enum From {
 pub enum Kind {
     Order,
     Report,
-    /// Of a patient.
+    /// Of a patient or a specimen.
     News,
 }
 
@@ -150,6 +150,43 @@ pub const TEMPLATES: &[Template] = &[
         ],
     },
     Template {
+        name: "OUL",
+        from: From::Reader,
+        message_type: "OUL^R22^OUL_R22",
+        version: "2.5.1",
+        body: &[
+            "PID|1||{p}^^^RABENSTEIN||Müßig^Jörg||19310202|M",
+            "SPM|1|{o}&KIS||TISS^Gewebe^L",
+            "OBR|1||{a}^RABENSTEIN|88305^Histologie^L|||20261124230500||||||||||||||||||F",
+            "ORC|RE||{a}^RABENSTEIN",
+            "OBX|1|FT|22637-3^Befund^LN|1|Kein Tumor.\\.br\\{m}||||||F",
+            "OBX|2|HD|113014^DICOM Study^DCM||{s}||||||F",
+        ],
+    },
+    Template {
+        name: "MDM",
+        from: From::Reader,
+        message_type: "MDM^T02^MDM_T02",
+        version: "2.5.1",
+        body: &[
+            "EVN|T02|20261124231500",
+            "PID|1||{p}^^^RABENSTEIN||Müßig^Jörg||19310202|M",
+            "PV1|1|I",
+            "ORC|RE||{a}^RABENSTEIN",
+            "OBR|1||{a}^RABENSTEIN|CT^CT Schädel^L|||20261124230500",
+            "TXA|1|DI^Befund^L|FT|20261124231500|||||7^Weiß^Anna|||{o}^RIS|||||LA",
+            "OBX|1|FT|CT^Befund^L|1|Keine Blutung.\\.br\\{m}||||||F",
+            "OBX|2|HD|113014^DICOM Study^DCM||{s}||||||F",
+        ],
+    },
+    Template {
+        name: "SSU",
+        from: From::Hospital,
+        message_type: "SSU^U03^SSU_U03",
+        version: "2.5.1",
+        body: &["EQU|KURIER|20261124225900", "SAC|||{o}^KIS||||20261124225900|R", "SPM|1|{q}&KIS||TISS^Gewebe^L"],
+    },
+    Template {
         name: "ADT A08",
         from: From::Hospital,
         message_type: "ADT^A08^ADT_A01",
@@ -243,8 +280,8 @@ impl Dice {
 impl Template {
     pub fn kind(&self) -> Kind {
         match &self.message_type[..3] {
-            "ORU" => Kind::Report,
-            "ADT" => Kind::News,
+            "ORU" | "OUL" | "MDM" => Kind::Report,
+            "ADT" | "SSU" => Kind::News,
             _ => Kind::Order,
         }
     }

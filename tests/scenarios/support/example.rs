@@ -130,20 +130,13 @@ impl Network {
 
     /// Runs `neisse cases` beside the node, on its configuration and database.
     pub async fn cases_command(&self, arguments: &[&str]) -> Output {
-        self.command(&[&["cases"], arguments].concat()).await
+        self.command("cases", arguments).await
     }
 
-    /// What a command prints that must succeed.
-    pub async fn screen(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).await;
-        assert!(output.status.success(), "neisse {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("UTF-8")
-    }
-
-    /// Runs `neisse` beside the node.
-    pub async fn command(&self, arguments: &[&str]) -> Output {
+    /// The same, of any command.
+    pub async fn command(&self, name: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_neisse"));
-        command.args(arguments).arg("--config").arg(self.folder.path());
+        command.arg(name).args(arguments).arg("--config").arg(self.folder.path());
         for (name, text) in &self.files {
             if name.starts_with("NEISSE_") {
                 command.env(name, text);
@@ -158,7 +151,14 @@ impl Network {
 
     /// The same; what it printed. It must succeed.
     pub async fn cases_screen(&self, arguments: &[&str]) -> String {
-        self.screen(&[&["cases"], arguments].concat()).await
+        self.screen("cases", arguments).await
+    }
+
+    pub async fn screen(&self, name: &str, arguments: &[&str]) -> String {
+        let output = self.command(name, arguments).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "neisse {name} {arguments:?}: {said}");
+        String::from_utf8(output.stdout).expect("UTF-8")
     }
 }
 

@@ -50,6 +50,12 @@ impl Oru {
         obx.map(|fields| Self::numbered(fields, 5)).collect()
     }
 
+    /// A field of every OBX.
+    pub fn results(&self, number: usize) -> Vec<&str> {
+        let obx = self.segments.iter().filter(|fields| fields[0] == "OBX");
+        obx.map(|fields| Self::numbered(fields, number)).collect()
+    }
+
     /// The documents in ED values.
     pub fn documents(&self) -> Vec<Vec<u8>> {
         let base64 = self.values("ED").into_iter().map(|value| value.split('^').nth(4).expect("ED-5"));

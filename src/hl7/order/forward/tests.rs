@@ -12,7 +12,7 @@ const TWO: &[u8] = b"MSH|^~\\&|KIS|DRKRAB|NEISSE|X|2026||ORM^O01|M1|P|2.3.1|7||A
 fn how<'a>(
     sequences: &'a [usize],
     control: Option<OrderControl>,
-    named: &'a dyn Fn(Identifier, &IssuedId) -> Option<IssuedId>,
+    named: &'a (dyn Fn(Identifier, &IssuedId) -> Option<IssuedId> + Sync),
 ) -> Forward<'a> {
     Forward {
         sending_application: "NEISSE",

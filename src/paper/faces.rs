@@ -4,7 +4,7 @@
 //! character, so only scripts that need no shaping: Latin, Greek, Cyrillic, and symbols. A character of another script
 //! counts as lacking even where a font has a glyph for it, because unshaped it could be misread.
 
-use super::DocumentError;
+use super::NoFont;
 use krilla::text::{Font, GlyphId, KrillaGlyph};
 use skrifa::{
     FontRef, MetadataProvider,
@@ -14,9 +14,9 @@ use skrifa::{
 };
 use unicode_normalization::UnicodeNormalization;
 
-static REGULAR: &[u8] = include_bytes!("../fonts/NotoSans-Regular.ttf");
-static BOLD: &[u8] = include_bytes!("../fonts/NotoSans-Bold.ttf");
-static SYMBOLS: &[u8] = include_bytes!("../fonts/DejaVuSans-symbols.ttf");
+static REGULAR: &[u8] = include_bytes!("fonts/NotoSans-Regular.ttf");
+static BOLD: &[u8] = include_bytes!("fonts/NotoSans-Bold.ttf");
+static SYMBOLS: &[u8] = include_bytes!("fonts/DejaVuSans-symbols.ttf");
 
 /// Drawn in the place of a character that no font can show; U+25AF, in the symbols font.
 const STAND_IN: char = '▯';
@@ -48,9 +48,9 @@ pub struct Faces {
 }
 
 impl Face {
-    fn load(data: &'static [u8]) -> Result<Self, DocumentError> {
-        let font_ref = FontRef::new(data).map_err(|_| DocumentError::Font)?;
-        let font = Font::new(data.into(), 0).ok_or(DocumentError::Font)?;
+    fn load(data: &'static [u8]) -> Result<Self, NoFont> {
+        let font_ref = FontRef::new(data).map_err(|_| NoFont)?;
+        let font = Font::new(data.into(), 0).ok_or(NoFont)?;
         Ok(Self {
             units_per_em: font.units_per_em(),
             font,
@@ -68,7 +68,7 @@ impl Face {
 impl Faces {
     /// # Errors
     /// When the compiled-in fonts cannot be read, which a test rules out.
-    pub fn load() -> Result<Self, DocumentError> {
+    pub fn load() -> Result<Self, NoFont> {
         Ok(Self { regular: Face::load(REGULAR)?, bold: Face::load(BOLD)?, symbols: Face::load(SYMBOLS)? })
     }
 

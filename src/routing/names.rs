@@ -1,0 +1,58 @@
+//! What a reader calls the patient and the numbers in a message: its own names for them (`[identity]`), or none.
+//!
+//! In: the identifiers found in a message. Out: for each, what the reader calls it, written down in the caller's transaction
+//! before anything leaves. Of several identifiers of one patient it is the one that the images carry, so that order and
+//! images meet in the reader's system.
+
+use crate::{
+    config::Config,
+    model::{IdentifierKind, IssuedId, Moment, PartnerId},
+    store::{CaseRow, StoreError, Tx},
+};
+use std::collections::HashMap;
+
+/// `None` inside: the reader takes identifiers as they are.
+#[derive(Debug, Default)]
+pub struct Names(HashMap<(IdentifierKind, IssuedId), IssuedId>);
+
+impl Names {
+    /// What the reader calls it; none: as it is.
+    pub fn of(&self, kind: IdentifierKind, id: &IssuedId) -> Option<IssuedId> {
+        self.0.get(&(kind, id.clone())).cloned()
+    }
+}
+
+/// Finds or makes the reader's names for what a message names.
+///
+/// # Errors
+/// When the database fails.
+pub async fn names(
+    tx: &mut Tx,
+    config: &Config,
+    case: &CaseRow,
+    reader: &PartnerId,
+    found: Vec<(IdentifierKind, IssuedId)>,
+    now: Moment,
+) -> Result<Names, StoreError> {
+    let Some(mapping) = config.mapping(reader, &case.origin) else { return Ok(Names::default()) };
+    let mut wanted: Vec<(IdentifierKind, IssuedId)> = found;
+    if wanted.iter().any(|(kind, id)| *kind == IdentifierKind::Patient && is_of(case, id)) {
+        wanted.retain(|(kind, id)| *kind != IdentifierKind::Patient || is_of(case, id));
+    }
+    // In one order, so that two that name the same do not wait for each other.
+    wanted.sort_by(|a, b| (a.0, &a.1.value, &a.1.issuer).cmp(&(b.0, &b.1.value, &b.1.issuer)));
+    wanted.dedup();
+    let mut names = Names::default();
+    for (kind, id) in wanted {
+        // What the reader has given itself it knows.
+        if id.issuer != mapping.reader_issuer && !id.value.contains(char::REPLACEMENT_CHARACTER) {
+            let mapped = tx.mapped(&mapping, kind, &id, now).await?;
+            names.0.insert((kind, id), mapped.id);
+        }
+    }
+    Ok(names)
+}
+
+fn is_of(case: &CaseRow, id: &IssuedId) -> bool {
+    case.facts.patient_id == *id || case.facts.former_patient_ids.contains(id)
+}

@@ -1,0 +1,353 @@
+//! Specimens on their way from a hospital to its laboratory: collected, shipped with a printed list that real scanners
+//! read, received, accepted, rejected; each side told what the other says, in the ids it knows; a person told, once, of
+//! what is late, rejected, nobody's, or did not come at all; and nobody hears of what is not theirs.
+
+use crate::support::{
+    blocking,
+    carrier::partner,
+    center::Center,
+    eventually,
+    hospital::Hospital,
+    ledger,
+    network::{BOTH, Footing, Network, SOON},
+    reports::{Oru, exchange, pdf_text},
+};
+use chrono::Utc;
+use neisse::{
+    model::{
+        CaseState, Decision, Discipline, Disposition, IssuedId, Moment, OrderId, OrderState, Priority, Reading,
+        ReadingMode, SpecimenCode, SpecimenId, SpecimenSaid, SpecimenState, Uid,
+    },
+    store::{AlarmKind, CaseRow, Durability, OrderFacts, OrderMessageRow, OrderRow},
+};
+use std::{process::Command, time::Duration};
+
+const PATHOLOGY: &str = r#"
+[[route]]
+name = "Pathology"
+from = ["rabenstein"]
+discipline = "pathology"
+to = ["chemnitz"]
+"#;
+
+/// A network whose laboratory listens, and the laboratory's information system.
+async fn network(footing: Footing) -> (Network, Hospital) {
+    let laboratory = Hospital::start().await;
+    let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
+    let port = laboratory.port;
+    // The command has no other clock than the machine's.
+    let now = Moment::from_utc(Utc::now());
+    let network = Network::with_centers(footing, PATHOLOGY, now, chemnitz, leipzig, |files| {
+        let hospital = files.get_mut("partners/rabenstein.toml").expect("the hospital");
+        *hospital = hospital.replace("[hl7]\n", "[hl7]\nsenders = [{ facility = \"DRKRAB\" }]\n");
+        hospital.push_str("[specimens]\nwithin = \"6h\"\nexpected_within = \"2h\"\nevents = true\n");
+        let center = files.get_mut("partners/chemnitz.toml").expect("the laboratory");
+        center.push_str(&format!(
+            "deliver = {{ host = \"127.0.0.1\", port = {port}, application = \"LIS\", facility = \"KLCHEM\" }}\n\
+             [orders]\ndeliver = true\n"
+        ));
+    })
+    .await;
+    (network, laboratory)
+}
+
+fn said(number: &str) -> SpecimenSaid {
+    SpecimenSaid {
+        placer: IssuedId::new(number, "RABENSTEIN"),
+        containers: vec![IssuedId::new(format!("C-{number}"), "RABENSTEIN")],
+        kind: SpecimenCode { code: "TISS".into(), text: "Gewebe".into(), system: "HL70487".into() },
+        ..SpecimenSaid::default()
+    }
+}
+
+/// The message that asked for it.
+fn asked(received: Moment) -> OrderMessageRow {
+    OrderMessageRow { received, sha256: Uid::generate().to_string(), sequence: 1, control: "NW", answer: "OK" }
+}
+
+/// An order for specimens, and its case, which chemnitz reads; without specimens, where none has been named yet.
+async fn ordered(network: &Network, number: &str, specimens: &[&str]) -> (CaseRow, OrderId) {
+    let now = network.clock.now();
+    let order = OrderRow {
+        id: OrderId::generate(),
+        origin: partner("rabenstein"),
+        state: OrderState::Open,
+        placer: IssuedId::new(number, "RABENSTEIN"),
+        filler: IssuedId::default(),
+        accession: IssuedId::default(),
+        studies: Vec::new(),
+        patient: IssuedId::new("SYN-1", "RABENSTEIN"),
+        discipline: Discipline::Pathology,
+        modality: String::new(),
+        priority: Priority::Routine,
+        facts: OrderFacts::default(),
+        received: now,
+        changed: now,
+    };
+    let mut case = ledger::case("rabenstein", &Uid::generate().to_string());
+    (case.has_study, case.state, case.whole) = (false, CaseState::Routed, Some(now));
+    let reading = Reading {
+        rule: "Pathology".into(),
+        readers: vec![partner("chemnitz")],
+        also_to: Vec::new(),
+        reading_mode: ReadingMode::RemoteReading,
+        claim_within: None,
+        report_within: None,
+        window_ends: None,
+    };
+    let (reasons, rules_version) = Default::default();
+    let disposition = Disposition::Read(reading);
+    case.decision = Some(Decision { disposition, reasons, rules_version, decided_at: now });
+    case.facts.patient_name = "Doe^J".into();
+    let mut tx = network.node().store.begin(Durability::Synced).await.expect("a transaction");
+    tx.hold_origin(&order.origin).await.expect("held");
+    tx.save_order(&order, true, &asked(now)).await.expect("saved");
+    assert!(tx.add_case(&case).await.expect("added"));
+    tx.join_order(order.id, case.id, "the test", now).await.expect("joined");
+    let said: Vec<SpecimenSaid> = specimens.iter().map(|number| said(number)).collect();
+    tx.save_specimens(&order.origin, order.id, &said, now).await.expect("saved");
+    tx.commit().await.expect("a commit");
+    (case, order.id)
+}
+
+/// An SSU^U03; `specimens` are SAC and SPM segments.
+fn ssu(facility: &str, control_id: &str, specimens: &str) -> String {
+    format!(
+        "MSH|^~\\&|LIS|{facility}|NEISSE|NEISSE|20261124080000||SSU^U03^SSU_U03|{control_id}|P|2.5.1||||||8859/1\r\
+         EQU|1|{}\r{specimens}",
+        Utc::now().format("%Y%m%d%H%M%S+0000")
+    )
+}
+
+/// The answer to a message; its MSA-1.
+async fn answered(network: &Network, message: &str) -> (String, String) {
+    let answer = String::from_utf8(exchange(network.node().hl7, message.as_bytes()).await).expect("ASCII");
+    let code = answer.split("MSA|").nth(1).expect("an MSA").chars().take(2).collect();
+    (code, answer)
+}
+
+async fn accepted(network: &Network, message: &str) {
+    let (code, answer) = answered(network, message).await;
+    assert_eq!(code, "AA", "{answer}");
+}
+
+/// Waits for an SSU about this specimen and event, and gives it.
+async fn told(system: &Hospital, number: &str, event: &str) -> Oru {
+    let find = || {
+        let messages = system.reports();
+        messages.iter().map(|message| Oru::read(message)).find(|ssu| {
+            ssu.field("SPM", 2).starts_with(&format!("{number}&RABENSTEIN"))
+                && ssu.field("SAC", 8).ends_with(&format!("^{event}^{event}^99NEISSE"))
+        })
+    };
+    eventually(&format!("told: {number} {event}"), SOON, async || find().is_some()).await;
+    find().expect("found")
+}
+
+async fn one(network: &Network, number: &str) -> (SpecimenId, SpecimenState) {
+    let mut found = network.node().store.specimens_with(number).await.expect("the store");
+    found.retain(|specimen| specimen.origin.as_str() == "rabenstein");
+    assert_eq!(found.len(), 1, "{number}");
+    (found[0].id, found[0].state)
+}
+
+async fn alarms(network: &Network) -> Vec<AlarmKind> {
+    let alarms = network.node().store.specimen_alarms(100).await.expect("the store");
+    alarms.into_iter().map(|alarm| alarm.kind).collect()
+}
+
+async fn alarms_are(network: &Network, wanted: &[AlarmKind]) {
+    eventually(&format!("alarms: {wanted:?}"), SOON, async || alarms(network).await == wanted).await;
+}
+
+async fn attention(network: &Network, case: &CaseRow) -> String {
+    network.node().store.case(case.id).await.expect("the case").attention
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn specimens_travel_and_a_person_is_told_when_one_does_not_arrive() {
+    for footing in BOTH {
+        let (network, laboratory) = network(footing).await;
+        let (case, _) = ordered(&network, "P1", &["S-1", "S-2", "S-3"]).await;
+        collected_and_shipped(&network, &laboratory).await;
+        received_accepted_and_rejected(&network, &case).await;
+        one_does_not_arrive(&network, &case).await;
+        nobody_tells_of_what_is_not_theirs(&network).await;
+        without_an_order(&network, &laboratory).await;
+        an_order_without_specimen(&network).await;
+        a_result_says_it_beside(&network).await;
+        let story = network.story(&case).await;
+        for number in ["S-1", "S-2", "S-3", "RABENSTEIN", "Doe"] {
+            assert!(!story.contains(number), "no number and no name in a story: {story}");
+        }
+        network.at_rest().await;
+    }
+}
+
+async fn collected_and_shipped(network: &Network, laboratory: &Hospital) {
+    let spm = |number: &str| {
+        format!("SAC|||C-{number}^RABENSTEIN\rSPM|1|{number}&RABENSTEIN||TISS|||||||||||||20261124073000\r")
+    };
+    let message = ssu("DRKRAB", "H1", &["S-1", "S-2", "S-3"].map(spm).concat());
+    let (code, answer) = answered(network, &message).await;
+    assert_eq!(code, "AA", "{answer}");
+    assert_eq!(answered(network, &message).await.1, answer, "the same message again gets the same answer");
+    let ssu = told(laboratory, "S-2", "collected").await;
+    assert_eq!(ssu.field("SPM", 17), "20261124073000+0100", "when it was taken, in the laboratory's time");
+    assert_eq!(ssu.field("SAC", 3), "C-S-2^RABENSTEIN");
+
+    let pdf = network.folder.path().join("list.pdf");
+    let list = pdf.to_str().expect("UTF-8");
+    let arguments =
+        "ship --from rabenstein --to chemnitz --due 4h --by Schwester --courier Bote --specimens S-1 S-2 S-3 --pdf";
+    let arguments: Vec<&str> = arguments.split(' ').chain([list]).collect();
+    let screen = network.screen("specimen", &arguments).await;
+    assert!(screen.contains("Shipment RABENSTEIN-000001"), "{screen}");
+    told(laboratory, "S-3", "shipped").await;
+    told(&network.hospital, "S-3", "shipped").await;
+
+    let text = pdf_text(&std::fs::read(&pdf).expect("the list")).await;
+    assert!(text.contains("Versandliste") && text.contains("Klinikum Chemnitz") && text.contains("Gewebe"), "{text}");
+    assert!(!text.contains("Doe"), "no patient's name unless it is asked for: {text}");
+    let codes = scanned(&pdf).await;
+    for wanted in ["S-1", "S-2", "S-3", "RABENSTEIN-000001"] {
+        assert!(codes.iter().any(|code| code == wanted), "{wanted}: {codes:?}");
+    }
+    let print = ["print", "RABENSTEIN-000001", "--with-names", "--pdf", list];
+    network.screen("specimen", &print).await;
+    assert!(pdf_text(&std::fs::read(&pdf).expect("the list")).await.contains("Doe J"));
+}
+
+/// What a barcode scanner reads from the printed page.
+async fn scanned(pdf: &std::path::Path) -> Vec<String> {
+    let (pdf, page) = (pdf.to_owned(), pdf.with_extension("page"));
+    blocking(move || {
+        let drawn = Command::new("pdftoppm").args(["-r", "200", "-png"]).arg(&pdf).arg(&page).status();
+        assert!(drawn.expect("pdftoppm").success());
+        let folder = pdf.parent().expect("a folder");
+        let pages = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let pages = pages.filter(|file| file.extension().is_some_and(|extension| extension == "png"));
+        let output =
+            Command::new("zbarimg").args(["-q", "--raw", "-Sdisable", "-Scode128.enable"]).args(pages).output();
+        String::from_utf8(output.expect("zbarimg").stdout).expect("ASCII").lines().map(str::to_owned).collect()
+    })
+    .await
+}
+
+async fn received_accepted_and_rejected(network: &Network, case: &CaseRow) {
+    // Without issuers, as many laboratories write; one SPM with its time, one container alone.
+    accepted(network, &ssu("KLCHEM", "L1", "SAC|||C-S-1|||||I\rSPM|1|S-1^E26-1||TISS\r")).await;
+    let ssu_of = told(&network.hospital, "S-1", "received").await;
+    assert_eq!(ssu_of.field("SPM", 2), "S-1&RABENSTEIN^E26-1&CHEMNITZ", "with the laboratory's own number");
+    accepted(network, &ssu("KLCHEM", "L2", "SAC|||C-S-1|||||O\r")).await;
+    told(&network.hospital, "S-1", "accepted").await;
+
+    let rejected = "SAC|||C-S-2\rSPM|1|S-2||TISS||||||||||||||||N|RB^Gefaess gebrochen^HL70490\r";
+    accepted(network, &ssu("KLCHEM", "L3", rejected)).await;
+    let home = told(&network.hospital, "S-2", "rejected").await;
+    assert_eq!(home.field("SPM", 21), "RB^Gefaess gebrochen^HL70490", "the reason as it was given");
+    let (id, state) = one(network, "S-2").await;
+    assert_eq!(state, SpecimenState::Rejected);
+    let reason = format!("specimen {id}: rejected (broken container)");
+    assert!(attention(network, case).await.contains(&reason), "{}", attention(network, case).await);
+    alarms_are(network, &[AlarmKind::Rejected]).await;
+
+    // What contradicts that is refused and changes nothing.
+    let (code, answer) = answered(network, &ssu("KLCHEM", "L4", "SAC|||C-S-2|||||accepted\r")).await;
+    assert!(code == "AE" && answer.contains("it has been rejected"), "{answer}");
+    assert_eq!(one(network, "S-2").await.1, SpecimenState::Rejected);
+    let again = network.command("specimen", &["accepted", "S-2", "--by", "Anna"]).await;
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("it has been rejected"));
+
+    // Another is taken: nobody needs to look any more.
+    network.screen("specimen", &["collected", "S-2", "--by", "Schwester"]).await;
+    assert!(!attention(network, case).await.contains("rejected"), "{}", attention(network, case).await);
+    alarms_are(network, &[]).await;
+    let shown = network.screen("specimen", &["show", "S-2"]).await;
+    assert!(shown.contains("collected since") && shown.contains("reason: RB") && shown.contains("(anew)"), "{shown}");
+}
+
+async fn one_does_not_arrive(network: &Network, case: &CaseRow) {
+    network.clock.advance(Duration::from_secs(4 * 3600 + 60));
+    let (id, _) = one(network, "S-3").await;
+    let late = format!("specimen {id}: shipped and not received in time");
+    eventually("a person is told", SOON, async || attention(network, case).await.contains(&late)).await;
+    alarms_are(network, &[AlarmKind::NotReceived]).await;
+    let screen = network.screen("specimen", &["list", "--late", "--partner", "rabenstein"]).await;
+    assert!(screen.contains(&late) && screen.contains("S-3") && screen.contains(&case.id.to_string()), "{screen}");
+    assert_eq!(network.story(case).await.matches(&late).count(), 1, "once");
+
+    network.screen("specimen", &["received", "S-3", "--by", "Anna", "--shipment", "RABENSTEIN-000001"]).await;
+    alarms_are(network, &[]).await;
+    assert!(!attention(network, case).await.contains("in time"), "{}", attention(network, case).await);
+    told(&network.hospital, "S-3", "received").await;
+}
+
+/// A laboratory that does not read the case knows nothing of it; a hospital does not speak for its laboratory.
+async fn nobody_tells_of_what_is_not_theirs(network: &Network) {
+    accepted(network, &ssu("UKL", "U1", "SAC|||C-S-1^RABENSTEIN|||||I\rSPM|1|S-1&RABENSTEIN\r")).await;
+    assert_eq!(one(network, "S-1").await.1, SpecimenState::Accepted, "another's word changes nothing");
+    let (code, answer) = answered(network, &ssu("DRKRAB", "H2", "SAC|||C-S-1|||||received\r")).await;
+    assert!(code == "AE" && answer.contains("not its sender"), "{answer}");
+    let (code, answer) = answered(network, &ssu("DRKRAB", "H3", "SAC|||C-S-1|||||Q9\r")).await;
+    assert!(code == "AE" && answer.contains("ERR||SAC^1^8"), "{answer}");
+}
+
+async fn without_an_order(network: &Network, laboratory: &Hospital) {
+    // leipzig-ukl reads nothing, so that what it says is a hospital's word: nothing waits.
+    alarms_are(network, &[]).await;
+    accepted(network, &ssu("KLCHEM", "L5", "SAC|||C-S-7^RABENSTEIN|||||I\rSPM|1|S-7&RABENSTEIN\r")).await;
+    network.screen("specimen", &["received", "S-8", "--by", "Anna", "--partner", "chemnitz"]).await;
+    alarms_are(network, &[AlarmKind::NotOrdered, AlarmKind::NotOrdered]).await;
+
+    // The order of one comes after it.
+    let before = laboratory.reports().len();
+    let (case, _) = ordered(network, "P7", &["S-7"]).await;
+    alarms_are(network, &[AlarmKind::NotOrdered]).await;
+    assert_eq!(one(network, "S-7").await.1, SpecimenState::Received);
+    told(&network.hospital, "S-7", "received").await;
+    assert!(network.story(&case).await.contains("received, told by chemnitz"), "{}", network.story(&case).await);
+    assert_eq!(laboratory.reports().len(), before, "the laboratory is not told its own words");
+    network.screen("specimen", &["seen", "S-8", "--why", "asked the hospital"]).await;
+    alarms_are(network, &[]).await;
+}
+
+/// A result says what its specimen's own message may never have said.
+async fn a_result_says_it_beside(network: &Network) {
+    let (case, _) = ordered(network, "P12", &["S-12"]).await;
+    let oru = "MSH|^~\\&|LIS|KLCHEM|NEISSE|NEISSE|20261124080000||ORU^R01|R12|P|2.5.1||||||8859/1\r\
+        PID|||SYN-12^^^RABENSTEIN\rOBR|1|P12^RABENSTEIN||PATH\rOBX|1|FT|1||nicht beurteilbar||||||F\r\
+        SPM|1|S-12^E26-12||TISS||||||||||||||20261124074500|||QS^^HL70490\r";
+    let reason = format!("specimen {}: rejected (quantity not sufficient)", one(network, "S-12").await.0);
+    accepted(network, oru).await;
+    eventually("the rejection is seen", SOON, async || attention(network, &case).await.contains(&reason)).await;
+    accepted(network, oru).await;
+    let story = network.screen("specimen", &["show", "S-12"]).await;
+    assert!(story.contains("2026-11-24 07:45  received") && story.contains("E26-12 (CHEMNITZ)"), "{story}");
+    assert_eq!(story.matches("told by chemnitz").count(), 2, "received and rejected, each once: {story}");
+    network.screen("specimen", &["seen", "S-12", "--why", "asked for another"]).await;
+    alarms_are(network, &[]).await;
+}
+
+async fn an_order_without_specimen(network: &Network) {
+    let (case, order) = ordered(network, "P9", &["S-9"]).await;
+    let (_, taken_back) = ordered(network, "P10", &[]).await;
+    network.clock.advance(Duration::from_secs(2 * 3600 + 60));
+    alarms_are(network, &[AlarmKind::NoSpecimen, AlarmKind::NoSpecimen]).await;
+    let reason = format!("order {order}: no specimen of it was collected or received in time");
+    assert!(attention(network, &case).await.contains(&reason));
+    accepted(network, &ssu("DRKRAB", "H9", "SPM|1|S-9||TISS|||||||||||||20261124073000\r")).await;
+    alarms_are(network, &[AlarmKind::NoSpecimen]).await;
+    assert!(!attention(network, &case).await.contains(&reason));
+
+    let store = &network.node().store;
+    let mut tx = store.begin(Durability::Synced).await.expect("a transaction");
+    let number = IssuedId::new("P10", "RABENSTEIN");
+    let found = tx.order_with_placer(&partner("rabenstein"), &number).await.expect("the store");
+    let mut cancelled = found.expect("the order");
+    assert_eq!(cancelled.id, taken_back);
+    cancelled.state = OrderState::Cancelled;
+    tx.save_order(&cancelled, false, &asked(network.clock.now())).await.expect("saved");
+    tx.commit().await.expect("a commit");
+    alarms_are(network, &[]).await;
+}
