@@ -130,8 +130,9 @@ impl<'a> Writer<'a> {
 
     fn msh(&mut self, at: Moment) {
         self.out.extend_from_slice(b"MSH");
-        // MSH-2 holds five punctuation characters at most, or the message would not have been parsed.
-        self.echo(2);
+        // Five punctuation characters at most, or the message would not have been parsed; a line break may follow them.
+        self.out.push(self.field);
+        self.out.extend(self.header.field(2).raw().iter().take_while(|byte| byte.is_ascii_punctuation()));
         for from in [5, 6, 3, 4] {
             self.echo(from);
         }

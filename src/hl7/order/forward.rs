@@ -137,6 +137,8 @@ impl Writer<'_, '_> {
 
     fn header(&mut self, charset: Charset) {
         let Some(line) = self.lines_of("MSH").first().copied() else { return };
+        // A byte order mark or blanks before it: written in another character set they would be letters.
+        (0..line).for_each(|before| self.edit.leave_out(before));
         let how = self.how;
         let separators = self.message.separators();
         for (n, text) in [
@@ -172,13 +174,19 @@ impl Writer<'_, '_> {
                 for field in [2, 4, 18] {
                     self.empty(line, field);
                 }
-            } else if let [id] = ids
-                && id.issuer.is_empty()
-            {
-                let field = if self.edit.field(line, 3).is_empty() { 2 } else { 3 };
-                self.edit.set_component(line, field, 4, &components(separators, &[self.how.issuer]));
+            } else if ids.iter().any(|id| id.issuer.is_empty()) {
+                self.issuers(line);
             }
         }
+    }
+
+    /// Each identifier that names no issuer gets the one that is meant: a bare number is anybody's.
+    fn issuers(&mut self, line: usize) {
+        let Some(pid) = self.message.segment(line) else { return };
+        // As they are read: PID-2 where PID-3 has none.
+        let is_in_3 = pid.field(3).repetitions().any(|id| id.component(1).is_valued());
+        let issuer = components(self.message.separators(), &[self.how.issuer]);
+        self.edit.complete_component(line, if is_in_3 { 3 } else { 2 }, 4, &issuer);
     }
 
     fn empty(&mut self, line: usize, field: usize) {

@@ -8,10 +8,12 @@
 //! Does not say what becomes of an order: `model::order` does.
 
 mod forward;
+mod fuzz;
 mod read;
 mod specimen;
 
 pub use forward::{Forward, ForwardError, Forwarded, forward, identifiers};
+pub use fuzz::fuzz_order;
 
 use super::oru::Coded;
 use crate::model::{Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid};

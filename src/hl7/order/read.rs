@@ -11,6 +11,7 @@ use crate::hl7::{
     charset::Charset,
     message::{Message, Segment, Value},
     oru::{Coded, Reader, coded, patient_ids, patient_name},
+    strict,
 };
 use crate::model::{
     Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid, specimen::MAX_SPECIMENS,
@@ -68,6 +69,7 @@ impl OrderMessage {
         let lossy = Cell::new(false);
         let reader = Reader::new(charset, &lossy);
         let kind = kind_of(&message.header(), &reader)?;
+        strict::check(message, &reader)?;
         let mut read = OrderMessage {
             kind,
             patient_ids: Vec::new(),

@@ -93,6 +93,35 @@ fn what_an_order_cannot_do_without_is_refused_with_its_place() {
     assert_eq!(read(&none).expect_err("no number").field, 2);
 }
 
+/// Half a number is another number, and half a message another order.
+#[test]
+fn a_damaged_order_is_refused_rather_than_carried_out_by_half() {
+    let change = |from: &str, to: &str| {
+        assert!(ORM.contains(from), "{from}");
+        let refused = read(&ORM.replace(from, to)).expect_err(to);
+        (refused.segment, refused.sequence, refused.field, refused.code)
+    };
+    let sequence = ErrorCode::SegmentSequence;
+    assert_eq!(change("SYN-1^^^", "SYN\r-1^^^"), ("PID", 1, 0, sequence));
+    assert_eq!(change("|A1||||||CT|", "|A\r1||||||CT|"), ("OBR", 1, 0, sequence));
+    assert_eq!(change("ZXX|local", "OQC|NW|P2"), ("OBR", 1, 0, sequence));
+    assert_eq!(change("ZXX|local", "NTE|1||note\rOQC|NW|P2"), ("NTE", 1, 0, sequence));
+    assert!(read(&ORM.replace("ZXX|local", "NTE|1||note\rgoes on\rCT|so")).is_ok(), "a comment may break its line");
+    assert_eq!(change("OBR|1|", "NTE|1|"), ("OBR", 1, 0, sequence));
+    assert_eq!(change("ZXX|local", "ORC|NW|P2"), ("OBR", 2, 0, sequence));
+    assert_eq!(change("CTKOPF^CT Schädel^L", ""), ("OBR", 1, 4, ErrorCode::RequiredFieldMissing));
+    assert_eq!(change("1.2.3.4^", "1.2.\n3.4^"), ("ZDS", 1, 1, ErrorCode::DataType));
+    assert_eq!(change("ZXX|local", "IPC|A1|RP|1..2"), ("IPC", 1, 3, ErrorCode::DataType));
+    assert!(read(&ORM.replace("1.2.3.4^RIS^Application^DICOM", "of their own")).is_ok(), "another ZDS");
+    for (from, place) in [("SYN-1", ("PID", 3)), ("F1^", ("ORC", 3)), ("|A1|", ("OBR", 18))] {
+        let at = ORM.find(from).expect("there") + 1;
+        let bytes = [&ORM.as_bytes()[..at], b"\xFF", &ORM.as_bytes()[at..]].concat();
+        let refused = OrderMessage::parse(&Message::parse(&bytes).expect("a message"), Charset::UTF_8);
+        let refused = refused.expect_err("letters that are none");
+        assert_eq!((refused.segment, refused.field), place);
+    }
+}
+
 #[test]
 fn each_order_is_answered_with_its_numbers_as_they_were_sent() {
     let orders = [OrderAnswer { code: "UC", sequence: 1, reason: Some("it has been read | and reported".into()) }];
@@ -277,5 +306,24 @@ proptest! {
         {
             prop_assert!(!read.orders.is_empty() && !read.patient_ids.is_empty());
         }
+    }
+
+    /// Damage that leaves an order leaves the same order to the reader.
+    #[test]
+    fn what_is_taken_of_a_damaged_order_is_sent_on_as_it_was_meant(
+        places in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..4), 1..5)
+    ) {
+        const PIECES: [&[u8]; 12] =
+            [b"|", b"^", b"~", b"&", b"\\", b"\r", b"\n", b"~8^^^GKV", b"\"\"", b"\xFF", b"\rORC|NW|P2\rOBR|||", b" "];
+        let mut bytes = [ORM, "ORC|CA|P3||\rOBR|2|P3||X\r"].concat().into_bytes();
+        for (at, piece, kind) in places {
+            let (at, piece) = (at.index(bytes.len()), piece.get(&PIECES));
+            match kind {
+                0 => { bytes.remove(at); }
+                1 => { bytes.splice(at..=at, piece.iter().copied()); }
+                _ => { bytes.splice(at..at, piece.iter().copied()); }
+            }
+        }
+        fuzz_order(&bytes);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod center;
+pub mod damage;
 pub mod data_set;
 pub mod dcmtk;
 pub mod example;
@@ -16,6 +17,7 @@ pub mod network;
 pub mod operator;
 pub mod orders;
 pub mod orthanc;
+pub mod plain_hl7;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

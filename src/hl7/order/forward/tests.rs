@@ -45,6 +45,20 @@ fn an_order_goes_on_with_its_issuers_and_all_that_came_with_it() {
 }
 
 #[test]
+fn no_number_goes_on_without_its_issuer() {
+    let several = String::from_utf8_lossy(TWO).replace("|old|77|", "|old|~77~12^^^GKV~78^^^&&~|");
+    let sent = text(&forward(several.as_bytes(), Charset::UTF_8, &how(&[1], None, &|_, _| None)).unwrap());
+    assert!(sent.contains("|old|~77^^^RABENSTEIN~12^^^GKV~78^^^RABENSTEIN~|"), "{sent}");
+}
+
+#[test]
+fn what_stands_before_the_header_stays_here() {
+    let marked = [b"\xEF\xBB\xBF\r\n".as_slice(), TWO].concat();
+    let sent = text(&forward(&marked, Charset::ISO_8859_1, &how(&[1, 2], None, &|_, _| None)).unwrap());
+    assert!(sent.starts_with("MSH|^~\\&|NEISSE|"), "{sent}");
+}
+
+#[test]
 fn an_order_of_another_case_is_left_out() {
     let sent = text(&forward(TWO, Charset::ISO_8859_1, &how(&[2], Some(OrderControl::Cancel), &|_, _| None)).unwrap());
     assert!(!sent.contains("P1") && !sent.contains("nüchtern") && !sent.contains("1.2.3"), "{sent}");
