@@ -34,7 +34,7 @@ const MAX_BYTES: usize = 1 << 20;
 pub struct OrderTaker {
     pub store: Store,
     pub config: Live,
-    /// Rung when an order was joined: its case may be more urgent now.
+    /// Rung when a case is concerned: it may be more urgent now.
     pub routing: Bell,
 }
 
@@ -108,12 +108,15 @@ impl OrderTaker {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
         }
+        let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
         let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
         tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
         metrics::counter!("neisse_orders_received_total", "partner" => partner.id.to_string())
             .increment(codes.len() as u64);
-        self.routing.ring();
+        if concerns_a_case {
+            self.routing.ring();
+        }
         Ok(answer)
     }
 }

@@ -177,17 +177,18 @@ macro_rules! has_number {
     };
 }
 const BY_NUMBER: &str = concat!(select_cases!("WHERE "), has_number!("$1"), " ORDER BY id LIMIT 65");
-/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to.
+/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to. By the number and
+/// not by the origin, whose cases SQLite would otherwise read one and all: hence `origin || ''`, which no index has.
 macro_rules! of_origin_with {
     ($studies:literal) => {
         concat!(
             "SELECT 0 AS look, id FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
             $studies,
-            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$3"),
-            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$4"),
-            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$5"),
             " LIMIT 65) AS c"
         )
@@ -304,6 +305,7 @@ impl Tx {
         if self.shares_origin {
             return Err(StoreError::OriginShared);
         }
+        self.concerns_a_case = true;
         let sql = self.pick(BY_ID_LOCKED);
         let key = id.to_string();
         let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&key).fetch_optional(&mut **c).await)?;
@@ -335,6 +337,7 @@ impl Tx {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
              $23, $24, $25, $26, $27) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
+        self.concerns_a_case = true;
         let facts = to_json(&case.facts, "study header")?;
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
         let done = on_tx!(self, |c| sqlx::query(SQL)
