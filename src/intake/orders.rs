@@ -8,7 +8,7 @@
 //! orders, a person is told to.
 
 use super::{
-    near_misses::{no_more_proposals, propose_to_cases},
+    near_misses::{NEAR, no_more_proposals, propose_to_cases},
     order_match::{Fit, contradict, fits},
 };
 use crate::{
@@ -134,6 +134,15 @@ struct Work<'a> {
 /// One order of the message: what is asked is done or not, written down and answered.
 async fn one(tx: &mut Tx, work: &Work<'_>, request: &OrderRequest) -> Result<OrderAnswer, StoreError> {
     let Work { config, partner, message, sha256, now } = *work;
+    let (control, sequence) = (request.control.code(), request.sequence);
+    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
+    if let Some(order) = as_new(work, request)
+        && !tx.knows_anything_of(&order, now - NEAR).await?
+    {
+        let code = request.control.answer(true);
+        tx.save_order(&order, true, &kept(code)).await?;
+        return Ok(OrderAnswer { code, sequence, reason: None });
+    }
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let mut cases = Vec::new();
@@ -153,8 +162,6 @@ async fn one(tx: &mut Tx, work: &Work<'_>, request: &OrderRequest) -> Result<Ord
         sequence: request.sequence,
         reason,
     };
-    let (control, sequence) = (request.control.code(), request.sequence);
-    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
     match moved {
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
@@ -176,6 +183,14 @@ async fn one(tx: &mut Tx, work: &Work<'_>, request: &OrderRequest) -> Result<Ord
             Ok(answer)
         }
     }
+}
+
+/// The order as it is if nothing is known of it. `None`: then nothing can be asked of it.
+fn as_new(work: &Work<'_>, request: &OrderRequest) -> Option<OrderRow> {
+    let state = order::next(None, request.control, request.status, Progress::NotSent).ok()?;
+    let mut order = new_order(work.partner, work.now);
+    update(&mut order, true, work.message, request, &work.partner.issuer, state);
+    Some(order)
 }
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
