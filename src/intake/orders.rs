@@ -8,7 +8,7 @@
 //! orders, a person is told to.
 
 use super::{
-    near_misses::{no_more_proposals, propose_to_cases},
+    near_misses::{NEAR, no_more_proposals, propose_to_cases},
     order_case,
     order_match::{Fit, contradict, fits, fits_by_specimen},
     slides,
@@ -37,7 +37,7 @@ const MAX_BYTES: usize = 1 << 20;
 pub struct OrderTaker {
     pub store: Store,
     pub config: Live,
-    /// Rung when an order was joined: its case may be more urgent now.
+    /// Rung when a case is concerned: it may be more urgent now.
     pub routing: Bell,
 }
 
@@ -115,13 +115,16 @@ impl OrderTaker {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
         }
+        let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
         specimens.log();
         let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
         tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
         metrics::counter!("neisse_orders_received_total", "partner" => partner.id.to_string())
             .increment(codes.len() as u64);
-        self.routing.ring();
+        if concerns_a_case {
+            self.routing.ring();
+        }
         Ok(answer)
     }
 }
@@ -149,6 +152,15 @@ async fn one(
     specimens: &mut Taken,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let Work { config, partner, message, sha256, now } = *work;
+    let (control, sequence) = (request.control.code(), request.sequence);
+    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
+    if let Some(order) = as_new(work, request)
+        && !tx.knows_anything_of(&order, now - NEAR).await?
+    {
+        let code = request.control.answer(true);
+        tx.save_order(&order, true, &kept(code)).await?;
+        return Ok((OrderAnswer { code, sequence, reason: None }, Some(order)));
+    }
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
     let mut cases: Vec<CaseRow> = Vec::new();
@@ -166,8 +178,6 @@ async fn one(
         sequence: request.sequence,
         reason,
     };
-    let (control, sequence) = (request.control.code(), request.sequence);
-    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
     match moved {
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
@@ -209,6 +219,16 @@ async fn keep_specimens(
     let named = request.specimens.iter().filter_map(|index| work.message.specimens.get(*index));
     let said: Vec<SpecimenSaid> = named.cloned().collect();
     specimens::ordered(tx, work.config, work.partner, order.id, &said, work.now).await
+}
+
+/// The order as it is if nothing is known of it. `None`: then nothing can be asked of it.
+fn as_new(work: &Work<'_>, request: &OrderRequest) -> Option<OrderRow> {
+    let state = order::next(None, request.control, request.status, Progress::NotSent).ok()?;
+    let mut order = new_order(work.partner, work.now);
+    update(&mut order, true, work.message, request, &work.partner.issuer, state);
+    // One with specimens, or that is a case by itself, is looked at whole.
+    let is_plain = order.discipline != Discipline::Pathology && request.specimens.is_empty();
+    is_plain.then_some(order)
 }
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where

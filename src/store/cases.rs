@@ -177,17 +177,18 @@ macro_rules! has_number {
     };
 }
 const BY_NUMBER: &str = concat!(select_cases!("WHERE "), has_number!("$1"), " ORDER BY id LIMIT 65");
-/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to.
+/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to. By the number and
+/// not by the origin, whose cases SQLite would otherwise read one and all: hence `origin || ''`, which no index has.
 macro_rules! of_origin_with {
     ($studies:literal) => {
         concat!(
             "SELECT 0 AS look, id FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
             $studies,
-            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$3"),
-            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$4"),
-            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$5"),
             " LIMIT 65) AS c"
         )
@@ -195,6 +196,8 @@ macro_rules! of_origin_with {
 }
 const OF_ORIGIN_WITH: Sql =
     Sql { sqlite: of_origin_with!("json_each($2)"), postgres: of_origin_with!("jsonb_array_elements_text($2::jsonb)") };
+pub(super) use has_number;
+
 /// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
 pub const MAX_ALIKE: usize = 64;
 
@@ -311,6 +314,7 @@ impl Tx {
     /// [`StoreError::NotFound`], or when the database fails.
     pub async fn case(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
         self.alone_with_origin()?;
+        self.concerns_a_case = true;
         let sql = self.pick(BY_ID_LOCKED);
         let key = id.to_string();
         let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&key).fetch_optional(&mut **c).await)?;
@@ -353,6 +357,7 @@ impl Tx {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
              $23, $24, $25, $26, $27) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
+        self.concerns_a_case = true;
         let facts = to_json(&case.facts, "study header")?;
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
         let done = on_tx!(self, |c| sqlx::query(SQL)

@@ -2,7 +2,7 @@
 
 use super::{
     Sql, Store, StoreError, Tx, TxKind,
-    cases::{CaseRow, MAX_ALIKE, from_json, from_word, partner, to_json, to_word},
+    cases::{CaseRow, MAX_ALIKE, from_json, from_word, has_number, key, partner, to_json, to_word},
     on_read, on_tx,
 };
 use crate::model::{CaseId, Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
@@ -197,6 +197,29 @@ const SAVE: Sql = Sql {
     ),
 };
 
+/// Whether there is anything an order could be about, or belong to: the order itself, its study, images of its patient.
+macro_rules! anything_of {
+    ($studies:literal) => {
+        concat!(
+            "SELECT CASE WHEN \
+             EXISTS (SELECT 1 FROM orders WHERE origin = $1 AND placer = $2 AND placer_issuer = $3 AND placer <> '') OR \
+             EXISTS (SELECT 1 FROM orders WHERE origin = $1 AND filler = $4 AND filler_issuer = $5 AND filler <> '') OR \
+             EXISTS (SELECT 1 FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
+            $studies,
+            ")) OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
+            has_number!("$7"),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
+            has_number!("$8"),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
+            has_number!("$9"),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin = $1 AND patient_id = $10 AND patient_issuer = $11 \
+             AND last_us >= $12) THEN 1 ELSE 0 END"
+        )
+    };
+}
+const ANYTHING_OF: Sql =
+    Sql { sqlite: anything_of!("json_each($6)"), postgres: anything_of!("jsonb_array_elements_text($6::jsonb)") };
+
 fn origin_key(origin: &PartnerId) -> String {
     format!("neisse.origin.{origin}")
 }
@@ -239,6 +262,35 @@ impl Tx {
             super::in_time(locked).await?;
         }
         Ok(())
+    }
+
+    /// Whether there is anything that a new order could be joined to or taken for: an order with one of its numbers, a study
+    /// that it names, or that has one of its numbers, or images of its patient since `since`. Most orders come first: one
+    /// look instead of four. The origin must be held, or shared with these numbers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_anything_of(&mut self, order: &OrderRow, since: Moment) -> Result<bool, StoreError> {
+        let sql = self.pick(ANYTHING_OF);
+        let studies = to_json(&uids(&order.studies), "list of studies")?;
+        let [accession, placer, filler] = [&order.accession, &order.placer, &order.filler]
+            .map(|number| Some(key(&number.value)).filter(|key| !key.is_empty()));
+        let (found,): (i32,) = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(order.origin.as_str())
+            .bind(&order.placer.value)
+            .bind(&order.placer.issuer)
+            .bind(&order.filler.value)
+            .bind(&order.filler.issuer)
+            .bind(&studies)
+            .bind(&accession)
+            .bind(&placer)
+            .bind(&filler)
+            .bind(key(&order.patient.value))
+            .bind(key(&order.patient.issuer))
+            .bind(since.0)
+            .fetch_one(&mut **c)
+            .await)?;
+        Ok(found != 0)
     }
 
     /// The order with this placer order number of this origin, held for change until the transaction ends.
