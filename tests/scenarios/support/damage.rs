@@ -184,7 +184,7 @@ pub const TEMPLATES: &[Template] = &[
         from: From::Hospital,
         message_type: "SSU^U03^SSU_U03",
         version: "2.5.1",
-        body: &["EQU|KURIER|20261124225900", "SAC|||{o}^KIS||||20261124225900|R", "SPM|1|{q}&KIS||TISS^Gewebe^L"],
+        body: &["EQU|KURIER|20261124225900", "SAC|||{o}^KIS||||20261124225900|I", "SPM|1|{q}&KIS||TISS^Gewebe^L"],
     },
     Template {
         name: "ADT A08",
