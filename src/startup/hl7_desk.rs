@@ -106,7 +106,7 @@ impl Hl7Desk {
         let charset = charset_of(partner, view);
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
         // An order that comes again is found when it is written: one look less at the database for every other.
-        if let (true, Ok(charset)) = (OrderKind::of_type(message_type).is_some(), &charset) {
+        if let (true, Ok(charset)) = (OrderKind::is_order(message_type), &charset) {
             return self.orders.take(partner, view, *charset, bytes, &key, now).await;
         }
         let given = self.store.answer_given(&key).await?;

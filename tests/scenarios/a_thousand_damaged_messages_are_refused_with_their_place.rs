@@ -386,6 +386,9 @@ async fn orders_as_they_said(raw: &Raw, sent: &HashMap<String, &Sent>, findings:
         let is_sound = row[5..].iter().all(|text| !text.contains(|c: char| c.is_control() || c == '\u{FFFD}'));
         findings.note(is_sound, || format!("a number that is none: {}", sent.what()));
     }
+    let of_nobody = "SELECT id FROM cases WHERE has_study = 0 AND id NOT IN (SELECT case_id FROM order_cases)";
+    let number = raw.rows(of_nobody).await.len();
+    findings.note(number == 0, || format!("{number} cases that began with no order"));
     for (digest, sent) in sent.iter().filter(|(_, sent)| sent.is_taken()) {
         let kept = rows.iter().filter(|row| row[0] == **digest && row[3] == "OK").count();
         let said = sent.answer.orders.iter().filter(|code| *code == "OK").count();

@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod rabbit;
 pub mod reports;
 pub mod restless;
+pub mod statements;
 
 use std::{
     net::TcpListener,
