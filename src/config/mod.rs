@@ -208,6 +208,8 @@ pub struct Partner {
     pub orders_otherwise: WithoutOrder,
     /// `[orders] deliver`: the orders of the cases it reads are sent to its `[hl7] deliver`. Default false.
     pub orders_delivered: bool,
+    /// `[orders] frozen`: codes in OBR-4.1 of its pathology orders that somebody waits for at the operating table.
+    pub orders_frozen: Vec<String>,
     pub specimens: SpecimenRules,
     /// How it wants results. Empty: it wants none.
     pub report_forms: Vec<ReportForm>,

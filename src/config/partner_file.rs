@@ -54,6 +54,7 @@ pub(super) fn read(top: &mut Table<'_>, id: PartnerId) -> PartnerFile {
         orders_wait: orders.wait,
         orders_otherwise: orders.otherwise,
         orders_delivered: orders.delivered,
+        orders_frozen: orders.frozen,
         report_forms: reports.forms,
         critical_within: reports.critical_within,
         critical_flags: reports.critical_flags,
@@ -161,9 +162,11 @@ struct Orders {
     wait: Duration,
     otherwise: WithoutOrder,
     delivered: bool,
+    frozen: Vec<String>,
 }
 
-/// Images alone make a case unless orders are expected, which then must be able to come; and whether orders are sent to it.
+/// Images alone make a case unless orders are expected, which then must be able to come; whether orders are sent to it; and
+/// its codes for a frozen section.
 fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> Orders {
     let Some(mut table) = top.table("orders") else {
         return Orders::default();
@@ -188,7 +191,9 @@ fn read_orders(top: &mut Table<'_>, hl7: Option<&PartnerHl7>) -> Orders {
         let advice = "expected [hl7] deliver = { host, port, … }, or deliver = false";
         table.problem(&table.spot(), format!("orders are to be sent to it, but there is no way; {advice}"));
     }
-    Orders { expected, wait: wait.unwrap_or_default(), otherwise: otherwise.unwrap_or_default(), delivered }
+    let frozen = table.list("frozen", v::words).into_iter().map(|found| found.value).collect();
+    let (wait, otherwise) = (wait.unwrap_or_default(), otherwise.unwrap_or_default());
+    Orders { expected, wait, otherwise, delivered, frozen }
 }
 
 /// How long its specimens may take, and whether it is told what becomes of them.

@@ -75,7 +75,8 @@ async fn tell_late(delivering: &Delivering, (case, partner, kind): &Late, now: M
     let reason = late(*kind, partner);
     let mut tx = delivering.store.begin(Durability::Process).await?;
     let mut case = tx.case(*case).await?;
-    if tx.was_told(case.id, &reason).await? {
+    // It may have arrived since the look: then nobody needs to be told, and nothing would take the reason away again.
+    if !tx.is_late(case.id, partner, *kind, now).await? || tx.was_told(case.id, &reason).await? {
         return Ok(());
     }
     case.needs_a_person(&reason);

@@ -5,6 +5,7 @@
 pub mod ack;
 pub mod adt;
 pub mod charset;
+pub mod header;
 pub mod listener;
 pub mod mdm;
 pub mod message;
@@ -17,6 +18,7 @@ mod receive;
 mod seats;
 pub mod sender;
 pub mod specimen;
+mod strict;
 
 use crate::model::Moment;
 

@@ -4,7 +4,7 @@
 //! was new. Of equal bytes under a known SOP Instance UID the newest copy is kept, and nothing else changes; other bytes
 //! are kept beside them and flagged (PS3.5 9.1: a UID names one object). SR and PDF objects that a reader sends about somebody else's study become reports instead.
 
-use super::{completeness, orders};
+use super::{completeness, orders, slides};
 use crate::{
     config::{Config, Partner, Reader},
     dicom::documents,
@@ -35,7 +35,7 @@ pub async fn join(
 ) -> Result<Option<IndexedCase>, StoreError> {
     let Some(first) = instances.first() else { return Ok(None) };
     tx.hold_origin(origin).await?;
-    let (mut case, created) = find_or_add(tx, origin, study, first).await?;
+    let (mut case, created) = find_or_add(tx, origin, study, first, now).await?;
     let (fresh, again) = without_known(tx, case.id, instances).await?;
     // First: what came twice in this batch is where its second copy lies.
     tx.add_instances(case.id, case.instances + 1, &fresh).await?;
@@ -57,6 +57,8 @@ pub async fn join(
         tx.tell(case.id, now, "intake", CONFLICT).await?;
     }
     note_patients(tx, &mut case, &fresh, now).await?;
+    let named: Vec<&IssuedId> = fresh.iter().flat_map(|(instance, _)| &instance.facts.specimens).collect();
+    slides::note(tx, &mut case, &named).await?;
     note_lateness(tx, &mut case, now).await?;
     let added = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
     case.instances += added;
@@ -67,6 +69,7 @@ pub async fn join(
     tx.save_case(&case).await?;
     orders::join_orders(tx, &mut case, now).await?;
     if created {
+        slides::join_asked(tx, &mut case, now).await?;
         wait_for_its_order(tx, sender, &mut case).await?;
     }
     Ok(Some(IndexedCase { case: case.id, created, added }))
@@ -77,6 +80,7 @@ async fn find_or_add(
     origin: &PartnerId,
     study: &Uid,
     first: &ReceivedInstance,
+    now: Moment,
 ) -> Result<(CaseRow, bool), StoreError> {
     if let Some(case) = tx.case_of_study(origin, study).await? {
         return Ok((case, false));
@@ -86,6 +90,9 @@ async fn find_or_add(
     if let Some(surviving) = tx.surviving_patient(origin, &case.facts.patient_id).await? {
         let former = std::mem::replace(&mut case.facts.patient_id, surviving);
         case.facts.former_patient_ids.push(former);
+    }
+    if let Some(begun) = slides::adopt(tx, &case, now).await? {
+        return Ok((begun, false));
     }
     if tx.add_case(&case).await? {
         return Ok((case, true));
@@ -233,7 +240,7 @@ pub async fn is_returning_report(
     if cases.iter().any(|case| case.origin == instance.origin) {
         return Ok(false);
     }
-    let reads_it = cases.iter().any(|case| reads(case, &instance.origin));
+    let reads_it = cases.iter().any(|case| slides::reads(case, &instance.origin));
     Ok(reads_it || only_reads(config, &instance.origin) || has_a_number_it_reads(tx, instance).await?)
 }
 
@@ -255,7 +262,7 @@ async fn has_a_number_it_reads(tx: &mut Tx, instance: &ReceivedInstance) -> Resu
         let fits = |case: &CaseRow| {
             let same_patient = patient == case.facts.patient_id && !patient.issuer.is_empty();
             let same_issuer = !number.issuer.is_empty() && number.issuer == case.facts.accession.issuer;
-            case.origin != *sender && reads(case, sender) && (same_issuer || same_patient)
+            case.origin != *sender && slides::reads(case, sender) && (same_issuer || same_patient)
         };
         if alike.len() <= MAX_ALIKE && alike.iter().any(fits) {
             return Ok(true);
@@ -278,19 +285,6 @@ async fn own_again(
         }
     }
     Ok(said.clone())
-}
-
-fn reads(case: &CaseRow, partner: &PartnerId) -> bool {
-    let also = |case: &CaseRow| match &case.decision {
-        Some(decision) => match &decision.disposition {
-            crate::model::Disposition::Read(reading) => {
-                reading.readers.contains(partner) || reading.also_to.contains(partner)
-            }
-            crate::model::Disposition::Hold { .. } => false,
-        },
-        None => false,
-    };
-    case.reader.as_ref() == Some(partner) || also(case)
 }
 
 fn only_reads(config: &Config, partner: &PartnerId) -> bool {

@@ -3,8 +3,10 @@
 //! `c_store` takes instances from associations into the journal and answers when they are durable. `index` reads them
 //! into the database in batches, `matching` joins each to its case, `completeness` sees when a study is whole,
 //! `recovery` re-reads at start what the database does not know yet, and `retention` takes off the disk what is done
-//! with. `orders` takes what hospitals ask for, and `order_match` says to which study an order belongs. `specimens` takes what
-//! happens to specimens, `specimen_messages` reads it from HL7, `specimen_watch` tells the other side and sees what is late. The stage ends with a commit and a ring of the bell; it never decides who reads.
+//! with. `orders` takes what hospitals ask for, and `order_match` says to which study an order belongs. `order_case` begins the
+//! case of a pathology order, and `slides` finds it for the images of its specimens. `specimens` takes what happens to specimens,
+//! `specimen_messages` reads it from HL7, `specimen_watch` tells the other side and sees what is late. The stage ends with a
+//! commit and a ring of the bell; it never decides who reads.
 //!
 //! What if power goes here? Before the journal's sync: the sender has no answer and sends again. After it, before the
 //! database's commit: `recovery` indexes the record at the next start.
@@ -16,11 +18,13 @@ pub mod link;
 pub mod matching;
 mod near_misses;
 pub mod open_studies;
+pub mod order_case;
 pub mod order_match;
 pub mod orders;
 pub mod patients;
 pub mod recovery;
 pub mod retention;
+pub mod slides;
 pub mod specimen_messages;
 mod specimen_telling;
 pub mod specimen_watch;

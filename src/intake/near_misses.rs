@@ -12,7 +12,7 @@ use crate::{
 use std::time::Duration;
 
 /// An order older than this, or a study, is of another visit.
-const NEAR: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const NEAR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// More candidates than this say nothing.
 const FEW: usize = 3;
 const MAYBE: &str = "perhaps its order";

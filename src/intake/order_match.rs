@@ -18,6 +18,8 @@ pub enum Fit {
     OtherPatient(&'static str),
     /// Together by this, but the order has been taken back.
     NotWanted(&'static str),
+    /// Together by this alone, which is too little: nothing they have in common names the patient.
+    NoPatient(&'static str),
 }
 
 pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
@@ -44,6 +46,39 @@ pub fn fits(order: &OrderRow, case: &CaseRow) -> Fit {
         OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(by),
         // What was done before it was broken off or called complete may arrive after.
         OrderState::Open | OrderState::OnHold | OrderState::Discontinued | OrderState::Completed => Fit::By(by),
+    }
+}
+
+const SPECIMEN: &str = "specimen";
+
+/// Whether images that name a specimen of an order of the same hospital belong to it. Not without the patient: labels are
+/// misread, and numbers on them are short.
+pub fn fits_by_specimen(order: &OrderRow, case: &CaseRow) -> Fit {
+    let imaged: Vec<IssuedId> = known_as(case).cloned().collect();
+    if order.origin != case.origin {
+        return Fit::No;
+    }
+    match order.state {
+        _ if contradict(&order.facts.patients, &imaged) => Fit::OtherPatient(SPECIMEN),
+        _ if !imaged.iter().any(|id| order.facts.patients.contains(id)) => Fit::NoPatient(SPECIMEN),
+        OrderState::Cancelled | OrderState::Replaced => Fit::NotWanted(SPECIMEN),
+        _ => Fit::By(SPECIMEN),
+    }
+}
+
+/// Whether images of a laboratory that name a specimen of an order it got belong to it. The two houses number patients
+/// apart: an identifier both have given must be equal, and else the day of birth.
+pub fn fits_what_was_asked(order: &OrderRow, case: &CaseRow) -> Fit {
+    let (asked, imaged) = (&order.facts, &case.facts);
+    let born = (asked.birth_date.as_str(), imaged.birth_date.as_str());
+    let other_birth = born.0 != born.1 && !born.0.is_empty() && !born.1.is_empty();
+    let known: Vec<IssuedId> = known_as(case).cloned().collect();
+    if other_birth || contradict(&asked.patients, &known) {
+        Fit::OtherPatient(SPECIMEN)
+    } else if known.iter().any(|id| asked.patients.contains(id)) || (born.0 == born.1 && !born.0.is_empty()) {
+        Fit::By(SPECIMEN)
+    } else {
+        Fit::NoPatient(SPECIMEN)
     }
 }
 

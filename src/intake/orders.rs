@@ -8,8 +8,11 @@
 //! orders, a person is told to.
 
 use super::{
-    near_misses::{no_more_proposals, propose_to_cases},
-    order_match::{Fit, contradict, fits},
+    near_misses::{NEAR, no_more_proposals, propose_to_cases},
+    order_case,
+    order_match::{Fit, contradict, fits, fits_by_specimen},
+    slides,
+    specimens::{self, Taken},
 };
 use crate::{
     config::{Config, Live, Partner},
@@ -20,8 +23,8 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Progress, Unable,
-        order,
+        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Priority,
+        Progress, SpecimenSaid, Unable, order,
     },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
@@ -34,7 +37,7 @@ const MAX_BYTES: usize = 1 << 20;
 pub struct OrderTaker {
     pub store: Store,
     pub config: Live,
-    /// Rung when an order was joined: its case may be more urgent now.
+    /// Rung when a case is concerned: it may be more urgent now.
     pub routing: Bell,
 }
 
@@ -67,7 +70,7 @@ impl OrderTaker {
         };
         let config = self.config.now();
         let work = Work { config: &config, partner, message: &message, sha256: &key.sha256, now };
-        let written = match self.write(&work, view, bytes, key, message.orders.len() == 1).await {
+        let written = match self.write(&work, view, bytes, key, may_share(&message)).await {
             // It concerns a case: once more, with the origin for itself.
             Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
             written => written,
@@ -98,24 +101,37 @@ impl OrderTaker {
         } else {
             tx.hold_origin(&partner.id).await?;
         }
-        let mut answers = Vec::with_capacity(message.orders.len());
+        let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
+        let mut specimens = Taken::default();
         for request in &message.orders {
-            answers.push(one(&mut tx, work, request).await?);
+            let (answer, order) = one(&mut tx, work, request, &mut specimens).await?;
+            answers.push(answer);
+            taken.extend(order);
         }
+        order_case::place(&mut tx, &partner.id, &taken, now).await?;
         let (message_type, event) = message.kind.response();
         let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
         if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
         }
+        let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
+        specimens.log();
         let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
         tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
         metrics::counter!("neisse_orders_received_total", "partner" => partner.id.to_string())
             .increment(codes.len() as u64);
-        self.routing.ring();
+        if concerns_a_case {
+            self.routing.ring();
+        }
         Ok(answer)
     }
+}
+
+/// Several orders are joined one after the other, and those of pathology find or begin their case.
+fn may_share(message: &OrderMessage) -> bool {
+    matches!(message.orders.as_slice(), [order] if order.discipline != Discipline::Pathology && order.specimens.is_empty())
 }
 
 /// What every order of a message is looked at with.
@@ -128,16 +144,28 @@ struct Work<'a> {
     now: Moment,
 }
 
-/// One order of the message: what is asked is done or not, written down and answered.
-async fn one(tx: &mut Tx, work: &Work<'_>, request: &OrderRequest) -> Result<OrderAnswer, StoreError> {
+/// One order of the message: what is asked is done or not, written down and answered. With the order, where it was done.
+async fn one(
+    tx: &mut Tx,
+    work: &Work<'_>,
+    request: &OrderRequest,
+    specimens: &mut Taken,
+) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let Work { config, partner, message, sha256, now } = *work;
+    let (control, sequence) = (request.control.code(), request.sequence);
+    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
+    if let Some(order) = as_new(work, request)
+        && !tx.knows_anything_of(&order, now - NEAR).await?
+    {
+        let code = request.control.answer(true);
+        tx.save_order(&order, true, &kept(code)).await?;
+        return Ok((OrderAnswer { code, sequence, reason: None }, Some(order)));
+    }
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
-    let mut cases = Vec::new();
+    let mut cases: Vec<CaseRow> = Vec::new();
     if let Some(order) = known {
-        for id in tx.cases_of_order(order.id).await? {
-            cases.push(tx.case(id).await?);
-        }
+        cases = order_case::cases_of(tx, order).await?;
     }
     let moved = found.as_ref().map_err(|unable| *unable).and_then(|known| {
         let progress = cases.iter().map(progress).max().unwrap_or(Progress::NotSent);
@@ -150,29 +178,57 @@ async fn one(tx: &mut Tx, work: &Work<'_>, request: &OrderRequest) -> Result<Ord
         sequence: request.sequence,
         reason,
     };
-    let (control, sequence) = (request.control.code(), request.sequence);
-    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
     match moved {
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
             let before = known.map(|order| order.state);
             update(&mut order, before.is_none(), message, request, &partner.issuer, state);
+            if order.discipline == Discipline::Pathology && partner.orders_frozen.contains(&order.facts.procedure_code)
+            {
+                order.priority = Priority::Stat;
+            }
             order.changed = now;
             let answer = answer(true, None);
             tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
+            specimens.add(keep_specimens(tx, work, request, &order).await?);
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;
-            Ok(answer)
+            Ok((answer, Some(order)))
         }
         Err(unable) => {
             let answer = answer(false, Some(unable.to_string()));
             if let Some(order) = known {
                 tx.keep_order_message(order.id, &kept(answer.code)).await?;
             }
-            Ok(answer)
+            Ok((answer, None))
         }
     }
+}
+
+/// What the message says of the order's specimens adds to what is known of them.
+async fn keep_specimens(
+    tx: &mut Tx,
+    work: &Work<'_>,
+    request: &OrderRequest,
+    order: &OrderRow,
+) -> Result<Taken, StoreError> {
+    if !order.state.is_live() {
+        return Ok(Taken::default());
+    }
+    let named = request.specimens.iter().filter_map(|index| work.message.specimens.get(*index));
+    let said: Vec<SpecimenSaid> = named.cloned().collect();
+    specimens::ordered(tx, work.config, work.partner, order.id, &said, work.now).await
+}
+
+/// The order as it is if nothing is known of it. `None`: then nothing can be asked of it.
+fn as_new(work: &Work<'_>, request: &OrderRequest) -> Option<OrderRow> {
+    let state = order::next(None, request.control, request.status, Progress::NotSent).ok()?;
+    let mut order = new_order(work.partner, work.now);
+    update(&mut order, true, work.message, request, &work.partner.issuer, state);
+    // One with specimens, or that is a case by itself, is looked at whole.
+    let is_plain = order.discipline != Discipline::Pathology && request.specimens.is_empty();
+    is_plain.then_some(order)
 }
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
@@ -230,6 +286,7 @@ fn new_order(partner: &Partner, now: Moment) -> OrderRow {
         state: OrderState::Open,
         placer: IssuedId::default(),
         filler: IssuedId::default(),
+        group: IssuedId::default(),
         accession: IssuedId::default(),
         studies: Vec::new(),
         patient: IssuedId::default(),
@@ -253,7 +310,12 @@ fn update(
     state: OrderState,
 ) {
     order.state = state;
-    for (known, said) in [(&mut order.placer, &request.placer), (&mut order.filler, &request.filler)] {
+    let numbers = [
+        (&mut order.placer, &request.placer),
+        (&mut order.filler, &request.filler),
+        (&mut order.group, &request.group),
+    ];
+    for (known, said) in numbers {
         if known.is_empty() {
             *known = with_issuer(said, issuer);
         }
@@ -285,6 +347,9 @@ fn update(
     text(&mut order.facts.procedure_code, &request.procedure.code);
     text(&mut order.facts.procedure, &request.procedure.text);
     order.priority = request.priority.unwrap_or(order.priority);
+    if request.discipline == Discipline::Pathology {
+        order.discipline = Discipline::Pathology;
+    }
 }
 
 const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing is until it is released";
@@ -313,6 +378,9 @@ async fn tell(
             _ if progress(case) > Progress::NotSent => {
                 case.needs_a_person(&format!("{what} after it was given to a reader ({reader}): tell them"));
             }
+            // Its other orders go on without this one.
+            OrderState::OnHold | OrderState::Cancelled | OrderState::Replaced
+                if order_case::others_live(tx, case.id, order.id).await? => {}
             OrderState::OnHold => hold(case, ON_HOLD)?,
             OrderState::Cancelled | OrderState::Replaced => {
                 let reason =
@@ -369,8 +437,19 @@ async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreErr
 /// # Errors
 /// When the database fails.
 pub async fn join_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
+    let mut joined = Vec::new();
     for order in tx.orders_for_case(case).await? {
+        if matches!(fits(&order, case), Fit::By(_)) {
+            joined.push(order.id);
+        }
         join_one(tx, &order, case, now).await?;
+    }
+    let named = case.facts.specimens.clone();
+    for order in slides::orders_of(tx, &case.origin, &named).await? {
+        if !joined.contains(&order.id) {
+            let fit = fits_by_specimen(&order, case);
+            join_as(tx, &order, case, fit, now).await?;
+        }
     }
     Ok(())
 }
@@ -381,7 +460,22 @@ pub async fn join_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result
 /// # Errors
 /// When the database fails.
 async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
-    match fits(order, case) {
+    let fit = fits(order, case);
+    join_as(tx, order, case, fit, now).await
+}
+
+/// The same, as it has been found to fit.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn join_as(
+    tx: &mut Tx,
+    order: &OrderRow,
+    case: &mut CaseRow,
+    fit: Fit,
+    now: Moment,
+) -> Result<bool, StoreError> {
+    match fit {
         Fit::No => Ok(false),
         Fit::OtherPatient(by) => {
             warn(
@@ -391,6 +485,10 @@ async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment
                 now,
             )
             .await
+        }
+        Fit::NoPatient(by) => {
+            let reason = format!("its images name a {by} of an order, but no patient the order names: ask the sender");
+            warn(tx, case, &reason, now).await
         }
         Fit::NotWanted(by) => {
             warn(tx, case, &format!("images came for an order ({by}) that is {}: ask the sender", order.state), now)
@@ -452,7 +550,7 @@ pub(super) async fn take_over(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow)
 }
 
 /// Puts the case before a person, once for each reason. True when that is new.
-async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<bool, StoreError> {
+pub(super) async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<bool, StoreError> {
     if !case.needs_a_person(reason) {
         return Ok(false);
     }

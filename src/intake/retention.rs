@@ -111,6 +111,11 @@ impl Retention {
         // Holds the case, so that nothing is joined to it meanwhile.
         tx.case(id).await?;
         let Some((images, bytes)) = tx.purge_case(id, before, now).await? else { return Ok(false) };
+        if images == 0 {
+            // A case of an order alone: nothing of it is on the disk.
+            tx.commit().await?;
+            return Ok(true);
+        }
         tx.tell(id, now, "retention", &format!("{images} images taken off this node's disk")).await?;
         tx.commit().await?;
         metrics::counter!("neisse_bytes_purged_total").increment(u64::try_from(bytes).unwrap_or(0));

@@ -65,6 +65,9 @@ pub struct StudyFacts {
     pub referring_physician: String,
     /// (0040,0512), whole-slide images.
     pub container_id: String,
+    /// That container and the specimens in it, (0040,0551), each with its issuer ((0040,0513), (0040,0562)) or the sender's
+    /// configured one; each once.
+    pub specimens: Vec<IssuedId>,
 }
 
 impl StudyFacts {

@@ -2,10 +2,11 @@
 //! origin in every form it wants.
 
 use super::{
-    correlate::{Clues, correlate, is_of_another_patient},
+    correlate::{Clues, by_specimen, correlate, is_of_another_patient},
     critical,
     incoming::Incoming,
     make::{Made, Making, make},
+    ordered::{add_cases_of_orders, as_found, cases_of_specimens},
 };
 use crate::{
     config::Config,
@@ -59,9 +60,8 @@ pub async fn prepare(
     incoming: &Arc<Incoming>,
 ) -> Result<Option<Prepared>, StoreError> {
     let mut tx = store.begin(Durability::Process).await?;
-    let candidates = candidates(&mut tx, &incoming.clues).await?;
-    let Ok((case, _)) = correlate(&incoming.clues, &incoming.sender, &candidates) else { return Ok(None) };
-    prepare_for(tx, config, incoming, case, ReportId::generate()).await.map(Some)
+    let Ok((case, _)) = whose(&mut tx, incoming).await? else { return Ok(None) };
+    prepare_for(tx, config, incoming, &case, ReportId::generate()).await.map(Some)
 }
 
 /// The same for a case that is known.
@@ -92,10 +92,10 @@ pub async fn settle(
     prepared: Option<Prepared>,
     now: Moment,
 ) -> Result<Joined, StoreError> {
-    let candidates = candidates(tx, &incoming.clues).await?;
-    match correlate(&incoming.clues, &incoming.sender, &candidates) {
-        Ok((case, by)) => {
-            let case = tx.case(case.id).await?;
+    match whose(tx, incoming).await? {
+        Ok((found, by)) => {
+            let mut case = tx.case(found.id).await?;
+            as_found(&mut case, &found);
             join(tx, config, incoming, prepared, case, by, now).await
         }
         Err(reason) => hold(tx, incoming, reason).await,
@@ -111,6 +111,18 @@ pub async fn hold(tx: &mut Tx, incoming: &Incoming, reason: &str) -> Result<Join
     tx.add_report(&held).await?;
     metrics::counter!("neisse_reports_received_total", "outcome" => "held").increment(1);
     Ok(Joined::Held { reason: reason.to_owned() })
+}
+
+/// The case it belongs to, and by what; or why a person must decide.
+async fn whose(tx: &mut Tx, incoming: &Incoming) -> Result<Result<(CaseRow, &'static str), &'static str>, StoreError> {
+    let clues = &incoming.clues;
+    let candidates = candidates(tx, clues).await?;
+    // Where it names something that is known, its specimens have no say.
+    if candidates.is_empty() && clues.studies.len() < 2 && !clues.specimens.is_empty() {
+        let candidates = cases_of_specimens(tx, clues).await?;
+        return Ok(by_specimen(clues, &incoming.sender, &candidates).map(|case| (case.clone(), "specimen")));
+    }
+    Ok(correlate(clues, &incoming.sender, &candidates).map(|(case, by)| (case.clone(), by)))
 }
 
 /// A number or UID that a great many cases have says nothing: cut off at some of them, it could even seem to fit one.
@@ -131,6 +143,7 @@ async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreErr
             add_few(&mut found, tx.cases_with_number(number).await?);
         }
     }
+    add_cases_of_orders(tx, clues, &mut found).await?;
     found.sort_by_key(|case| case.id);
     found.dedup_by_key(|case| case.id);
     Ok(found)

@@ -8,4 +8,5 @@ pub mod decide;
 mod names;
 mod orders;
 mod patients;
+pub mod slides;
 pub mod step;

@@ -58,7 +58,7 @@ pub async fn owe_orders(
     let joined = tx.orders_joined(case.id).await?;
     let is_parted = |forward: &&OrderForward| !forward.withdrawn && !joined.contains(&forward.order);
     let parted: Vec<OrderForward> = forwards.iter().filter(is_parted).cloned().collect();
-    let orders = known(tx, &joined).await?;
+    let orders = known(tx, &case.origin, &joined).await?;
     if orders.is_empty() && parted.is_empty() {
         return Ok(());
     }
@@ -69,7 +69,7 @@ pub async fn owe_orders(
     let telling = Telling { config, origin, now, give_up };
     // A person has unlinked it.
     for forward in &parted {
-        let order = known(tx, &[forward.order]).await?;
+        let order = known(tx, &case.origin, &[forward.order]).await?;
         telling.withdraw(tx, case, &forward.partner, &order, std::slice::from_ref(forward)).await?;
     }
     let forwards: Vec<OrderForward> = forwards.into_iter().filter(|forward| joined.contains(&forward.order)).collect();
@@ -88,11 +88,12 @@ pub async fn owe_orders(
 }
 
 /// The orders with all that has come about them.
-async fn known(tx: &mut Tx, ids: &[OrderId]) -> Result<Vec<Joined>, StoreError> {
+async fn known(tx: &mut Tx, origin: &PartnerId, ids: &[OrderId]) -> Result<Vec<Joined>, StoreError> {
     let mut orders = Vec::with_capacity(ids.len());
     for &id in ids {
-        let Some(state) = tx.order_state(id).await? else { continue };
-        orders.push(Joined { id, state, messages: tx.order_messages_after(id, 0).await? });
+        // Beside images of another hospital's specimen: that hospital knows its order.
+        let Some(order) = tx.order_as_it_is(id).await?.filter(|order| order.origin == *origin) else { continue };
+        orders.push(Joined { id, state: order.state, messages: tx.order_messages_after(id, 0).await? });
     }
     Ok(orders)
 }

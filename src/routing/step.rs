@@ -9,6 +9,7 @@ use super::{
     decide::{Rules, decide},
     orders::{owe_orders, takers},
     patients::owe_news,
+    slides,
 };
 use crate::{
     config::{Config, Live, WithoutOrder},
@@ -116,7 +117,7 @@ impl RoutingStep {
         let mut news = tx.take_order_news(id).await?;
         if case.state == CaseState::New {
             if !without_its_order(&mut tx, &config, &mut case, now).await? {
-                decide_case(&mut tx, &mut case, rules, now).await?;
+                decide_case(&mut tx, &config, &mut case, rules, now).await?;
             }
             hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
             news = true;
@@ -137,10 +138,18 @@ impl RoutingStep {
     }
 }
 
-async fn decide_case(tx: &mut Tx, case: &mut CaseRow, rules: &Rules, now: Moment) -> Result<(), StoreError> {
+async fn decide_case(
+    tx: &mut Tx,
+    config: &Config,
+    case: &mut CaseRow,
+    rules: &Rules,
+    now: Moment,
+) -> Result<(), StoreError> {
     // The clock of the decision is the arrival of the first instance: an hour without database, or a case released
     // later by a person, does not change who was on duty when it came.
-    let decision = decide(&facts_of(case), rules, case.first);
+    let askers = slides::askers(tx, case).await?;
+    let decision =
+        slides::decide(&askers, config, case.first).unwrap_or_else(|| decide(&facts_of(case), rules, case.first));
     match &decision.disposition {
         Disposition::Read(reading) => {
             case.take(CaseEvent::Decided)?;
@@ -207,8 +216,13 @@ pub fn facts_of(case: &CaseRow) -> CaseFacts {
         description: case.facts.description.clone(),
         calling_ae: case.calling_ae.clone(),
         called_ae: case.called_ae.clone(),
-        age_years: age_years(&case.facts.birth_date, &case.facts.study_date),
+        age_years: age_years(&case.facts.birth_date, &examined(case)),
     }
+}
+
+/// The day of the study; before there is one, the day it was asked for.
+fn examined(case: &CaseRow) -> String {
+    if case.has_study { case.facts.study_date.clone() } else { case.first.utc().format("%Y%m%d").to_string() }
 }
 
 /// Completed years between two `YYYYMMDD` dates.
@@ -218,6 +232,9 @@ fn age_years(born: &str, at: &str) -> Option<u32> {
 }
 
 fn story(reading: &Reading) -> String {
+    if reading.rule == slides::RULE {
+        return format!("{}: {}; no report is expected", slides::RULE, names(&reading.readers));
+    }
     let mut text = format!("\"{}\": read by {}, {}", reading.rule, names(&reading.readers), reading.reading_mode);
     if !reading.also_to.is_empty() {
         text.push_str(&format!(", also to {}", names(&reading.also_to)));

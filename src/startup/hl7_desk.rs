@@ -10,6 +10,7 @@ use crate::{
     hl7::{
         ack::{Acknowledgement, ErrorCode, Rejected, Verdict, acknowledge, refuse_bytes},
         charset::Charset,
+        header,
         listener::Hl7Handler,
         message::{Message, Segment},
         order::OrderKind,
@@ -97,11 +98,15 @@ impl Hl7Desk {
         bytes: &Bytes,
     ) -> Result<Vec<u8>, StoreError> {
         let now = self.clock.now();
+        if let Err(problem) = header::check(view) {
+            tracing::warn!(site = %partner.id, problem = %problem, "Refused a message of {}: {problem}", partner.id);
+            return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
+        }
         let key = message_key(partner, &view.header(), bytes);
         let charset = charset_of(partner, view);
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
         // An order that comes again is found when it is written: one look less at the database for every other.
-        if let (true, Ok(charset)) = (OrderKind::of_type(message_type).is_some(), &charset) {
+        if let (true, Ok(charset)) = (OrderKind::is_order(message_type), &charset) {
             return self.orders.take(partner, view, *charset, bytes, &key, now).await;
         }
         let given = self.store.answer_given(&key).await?;

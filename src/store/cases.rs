@@ -177,17 +177,18 @@ macro_rules! has_number {
     };
 }
 const BY_NUMBER: &str = concat!(select_cases!("WHERE "), has_number!("$1"), " ORDER BY id LIMIT 65");
-/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to.
+/// Each case with what it was found by. A number that is not given is NULL, which nothing is equal to. By the number and
+/// not by the origin, whose cases SQLite would otherwise read one and all: hence `origin || ''`, which no index has.
 macro_rules! of_origin_with {
     ($studies:literal) => {
         concat!(
             "SELECT 0 AS look, id FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
             $studies,
-            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            ") UNION ALL SELECT 1, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$3"),
-            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            " LIMIT 65) AS a UNION ALL SELECT 2, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$4"),
-            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin = $1 AND ",
+            " LIMIT 65) AS b UNION ALL SELECT 3, id FROM (SELECT id FROM cases WHERE origin || '' = $1 AND ",
             has_number!("$5"),
             " LIMIT 65) AS c"
         )
@@ -195,6 +196,8 @@ macro_rules! of_origin_with {
 }
 const OF_ORIGIN_WITH: Sql =
     Sql { sqlite: of_origin_with!("json_each($2)"), postgres: of_origin_with!("jsonb_array_elements_text($2::jsonb)") };
+pub(super) use has_number;
+
 /// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
 pub const MAX_ALIKE: usize = 64;
 
@@ -296,14 +299,22 @@ pub(super) fn to_word<T: Serialize>(value: T) -> String {
 }
 
 impl Tx {
+    /// Refuses what others of the same origin must not do at the same time: cases are found, begun and changed one after
+    /// the other.
+    ///
+    /// # Errors
+    /// [`StoreError::OriginShared`]: begin again, and hold the origin.
+    pub fn alone_with_origin(&self) -> Result<(), StoreError> {
+        if self.shares_origin { Err(StoreError::OriginShared) } else { Ok(()) }
+    }
+
     /// The case, held for change until the transaction ends.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database fails.
     pub async fn case(&mut self, id: CaseId) -> Result<CaseRow, StoreError> {
-        if self.shares_origin {
-            return Err(StoreError::OriginShared);
-        }
+        self.alone_with_origin()?;
+        self.concerns_a_case = true;
         let sql = self.pick(BY_ID_LOCKED);
         let key = id.to_string();
         let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql).bind(&key).fetch_optional(&mut **c).await)?;
@@ -346,6 +357,7 @@ impl Tx {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
              $23, $24, $25, $26, $27) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
+        self.concerns_a_case = true;
         let facts = to_json(&case.facts, "study header")?;
         let decision = case.decision.as_ref().map(|decision| to_json(decision, "decision")).transpose()?;
         let done = on_tx!(self, |c| sqlx::query(SQL)
@@ -459,15 +471,25 @@ impl Tx {
         Ok(true)
     }
 
-    /// A study has come for a case that was begun by its order: from now on it is the case of this study.
+    /// A study has come for a case that was begun by its order: from now on it is the case of this study, which came by
+    /// these AE titles.
     ///
     /// # Errors
     /// When the database fails, or another case has that study.
-    pub async fn adopt_study(&mut self, case: CaseId, study: &Uid) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1 WHERE id = $1 AND has_study = 0";
+    pub async fn adopt_study(
+        &mut self,
+        case: CaseId,
+        study: &Uid,
+        calling_ae: &str,
+        called_ae: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE cases SET study_uid = $2, has_study = 1, calling_ae = $3, called_ae = $4 \
+             WHERE id = $1 AND has_study = 0";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(case.to_string())
             .bind(study.as_str())
+            .bind(calling_ae)
+            .bind(called_ae)
             .execute(&mut **c)
             .await
             .map(drop))?;

@@ -61,6 +61,29 @@ const EXPIRE: Sql = Sql {
 };
 
 impl Tx {
+    /// Whether something of this kind is still owed to this partner for the case though its deadline has passed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_late(
+        &mut self,
+        case: CaseId,
+        partner: &PartnerId,
+        kind: DeliveryKind,
+        now: Moment,
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM deliveries WHERE case_id = $1 AND partner = $2 AND kind = $3 \
+             AND state IN ('owed', 'queued', 'attempting') AND deadline_us <= $4";
+        let (late,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(case.to_string())
+            .bind(partner.as_str())
+            .bind(kind.as_str())
+            .bind(now.0)
+            .fetch_one(&mut **c)
+            .await)?;
+        Ok(late > 0)
+    }
+
     /// Takes what is due, from each line at most `a_line` in the order it became due, and marks it as queued *before*
     /// it is published. The most urgent lane comes first. Nothing is taken for a paused partner, nor where `goes` says
     /// that there is no way.

@@ -137,7 +137,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn orders_joined(&mut self, case: CaseId) -> Result<Vec<OrderId>, StoreError> {
-        const SQL: &str = "SELECT order_id FROM order_cases WHERE case_id = $1 ORDER BY joined_us, order_id LIMIT 100";
+        const SQL: &str = "SELECT order_id FROM order_cases WHERE case_id = $1 ORDER BY joined_us, order_id LIMIT 500";
         let case = case.to_string();
         let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&case).fetch_all(&mut **c).await)?;
         let unreadable = |_| StoreError::Unreadable { what: "order id" };

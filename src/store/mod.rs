@@ -32,6 +32,7 @@ mod pauses;
 mod reports;
 mod retention;
 mod shipments;
+mod slides;
 mod specimen_alarms;
 mod specimen_events;
 mod specimens;
@@ -114,6 +115,7 @@ pub struct Tx {
     kind: TxKind,
     /// Others work on the same origin: no case may be held for change (`share_origin`).
     shares_origin: bool,
+    concerns_a_case: bool,
 }
 
 enum TxKind {
@@ -201,7 +203,7 @@ impl Store {
             // repeats. SQLite's file can lose its last moments only together with us.
             Db::Postgres(pool) => TxKind::Postgres(pool.begin().await?),
         };
-        Ok(Tx { kind, shares_origin: false })
+        Ok(Tx { kind, shares_origin: false, concerns_a_case: false })
     }
 
     /// Asks the database for nothing, to see whether it answers.
@@ -222,6 +224,11 @@ impl Store {
 }
 
 impl Tx {
+    /// A case has been held for change, or added: there may be something to do for it.
+    pub fn concerns_a_case(&self) -> bool {
+        self.concerns_a_case
+    }
+
     /// # Errors
     /// When the database did not confirm. Whether the change was made is then unknown.
     pub async fn commit(self) -> Result<(), StoreError> {

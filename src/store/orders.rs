@@ -2,7 +2,7 @@
 
 use super::{
     Sql, Store, StoreError, Tx, TxKind,
-    cases::{CaseRow, MAX_ALIKE, from_json, from_word, partner, to_json, to_word},
+    cases::{CaseRow, MAX_ALIKE, from_json, from_word, has_number, key, partner, to_json, to_word},
     on_read, on_tx,
 };
 use crate::model::{CaseId, Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
@@ -17,6 +17,8 @@ pub struct OrderRow {
     /// At least one of the two is there; each with its issuer.
     pub placer: IssuedId,
     pub filler: IssuedId,
+    /// ORC-4: what one request has in common. May be empty.
+    pub group: IssuedId,
     pub accession: IssuedId,
     /// Studies it was announced with.
     pub studies: Vec<Uid>,
@@ -76,6 +78,8 @@ struct Raw {
     placer_issuer: String,
     filler: String,
     filler_issuer: String,
+    group_number: String,
+    group_issuer: String,
     accession: String,
     accession_issuer: String,
     patient_id: String,
@@ -97,6 +101,7 @@ impl Raw {
             state: OrderState::parse(&self.state).ok_or(unreadable("order state"))?,
             placer: IssuedId::new(self.placer, self.placer_issuer),
             filler: IssuedId::new(self.filler, self.filler_issuer),
+            group: IssuedId::new(self.group_number, self.group_issuer),
             accession: IssuedId::new(self.accession, self.accession_issuer),
             studies: Vec::new(),
             patient: IssuedId::new(self.patient_id, self.patient_issuer),
@@ -113,8 +118,8 @@ impl Raw {
 macro_rules! select_orders {
     ($rest:literal) => {
         concat!(
-            "SELECT id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, \
-             patient_id, patient_issuer, discipline, modality, priority, facts, received_us, changed_us FROM orders ",
+            "SELECT id, origin, state, placer, placer_issuer, filler, filler_issuer, group_number, \
+             group_issuer, accession, accession_issuer, patient_id, patient_issuer, discipline, modality, priority, facts, received_us, changed_us FROM orders ",
             $rest
         )
     };
@@ -123,13 +128,15 @@ macro_rules! select_orders {
 macro_rules! save_order {
     () => {
         "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
-         accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+         accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline, \
+         group_number, group_issuer) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $24, $25) \
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
          placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
          accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
          patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
-         priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us"
+         priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us, \
+         discipline = excluded.discipline, group_number = excluded.group_number, group_issuer = excluded.group_issuer"
     };
 }
 
@@ -190,6 +197,29 @@ const SAVE: Sql = Sql {
     ),
 };
 
+/// Whether there is anything an order could be about, or belong to: the order itself, its study, images of its patient.
+macro_rules! anything_of {
+    ($studies:literal) => {
+        concat!(
+            "SELECT CASE WHEN \
+             EXISTS (SELECT 1 FROM orders WHERE origin = $1 AND placer = $2 AND placer_issuer = $3 AND placer <> '') OR \
+             EXISTS (SELECT 1 FROM orders WHERE origin = $1 AND filler = $4 AND filler_issuer = $5 AND filler <> '') OR \
+             EXISTS (SELECT 1 FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
+            $studies,
+            ")) OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
+            has_number!("$7"),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
+            has_number!("$8"),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
+            has_number!("$9"),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin = $1 AND patient_id = $10 AND patient_issuer = $11 \
+             AND last_us >= $12) THEN 1 ELSE 0 END"
+        )
+    };
+}
+const ANYTHING_OF: Sql =
+    Sql { sqlite: anything_of!("json_each($6)"), postgres: anything_of!("jsonb_array_elements_text($6::jsonb)") };
+
 fn origin_key(origin: &PartnerId) -> String {
     format!("neisse.origin.{origin}")
 }
@@ -232,6 +262,35 @@ impl Tx {
             super::in_time(locked).await?;
         }
         Ok(())
+    }
+
+    /// Whether there is anything that a new order could be joined to or taken for: an order with one of its numbers, a study
+    /// that it names, or that has one of its numbers, or images of its patient since `since`. Most orders come first: one
+    /// look instead of four. The origin must be held, or shared with these numbers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_anything_of(&mut self, order: &OrderRow, since: Moment) -> Result<bool, StoreError> {
+        let sql = self.pick(ANYTHING_OF);
+        let studies = to_json(&uids(&order.studies), "list of studies")?;
+        let [accession, placer, filler] = [&order.accession, &order.placer, &order.filler]
+            .map(|number| Some(key(&number.value)).filter(|key| !key.is_empty()));
+        let (found,): (i32,) = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(order.origin.as_str())
+            .bind(&order.placer.value)
+            .bind(&order.placer.issuer)
+            .bind(&order.filler.value)
+            .bind(&order.filler.issuer)
+            .bind(&studies)
+            .bind(&accession)
+            .bind(&placer)
+            .bind(&filler)
+            .bind(key(&order.patient.value))
+            .bind(key(&order.patient.issuer))
+            .bind(since.0)
+            .fetch_one(&mut **c)
+            .await)?;
+        Ok(found != 0)
     }
 
     /// The order with this placer order number of this origin, held for change until the transaction ends.
@@ -294,6 +353,53 @@ impl Tx {
             Some(raw) => Ok(Some(self.with_studies(raw.read()?).await?)),
             None => Ok(None),
         }
+    }
+
+    /// The order as it is now, not held: for looking.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn order_as_it_is(&mut self, id: OrderId) -> Result<Option<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!("WHERE id = $1");
+        let id = id.to_string();
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_optional(&mut **c).await)?;
+        match raw {
+            Some(raw) => Ok(Some(self.with_studies(raw.read()?).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Orders of every origin with this placer or filler order number, whoever gave it: the caller compares issuers. None
+    /// where so many have it that it names nobody's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_with_number(&mut self, number: &str) -> Result<Vec<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!(
+            "WHERE (placer = $1 AND placer <> '') OR (filler = $1 AND filler <> '') ORDER BY id LIMIT 65"
+        );
+        let number = super::plain(number);
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&number).fetch_all(&mut **c).await)?;
+        if raws.len() > MAX_ALIKE { Ok(Vec::new()) } else { raws.into_iter().map(Raw::read).collect() }
+    }
+
+    /// The orders of one request: those of this origin with this group number. None where so many have it that it names
+    /// no request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_of_group(&mut self, origin: &PartnerId, group: &IssuedId) -> Result<Vec<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!(
+            "WHERE origin = $1 AND group_number = $2 AND group_issuer = $3 AND group_number <> '' ORDER BY id LIMIT 201"
+        );
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(origin.as_str())
+            .bind(&group.value)
+            .bind(&group.issuer)
+            .fetch_all(&mut **c)
+            .await)?;
+        // As many as one message may hold, and no more.
+        if raws.len() > 200 { Ok(Vec::new()) } else { raws.into_iter().map(Raw::read).collect() }
     }
 
     /// Where an order stands now. None: there is none.
@@ -389,6 +495,8 @@ impl Tx {
             .bind(i64::try_from(message.sequence).unwrap_or(i64::MAX))
             .bind(message.control)
             .bind(message.answer)
+            .bind(&order.group.value)
+            .bind(&order.group.issuer)
             .execute(&mut **c)
             .await
             .map(drop))?;

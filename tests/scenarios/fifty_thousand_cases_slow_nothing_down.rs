@@ -10,22 +10,9 @@ use crate::support::{
     hospital::send_study,
     ledger::Raw,
     network::{BOTH, Footing, Network, SOON},
+    statements::heard,
 };
 use neisse::{model::CaseState, store::ListFilter};
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
-use tracing::{
-    Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::Interest,
-};
 
 const CASES: i64 = 50_000;
 
@@ -48,14 +35,10 @@ const SMALL_INDEXES: [&str; 10] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_thousand_cases_slow_nothing_down() {
-    tracing::subscriber::set_global_default(Listener).expect("no other scenario listens to the logs");
     for footing in BOTH {
         let network = Network::night(footing, "2026-11-24T23:10").await;
         let raw = fill(&network, footing).await;
-        LISTENING.store(true, Ordering::Relaxed);
-        the_main_job(&network).await;
-        LISTENING.store(false, Ordering::Relaxed);
-        let heard = std::mem::take(&mut *HEARD.lock().expect("heard"));
+        let ((), heard) = heard(the_main_job(&network)).await;
         let ours: Vec<String> = heard.into_iter().filter(|sql| is_looked_up(sql, footing)).collect();
         assert!(ours.len() > 30, "{footing:?}: only {} statements were heard", ours.len());
         let mut slow = Vec::new();
@@ -172,57 +155,4 @@ fn reads_a_big_table(step: &str) -> bool {
     let is_big = BIG.contains(&table) || ["d", "e"].contains(&table);
     let in_order = SMALL_INDEXES.iter().any(|index| scanned.contains(index)) || scanned.contains("cases_by_last");
     is_big && !in_order
-}
-
-static LISTENING: AtomicBool = AtomicBool::new(false);
-static HEARD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-/// Hears the statements that the database driver logs, while it is to.
-struct Listener;
-
-impl Subscriber for Listener {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.target() == "sqlx::query" { Interest::sometimes() } else { Interest::never() }
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query" && LISTENING.load(Ordering::Relaxed)
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut statement = Statement::default();
-        event.record(&mut statement);
-        let text = if statement.whole.is_empty() { statement.summary } else { statement.whole };
-        HEARD.lock().expect("heard").insert(text.split_whitespace().collect::<Vec<_>>().join(" "));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-#[derive(Default)]
-struct Statement {
-    summary: String,
-    whole: String,
-}
-
-impl Visit for Statement {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "summary" => value.clone_into(&mut self.summary),
-            "db.statement" => value.clone_into(&mut self.whole),
-            _ => {}
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }

@@ -74,6 +74,7 @@ async fn ordered(network: &Network, number: &str, specimens: &[&str]) -> (CaseRo
         state: OrderState::Open,
         placer: IssuedId::new(number, "RABENSTEIN"),
         filler: IssuedId::default(),
+        group: IssuedId::default(),
         accession: IssuedId::default(),
         studies: Vec::new(),
         patient: IssuedId::new("SYN-1", "RABENSTEIN"),

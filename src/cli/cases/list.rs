@@ -55,7 +55,7 @@ impl Desk {
             case.id,
             self.minute(&case.origin, case.last),
             case.origin.as_str(),
-            case.facts.modality,
+            if case.facts.modality.is_empty() { "-" } else { &case.facts.modality },
             case.state.as_str(),
             case.instances
         );

@@ -62,8 +62,16 @@ impl Desk {
             println!("  ! {}", case.attention);
         }
         let facts = &case.facts;
-        println!("  from       {} by {} to {}", case.origin, case.calling_ae, case.called_ae);
-        println!("  study      {} of {}, {} priority", facts.modality, date(&facts.study_date), case.priority);
+        if case.calling_ae.is_empty() {
+            println!("  from       {}", case.origin);
+        } else {
+            println!("  from       {} by {} to {}", case.origin, case.calling_ae, case.called_ae);
+        }
+        if case.has_study {
+            println!("  study      {} of {}, {} priority", facts.modality, date(&facts.study_date), case.priority);
+        } else {
+            println!("  order      {}, no study yet, {} priority", case.discipline, case.priority);
+        }
         println!("  images     {} ({})", case.instances, size(case.bytes));
         if let Some((reader, due)) = case.report_awaited() {
             let at = self.due(&case.origin, due, super::now());
@@ -72,7 +80,9 @@ impl Desk {
         if patient {
             println!("  patient    {} {} ({})", facts.patient_name, facts.patient_id.value, facts.patient_id.issuer);
             println!("  accession  {} ({})", facts.accession.value, facts.accession.issuer);
-            println!("  study UID  {}", case.study);
+            if case.has_study {
+                println!("  study UID  {}", case.study);
+            }
             println!("  procedure  {}", facts.description);
         }
     }

@@ -37,6 +37,7 @@ impl Header {
             expected_instances: top(wanted::NUMBER_OF_STUDY_INSTANCES).parse().ok(),
             referring_physician: top(wanted::REFERRING_PHYSICIAN),
             container_id: top(wanted::CONTAINER_ID),
+            specimens: reader.specimens(or_configured),
         }
     }
 
@@ -67,16 +68,32 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn accession(&self, or_configured: impl Fn(String) -> String) -> IssuedId {
         let from = |place, issuer_place| {
-            let issuer = || {
-                first_given([
-                    self.text(issuer_place, wanted::LOCAL_NAMESPACE),
-                    self.text(issuer_place, wanted::UNIVERSAL_ENTITY_ID),
-                ])
-            };
-            issued(self.text(place, wanted::ACCESSION_NUMBER), || or_configured(issuer()))
+            issued(self.text(place, wanted::ACCESSION_NUMBER), || or_configured(self.issuer(issuer_place)))
         };
         let own = from(Place::Top, Place::AccessionIssuer);
         if own.is_empty() { from(Place::RequestAttributes, Place::RequestAccessionIssuer) } else { own }
+    }
+
+    /// The container and the specimens in it, each once.
+    fn specimens(&self, or_configured: impl Fn(String) -> String) -> Vec<IssuedId> {
+        let id = |place, tag, issuer_place| {
+            let issuer = || or_configured(self.issuer(issuer_place));
+            issued(self.text(place, tag), issuer)
+        };
+        let container = id(Place::Top, wanted::CONTAINER_ID, Place::ContainerIssuer);
+        let specimens = (1..=wanted::MAX_SPECIMENS)
+            .map(|number| id(Place::Specimen(number), wanted::SPECIMEN_ID, Place::SpecimenIssuer(number)));
+        let mut ids: Vec<IssuedId> = Vec::new();
+        for found in [container].into_iter().chain(specimens) {
+            if !found.is_empty() && !ids.contains(&found) {
+                ids.push(found);
+            }
+        }
+        ids
+    }
+
+    fn issuer(&self, place: Place) -> String {
+        first_given([self.text(place, wanted::LOCAL_NAMESPACE), self.text(place, wanted::UNIVERSAL_ENTITY_ID)])
     }
 
     fn text(&self, place: Place, tag: u32) -> String {

@@ -211,6 +211,31 @@ fn facts_of_a_head_ct_are_read_in_every_transfer_syntax() {
 }
 
 #[test]
+fn a_slide_names_its_glass_and_every_specimen_on_it() {
+    let issuer = |name: &str| vec![vec![value(0x0040, 0x0031, b"UT", name)]];
+    let specimen = |id: &str, by: Option<&str>| {
+        let by = by.map(issuer).unwrap_or_default();
+        vec![value(0x0040, 0x0551, b"LO", id), sequence(0x0040, 0x0562, false, by)]
+    };
+    let mut items = vec![specimen("S26-1-A", Some("LAB")), specimen("S26-1-B", None), specimen("S26-1-A", Some("LAB"))];
+    items.extend((0..20).map(|more| specimen(&format!("M{more}"), None)));
+    for syntax in [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, PRIVATE] {
+        let mut nodes = head_ct();
+        let at = nodes.len() - 1;
+        let slide = [
+            value(0x0040, 0x0512, b"LO", "G-7"),
+            sequence(0x0040, 0x0513, true, issuer("SCANNER")),
+            sequence(0x0040, 0x0560, syntax != EXPLICIT_LE, items.clone()),
+        ];
+        nodes.splice(at..at, slide);
+        let facts = scan(syntax, &written(syntax, &nodes)).expect("scanned").facts(None, "RABENSTEIN");
+        let named: Vec<_> = facts.specimens.iter().map(|id| format!("{} {}", id.value, id.issuer)).collect();
+        assert_eq!(named[..3], ["G-7 SCANNER", "S26-1-A LAB", "S26-1-B RABENSTEIN"], "{syntax}");
+        assert_eq!((named.len(), facts.container_id.as_str()), (16, "G-7"), "the first sixteen, each once");
+    }
+}
+
+#[test]
 fn after_pixel_data_pushes_cost_nothing_and_change_nothing() {
     let mut scanner = HeaderScanner::new(&uid(EXPLICIT_LE));
     assert_eq!(scanner.push(&written(EXPLICIT_LE, &head_ct())), Ok(Progress::Done));
@@ -518,7 +543,7 @@ proptest! {
 }
 
 fn wanted_sequence(tag: u32) -> Option<Place> {
-    Place::Top.inside(tag)
+    Place::Top.inside(tag, 1)
 }
 
 fn text_element(group: u16, element: u16, text: &str) -> DataElement<InMemDicomObject> {

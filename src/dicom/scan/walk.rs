@@ -248,7 +248,7 @@ impl Walker {
             }
             (Kind::Sequence { tag, items }, ITEM) => {
                 *items = items.saturating_add(1);
-                let place = if *items == 1 { place.and_then(|place| place.inside(*tag)) } else { None };
+                let place = place.and_then(|place| place.inside(*tag, *items));
                 self.open(Kind::Item, syntax, place, bound, element.length);
                 Ok(())
             }
@@ -295,7 +295,7 @@ impl Walker {
             // PS3.5 6.2.2 note 2 (CP 246): UN of undefined length is a sequence in Implicit VR Little Endian; so is the
             // value of a UN of defined length that stands for a sequence.
             Some([b'U', b'N']) if undefined => Some((sequence, Syntax::ImplicitLe)),
-            Some([b'U', b'N']) if place.is_some_and(|place| place.inside(element.tag).is_some()) => {
+            Some([b'U', b'N']) if place.is_some_and(|place| place.inside(element.tag, 1).is_some()) => {
                 Some((sequence, Syntax::ImplicitLe))
             }
             Some(_) if undefined => Some((Kind::Fragments, self.syntax())),

@@ -5,7 +5,10 @@ pub(super) const fn tag(group: u16, element: u16) -> u32 {
     (group as u32) << 16 | element as u32
 }
 
-/// Where an element stands. Of the sequences only the first item is read.
+/// Specimens of one container that are read.
+pub(super) const MAX_SPECIMENS: u8 = 16;
+
+/// Where an element stands. Of the sequences only the first item is read, but for the specimens of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     Top,
@@ -15,6 +18,12 @@ pub enum Place {
     RequestAttributes,
     /// (0008,0051) in the first item of (0040,0275).
     RequestAccessionIssuer,
+    /// First item of Issuer of the Container Identifier Sequence (0040,0513).
+    ContainerIssuer,
+    /// An item of Specimen Description Sequence (0040,0560), from 1.
+    Specimen(u8),
+    /// First item of Issuer of the Specimen Identifier Sequence (0040,0562) in that item.
+    SpecimenIssuer(u8),
 }
 
 pub(super) const SPECIFIC_CHARACTER_SET: u32 = tag(0x0008, 0x0005);
@@ -40,6 +49,10 @@ pub(super) const LOCAL_NAMESPACE: u32 = tag(0x0040, 0x0031);
 pub(super) const UNIVERSAL_ENTITY_ID: u32 = tag(0x0040, 0x0032);
 pub(super) const REQUEST_ATTRIBUTES: u32 = tag(0x0040, 0x0275);
 pub(super) const CONTAINER_ID: u32 = tag(0x0040, 0x0512);
+pub(super) const CONTAINER_ISSUER: u32 = tag(0x0040, 0x0513);
+pub(super) const SPECIMEN_ID: u32 = tag(0x0040, 0x0551);
+pub(super) const SPECIMENS: u32 = tag(0x0040, 0x0560);
+pub(super) const SPECIMEN_ISSUER: u32 = tag(0x0040, 0x0562);
 pub(super) const PRIORITY: u32 = tag(0x0040, 0x1003);
 pub(super) const PLACER_ORDER_NUMBER: u32 = tag(0x0040, 0x2016);
 pub(super) const FILLER_ORDER_NUMBER: u32 = tag(0x0040, 0x2017);
@@ -85,16 +98,26 @@ impl Place {
         match self {
             Place::Top => TOP.contains(&tag),
             Place::RequestAttributes => IN_REQUEST.contains(&tag),
-            Place::AccessionIssuer | Place::RequestAccessionIssuer => IN_ISSUER.contains(&tag),
+            Place::Specimen(_) => matches!(tag, SPECIFIC_CHARACTER_SET | SPECIMEN_ID),
+            Place::AccessionIssuer
+            | Place::RequestAccessionIssuer
+            | Place::ContainerIssuer
+            | Place::SpecimenIssuer(_) => IN_ISSUER.contains(&tag),
         }
     }
 
-    /// Where the elements of the first item of `sequence`, found here, stand.
-    pub(super) fn inside(self, sequence: u32) -> Option<Place> {
+    /// Where the elements of item `number`, from 1, of `sequence`, found here, stand.
+    pub(super) fn inside(self, sequence: u32, number: u32) -> Option<Place> {
+        if (self, sequence) == (Place::Top, SPECIMENS) {
+            return u8::try_from(number).ok().filter(|number| *number <= MAX_SPECIMENS).map(Place::Specimen);
+        }
         match (self, sequence) {
+            _ if number != 1 => None,
             (Place::Top, ISSUER_OF_ACCESSION_NUMBER) => Some(Place::AccessionIssuer),
             (Place::Top, REQUEST_ATTRIBUTES) => Some(Place::RequestAttributes),
+            (Place::Top, CONTAINER_ISSUER) => Some(Place::ContainerIssuer),
             (Place::RequestAttributes, ISSUER_OF_ACCESSION_NUMBER) => Some(Place::RequestAccessionIssuer),
+            (Place::Specimen(of), SPECIMEN_ISSUER) => Some(Place::SpecimenIssuer(of)),
             _ => None,
         }
     }

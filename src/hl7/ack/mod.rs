@@ -7,12 +7,15 @@
 
 mod answer;
 mod codes;
+mod response;
 
 pub use answer::{AckError, Acknowledgement};
 pub use codes::{AckCode, ErrorCode, Rejected, Verdict};
+pub use response::{OrderAnswer, Response};
 
 use super::message::{Message, Segment, Value, new_control_id};
 use crate::model::Moment;
+use response::Asked;
 
 /// A field of the sender's header is given back up to this length; MSH-10 has at most 199 characters (v2.7).
 const MAX_ECHO_BYTES: usize = 512;
@@ -40,25 +43,6 @@ pub fn respond(received: &Message<'_>, response: &Response<'_>, at: Moment) -> V
         Some(code) => Writer { response: Some(response), ..Writer::new(received) }.write(code, None, at),
         None => Vec::new(),
     }
-}
-
-/// What is answered to each order of a message.
-pub struct Response<'a> {
-    /// MSH-9: `ORR` and `O02`, `ORG` and `O20`, `ORI` and `O24`.
-    pub message_type: &'static str,
-    pub event: &'static str,
-    pub orders: &'a [OrderAnswer],
-}
-
-/// The answer to one order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderAnswer {
-    /// ORC-1, table 0119: OK, UA, CR, UC, …
-    pub code: &'static str,
-    /// Which ORC of the message it answers, from 1: its numbers are given back as they were sent.
-    pub sequence: usize,
-    /// ORC-16: why not.
-    pub reason: Option<String>,
 }
 
 /// The answer to bytes that may not be a whole message: its header is used if there is one. Always says no.
@@ -108,8 +92,8 @@ struct Writer<'a> {
     field: u8,
     component: u8,
     subcomponent: Option<u8>,
-    /// The ORC segments of the message received, in order, each with the OBR that follows it.
-    orders: Vec<(Segment<'a>, Option<Segment<'a>>)>,
+    /// What a response gives back of the message received.
+    asked: Asked<'a>,
     response: Option<&'a Response<'a>>,
     out: Vec<u8>,
 }
@@ -122,7 +106,7 @@ impl<'a> Writer<'a> {
             field: separators.field,
             component: separators.component.unwrap_or(b'^'),
             subcomponent: separators.subcomponent,
-            orders: orders(received),
+            asked: Asked::of(received),
             response: None,
             out: Vec::with_capacity(512),
         }
@@ -140,41 +124,15 @@ impl<'a> Writer<'a> {
         if let Some(problem) = problem {
             self.err(problem);
         }
-        self.orc();
+        self.response();
         self.out
-    }
-
-    /// ORC-1, the order's numbers as they were sent, and why not (ORC-16).
-    fn orc(&mut self) {
-        let Some(response) = self.response else { return };
-        for answer in response.orders {
-            self.out.extend_from_slice(b"ORC");
-            self.text(answer.code);
-            let received = answer.sequence.checked_sub(1).and_then(|index| self.orders.get(index)).copied();
-            for n in [2, 3] {
-                self.out.push(self.field);
-                // A number that stands in OBR only is given back all the same: without it nobody knows what was answered.
-                let number = received.and_then(|(orc, obr)| {
-                    [Some(orc), obr].into_iter().flatten().map(|segment| segment.field(n)).find(Value::is_valued)
-                });
-                self.out.extend(number.into_iter().flat_map(|number| kept(number.raw())));
-            }
-            if let Some(reason) = &answer.reason {
-                for _ in 4..16 {
-                    self.text("");
-                }
-                self.out.push(self.field);
-                // CE: the text is its second component.
-                self.joined(&["", &plain(reason)]);
-            }
-            self.out.push(b'\r');
-        }
     }
 
     fn msh(&mut self, at: Moment) {
         self.out.extend_from_slice(b"MSH");
-        // MSH-2 holds five punctuation characters at most, or the message would not have been parsed.
-        self.echo(2);
+        // Five punctuation characters at most, or the message would not have been parsed; a line break may follow them.
+        self.out.push(self.field);
+        self.out.extend(self.header.field(2).raw().iter().take_while(|byte| byte.is_ascii_punctuation()));
         for from in [5, 6, 3, 4] {
             self.echo(from);
         }
@@ -203,16 +161,6 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(&event);
             self.out.push(self.component);
             self.out.extend_from_slice(b"ACK");
-        }
-    }
-
-    fn response_type(&mut self, response: &Response<'_>) {
-        self.text(response.message_type);
-        self.out.push(self.component);
-        self.out.extend_from_slice(response.event.as_bytes());
-        if version(&self.header) >= (2, 4) {
-            self.out.push(self.component);
-            self.out.extend_from_slice(format!("{}_{}", response.message_type, response.event).as_bytes());
         }
     }
 
@@ -267,25 +215,6 @@ impl<'a> Writer<'a> {
         });
         self.out.extend(plain);
     }
-}
-
-fn orders<'a>(received: &Message<'a>) -> Vec<(Segment<'a>, Option<Segment<'a>>)> {
-    let mut orders: Vec<(Segment<'a>, Option<Segment<'a>>)> = Vec::new();
-    for segment in received.segments() {
-        if segment.is("ORC") {
-            orders.push((segment, None));
-        } else if segment.is("OBR")
-            && let Some((_, obr)) = orders.last_mut()
-        {
-            obr.get_or_insert(segment);
-        }
-    }
-    orders
-}
-
-/// Our own words without anything that could be a delimiter.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || " .,-".contains(c) { c } else { ' ' }).collect()
 }
 
 /// What is given back of a header field. Control characters are left out: 0x1C before the CR would end the MLLP frame.

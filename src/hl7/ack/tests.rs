@@ -102,3 +102,12 @@ fn answers_of_every_age_are_read() {
     assert_eq!(Acknowledgement::parse(b"MSH|^~\\&|\r"), Err(AckError::NoMsa));
     assert_eq!(Acknowledgement::parse(b"MSH|^~\\&|\rMSA|OK|1"), Err(AckError::UnknownCode));
 }
+
+/// A LF behind MSH-2 that ends nothing is not given back as a separator.
+#[test]
+fn only_separators_are_given_back_as_separators() {
+    let message = Message::parse(b"MSH^|\nM").expect("a message");
+    let answer = acknowledge(&message, Verdict::Error, None, Moment(0));
+    assert!(answer.starts_with(b"MSH^|^"), "{}", String::from_utf8_lossy(&answer));
+    assert!(Acknowledgement::parse(&answer).is_ok());
+}

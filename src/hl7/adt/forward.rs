@@ -70,6 +70,8 @@ pub fn forward(
     let mut what = String::from("ADT");
     for (line, segment) in message.segments().enumerate() {
         if segment.is("MSH") {
+            // A byte order mark or blanks before it: written in another character set they would be letters.
+            (0..line).for_each(|before| edit.leave_out(before));
             what = format!("ADT^{}", charset.decode(segment.field(9).component(2).raw()).text.trim());
             for (n, text) in [
                 (3, how.sending_application),
@@ -110,10 +112,10 @@ fn identify(edit: &mut Edit<'_, '_>, line: usize, field: usize, ids: &[IssuedId]
                 edit.set_field(line, *other, b"");
             }
         }
-    } else if let [id] = ids
-        && id.issuer.is_empty()
-    {
-        let field = if edit.field(line, field).is_empty() { 2 } else { field };
-        edit.set_component(line, field, 4, &components(separators, &[how.issuer]));
+    } else if ids.iter().any(|id| id.issuer.is_empty()) {
+        // A bare number is anybody's. PID-2 is where an identifier stands that PID-3 has not.
+        let fields: &[usize] = if field == 3 { &[3, 2] } else { &[field] };
+        let issuer = components(separators, &[how.issuer]);
+        fields.iter().for_each(|field| edit.complete_component(line, *field, 4, &issuer));
     }
 }

@@ -7,6 +7,7 @@ use crate::{
         charset::Charset,
         message::{Message, Segment},
         oru::{Reader, patient_ids, patient_name},
+        strict,
     },
     model::IssuedId,
 };
@@ -21,6 +22,7 @@ impl PatientNews {
         let lossy = Cell::new(false);
         let reader = Reader::new(charset, &lossy);
         let news = news(&message.header(), &reader)?;
+        strict::check(message, &reader)?;
         let pid = one(message, "PID", true)?;
         let mrg = one(message, "MRG", news == News::Merged)?;
         let Some(pid) = pid else {

@@ -30,6 +30,9 @@ fn what_it_cannot_do_without_is_named() {
         (text.replace("A40", "A01"), "MSH"),
         (text.replace("|M1|", "||"), "MSH"),
         (text.replace("MRG|78", "MRG|78\rMRG|79"), "MRG"),
+        // Half a number is another patient's.
+        (text.replace("MRG|78", "MRG|7\r8"), "MRG"),
+        (text.replace("77^^^RABENSTEIN", "7\r7^^^RABENSTEIN"), "PID"),
     ] {
         let refused = read(changed.as_bytes()).unwrap_err();
         assert!(refused.contains(place), "{refused}");
@@ -56,6 +59,10 @@ fn it_goes_on_in_the_receiver_s_numbers_and_otherwise_as_it_came() {
         text.contains("ZPD|kept\r") && text.starts_with("MSH|^~\\&|NEISSE|node|RIS|KLCHEM|20261124||ADT"),
         "{text}"
     );
+    let several = String::from_utf8_lossy(MERGE).replace("MRG|78", "MRG|~78~79^^^GKV");
+    let several = [b"\xEF\xBB\xBF".as_slice(), several.as_bytes()].concat();
+    let text = charset.decode(&forward(&several, Charset::ISO_8859_1, &how(&|_| None)).unwrap().0).text;
+    assert!(text.starts_with("MSH|") && text.contains("MRG|~78^^^RABENSTEIN~79^^^GKV\r"), "{text}");
     let named = |id: &IssuedId| Some(IssuedId::new(format!("C{}", id.value), "CHEMNITZ"));
     let (bytes, ..) = forward(MERGE, Charset::ISO_8859_1, &how(&named)).unwrap();
     let text = charset.decode(&bytes).text;

@@ -3,7 +3,7 @@
 //! In: a [`Message`] and what is to be different. Out: bytes, in the separators and the character set of the message.
 //! Does not know what belongs in which segment, and does not encode: values are given as bytes of the message's set.
 
-use super::{Message, Separators};
+use super::{Message, Separators, Value};
 
 /// A line as it will be written.
 enum Line {
@@ -66,18 +66,42 @@ impl<'m, 'a> Edit<'m, 'a> {
 
     /// Replaces component `n`, from 1, of the first repetition of a field; the rest of the field stays.
     pub fn set_component(&mut self, line: usize, field: usize, n: usize, value: &[u8]) {
+        let mut is_first = true;
+        self.set_component_where(line, field, n, value, |_| std::mem::take(&mut is_first));
+    }
+
+    /// Component `n` of every repetition that says something and nothing in its component `n`; the rest of the field stays.
+    pub fn complete_component(&mut self, line: usize, field: usize, n: usize, value: &[u8]) {
+        self.set_component_where(line, field, n, value, |repetition| {
+            let there = repetition.component(n);
+            let says = |part: usize| there.subcomponent(part).is_valued();
+            repetition.component(1).is_valued() && !(says(1) || says(2))
+        });
+    }
+
+    fn set_component_where(
+        &mut self,
+        line: usize,
+        field: usize,
+        n: usize,
+        value: &[u8],
+        mut is_meant: impl FnMut(Value<'_>) -> bool,
+    ) {
         let separators = self.message.separators();
         let (Some(component), true) = (separators.component, n > 0) else { return };
-        let now = self.field(line, field).to_vec();
-        let end = separators.repetition.and_then(|at| now.iter().position(|byte| *byte == at)).unwrap_or(now.len());
-        let mut components: Vec<&[u8]> = now[..end].split(|byte| *byte == component).collect();
-        if components.len() < n {
-            components.resize(n, &[]);
-        }
-        components[n - 1] = value;
-        let mut changed = components.join(&component);
-        changed.extend_from_slice(&now[end..]);
-        self.set_field(line, field, &changed);
+        let changed = |repetition: Value<'_>| {
+            let mut components: Vec<&[u8]> = repetition.raw().split(|byte| *byte == component).collect();
+            components.resize(components.len().max(n), &[]);
+            components[n - 1] = value;
+            components.join(&component)
+        };
+        let field_now = Value::new(self.field(line, field), separators);
+        let repetitions: Vec<Vec<u8>> = field_now
+            .repetitions()
+            .map(|repetition| if is_meant(repetition) { changed(repetition) } else { repetition.raw().to_vec() })
+            .collect();
+        let joined = repetitions.join(&separators.repetition.unwrap_or(b'~'));
+        self.set_field(line, field, &joined);
     }
 
     /// The message as it is now.

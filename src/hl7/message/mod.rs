@@ -9,6 +9,7 @@
 mod build;
 mod edit;
 mod escape;
+mod known;
 mod separators;
 mod value;
 
@@ -174,6 +175,17 @@ impl<'a> Segment<'a> {
         self.id().is_empty() && !self.is_blank()
     }
 
+    /// A segment of the standard or a local one. What has another name may be a line of text that begins like a segment
+    /// (`CT|normal`), or a segment whose name was damaged.
+    pub fn is_known(&self) -> bool {
+        known::is_known(self.id())
+    }
+
+    /// Its name as the standard writes it; none of local segments and of what is no segment.
+    pub fn standard_id(&self) -> Option<&'static str> {
+        known::of_the_standard(self.id())
+    }
+
     pub fn is_blank(&self) -> bool {
         self.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(self.bytes).trim_ascii().is_empty()
     }
@@ -234,7 +246,8 @@ fn find_header(bytes: &[u8]) -> Result<usize, MessageError> {
 /// Where each line starts and ends.
 ///
 /// CR ends a segment (v2.5.1 2.5.1), a LF after it goes with it. What a LF alone means follows the header: if that ends
-/// in LF, so do all; otherwise it is text that the sender did not escape, unless a segment starts right after it.
+/// in LF, so do all; otherwise it is text that the sender did not escape, unless a segment starts right after it. The header
+/// ends where a segment or a blank line follows: a LF inside of it would else take MSH-11 and MSH-18 away.
 fn index(bytes: &[u8], header: usize, separators: Separators) -> Result<Vec<Line>, MessageError> {
     let mut lines = Vec::new();
     if header > 0 {
@@ -248,7 +261,10 @@ fn index(bytes: &[u8], header: usize, separators: Separators) -> Result<Vec<Line
         }
         let feed = bytes[at] == b'\n';
         let next = if !feed && bytes.get(at + 1) == Some(&b'\n') { at + 2 } else { at + 1 };
-        if feed && !*line_feeds.get_or_insert(true) && !starts_segment(&bytes[next..], separators) {
+        let rest = &bytes[next..];
+        let ends =
+            if line_feeds.is_none() { follows_header(rest, separators) } else { starts_segment(rest, separators) };
+        if feed && line_feeds != Some(true) && !ends {
             continue;
         }
         line_feeds.get_or_insert(feed);
@@ -262,6 +278,11 @@ fn index(bytes: &[u8], header: usize, separators: Separators) -> Result<Vec<Line
         lines.push(Line::new(start, bytes.len())?);
     }
     Ok(lines)
+}
+
+fn follows_header(bytes: &[u8], separators: Separators) -> bool {
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    line.trim_ascii().is_empty() || Segment::over(line, separators).is_known()
 }
 
 fn starts_segment(bytes: &[u8], separators: Separators) -> bool {

@@ -78,6 +78,16 @@ fn line_ends_of_every_kind_are_tolerated() {
     assert_eq!(ids(&mixed), ["", "MSH", "PID", "OBX", "OBX"]);
     assert_eq!(text(mixed.segment(3).unwrap().field(5)), "one\ntwo", "a LF in the text of a CR message is text");
     assert_eq!(mixed.header().id(), "MSH");
+    for (bytes, expected) in [
+        ("MSH|^~\\&|KIS|RAB|||||ORM^O01|M\n1|T|2.3\rPID|1", vec!["MSH", "PID"]),
+        ("MSH|^~\\&|KIS|RAB|||||ORM^O01|M\n1|T|2.3\nPID|1\nOBX|1", vec!["MSH", "PID", "OBX"]),
+        ("MSH|^~\\&|KIS|RAB|||||ORM^O01|M1|T|2.3\n\npid|1\nOBX|1", vec!["MSH", "", "pid", "OBX"]),
+        ("MSH|^~\\&|KIS|RAB|||||ORM^O01|M1|T|2.3\nZP|1\n", vec!["MSH", "ZP"]),
+    ] {
+        let message = Message::parse(bytes.as_bytes()).unwrap();
+        assert_eq!(ids(&message), expected, "{bytes:?}");
+        assert_eq!(text(message.header().field(11)), "T", "a LF inside of the header takes nothing away: {bytes:?}");
+    }
 }
 
 #[test]

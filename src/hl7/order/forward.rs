@@ -6,7 +6,9 @@
 //!
 //! Does not decide who is told, and does not choose identifiers: the caller does, by [`Forward::named`].
 
-use super::{OrderKind, OrderMessage};
+mod places;
+
+use super::OrderMessage;
 use crate::{
     hl7::{
         ack::Rejected,
@@ -15,6 +17,7 @@ use crate::{
     },
     model::{IdentifierKind as Identifier, IssuedId, OrderControl},
 };
+use places::{Lines, Places};
 
 /// What is different in the message that is sent on.
 pub struct Forward<'a> {
@@ -90,18 +93,18 @@ pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<
     let mut writer = Writer { edit: Edit::new(&message), message: &message, how };
     writer.header(charset);
     writer.patients(&read.patient_ids);
-    let places = places(&message, read.kind);
-    for (index, order) in read.orders.iter().enumerate() {
-        let Some(place) = places.orders.get(index) else { continue };
+    let places = Places::of(&message, read.kind);
+    for order in &read.orders {
+        let Some(place) = order.sequence.checked_sub(1).and_then(|index| places.orders.get(index)) else { continue };
         if how.sequences.contains(&order.sequence) {
             writer.order(place, order);
         } else {
             writer.leave_out(place);
         }
     }
-    for (lines, orders) in &places.specimens {
+    for (lines, orders) in places.specimens.iter().chain(&places.earlier) {
         if !orders.iter().any(|sequence| how.sequences.contains(sequence)) {
-            lines.iter().for_each(|line| writer.edit.leave_out(*line));
+            writer.leave_out(lines);
         }
     }
     let what = format!("{}^{}", read.kind.message_type(), read.kind.event());
@@ -120,49 +123,6 @@ fn with_issuer(id: &IssuedId, issuer: &str) -> IssuedId {
     IssuedId::new(id.value.clone(), issuer)
 }
 
-/// The lines of an order: its ORC and what follows it.
-type Lines = Vec<usize>;
-
-/// Where the orders of a message stand.
-struct Places {
-    /// In the order of their ORC.
-    orders: Vec<Lines>,
-    /// Specimens that stand before their orders (O33, O35), each with the numbers of its orders.
-    specimens: Vec<(Lines, Vec<usize>)>,
-}
-
-fn places(message: &Message<'_>, kind: OrderKind) -> Places {
-    let specimens_first = kind.specimens_come_first();
-    let mut places = Places { orders: Vec::new(), specimens: Vec::new() };
-    let mut in_specimen = false;
-    for (line, segment) in message.segments().enumerate() {
-        if segment.is("ORC") {
-            in_specimen = false;
-            places.orders.push(vec![line]);
-            let sequence = places.orders.len();
-            if let Some((_, orders)) = places.specimens.last_mut() {
-                orders.push(sequence);
-            }
-        } else if specimens_first && segment.is("SPM") {
-            in_specimen = true;
-            places.specimens.push((vec![line], Vec::new()));
-        } else if in_specimen {
-            if let Some((lines, _)) = places.specimens.last_mut() {
-                lines.push(line);
-            }
-        } else if is_about_the_patient(&segment) {
-            // The same PID may be written before every order: it stays, whichever orders go.
-        } else if let Some(order) = places.orders.last_mut() {
-            order.push(line);
-        }
-    }
-    places
-}
-
-fn is_about_the_patient(segment: &Segment<'_>) -> bool {
-    ["PID", "PD1", "PV1", "PV2", "NK1", "IN1", "IN2", "IN3", "GT1", "AL1"].iter().any(|id| segment.is(id))
-}
-
 struct Writer<'m, 'a> {
     edit: Edit<'m, 'a>,
     message: &'m Message<'a>,
@@ -177,6 +137,8 @@ impl Writer<'_, '_> {
 
     fn header(&mut self, charset: Charset) {
         let Some(line) = self.lines_of("MSH").first().copied() else { return };
+        // A byte order mark or blanks before it: written in another character set they would be letters.
+        (0..line).for_each(|before| self.edit.leave_out(before));
         let how = self.how;
         let separators = self.message.separators();
         for (n, text) in [
@@ -212,13 +174,19 @@ impl Writer<'_, '_> {
                 for field in [2, 4, 18] {
                     self.empty(line, field);
                 }
-            } else if let [id] = ids
-                && id.issuer.is_empty()
-            {
-                let field = if self.edit.field(line, 3).is_empty() { 2 } else { 3 };
-                self.edit.set_component(line, field, 4, &components(separators, &[self.how.issuer]));
+            } else if ids.iter().any(|id| id.issuer.is_empty()) {
+                self.issuers(line);
             }
         }
+    }
+
+    /// Each identifier that names no issuer gets the one that is meant: a bare number is anybody's.
+    fn issuers(&mut self, line: usize) {
+        let Some(pid) = self.message.segment(line) else { return };
+        // As they are read: PID-2 where PID-3 has none.
+        let is_in_3 = pid.field(3).repetitions().any(|id| id.component(1).is_valued());
+        let issuer = components(self.message.separators(), &[self.how.issuer]);
+        self.edit.complete_component(line, if is_in_3 { 3 } else { 2 }, 4, &issuer);
     }
 
     fn empty(&mut self, line: usize, field: usize) {

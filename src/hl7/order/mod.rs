@@ -1,19 +1,22 @@
-//! Orders as HL7 v2: ORM^O01 (with ZDS), OMG^O19 and OMI^O23 in (HL7 v2.5.1 4.4; IHE RAD-2, RAD-4, RAD-13).
+//! Orders as HL7 v2: ORM^O01 (with ZDS), OMG^O19, OMI^O23 and OML^O21, O33 and O35 with their specimens in (HL7 v2.5.1
+//! 4.4; IHE RAD-2, RAD-4, RAD-13, LAB-1).
 //!
 //! In: a [`Message`](super::message::Message). Out: an [`OrderMessage`] with one [`OrderRequest`] for each order it speaks
 //! of. Segments out of order, local segments and old versions are tolerated; what an order cannot do without is refused
 //! with its place, and nothing of the message is then taken.
 //!
-//! Does not say what becomes of an order: `model::order` does. Laboratory orders (OML) are not read yet: without their
-//! specimens they would be understood by half.
+//! Does not say what becomes of an order: `model::order` does.
 
 mod forward;
+mod fuzz;
 mod read;
+mod specimen;
 
 pub use forward::{Forward, ForwardError, Forwarded, forward, identifiers};
+pub use fuzz::fuzz_order;
 
 use super::oru::Coded;
-use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};
+use crate::model::{Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid};
 
 /// More orders than this in one message are not a request of a hospital.
 pub const MAX_ORDERS: usize = 200;
@@ -27,17 +30,27 @@ pub enum OrderKind {
     Omg,
     /// OMI^O23: imaging order, with IPC.
     Omi,
+    /// OML^O21: laboratory order, each order with its specimens.
+    Oml,
+    /// OML^O33: each specimen with its orders.
+    OmlOfSpecimen,
+    /// OML^O35: each specimen with its containers, each container with its orders.
+    OmlOfContainer,
 }
 
 impl OrderKind {
-    /// Of MSH-9.1; None for what is no order.
-    pub fn of_type(message_type: &[u8]) -> Option<Self> {
-        match message_type {
-            b"ORM" => Some(OrderKind::Orm),
-            b"OMG" => Some(OrderKind::Omg),
-            b"OMI" => Some(OrderKind::Omi),
-            _ => None,
-        }
+    pub const ALL: [OrderKind; 6] = [
+        OrderKind::Orm,
+        OrderKind::Omg,
+        OrderKind::Omi,
+        OrderKind::Oml,
+        OrderKind::OmlOfSpecimen,
+        OrderKind::OmlOfContainer,
+    ];
+
+    /// Whether MSH-9.1 is that of an order.
+    pub fn is_order(message_type: &[u8]) -> bool {
+        Self::ALL.iter().any(|kind| kind.message_type().as_bytes() == message_type)
     }
 
     /// MSH-9.1.
@@ -46,12 +59,8 @@ impl OrderKind {
             OrderKind::Orm => "ORM",
             OrderKind::Omg => "OMG",
             OrderKind::Omi => "OMI",
+            OrderKind::Oml | OrderKind::OmlOfSpecimen | OrderKind::OmlOfContainer => "OML",
         }
-    }
-
-    /// Whether specimens stand before their orders: not in the messages read so far.
-    pub fn specimens_come_first(self) -> bool {
-        false
     }
 
     /// MSH-9.2 of the order.
@@ -60,6 +69,9 @@ impl OrderKind {
             OrderKind::Orm => "O01",
             OrderKind::Omg => "O19",
             OrderKind::Omi => "O23",
+            OrderKind::Oml => "O21",
+            OrderKind::OmlOfSpecimen => "O33",
+            OrderKind::OmlOfContainer => "O35",
         }
     }
 
@@ -69,7 +81,20 @@ impl OrderKind {
             OrderKind::Orm => ("ORR", "O02"),
             OrderKind::Omg => ("ORG", "O20"),
             OrderKind::Omi => ("ORI", "O24"),
+            OrderKind::Oml => ("ORL", "O22"),
+            OrderKind::OmlOfSpecimen => ("ORL", "O34"),
+            OrderKind::OmlOfContainer => ("ORL", "O36"),
         }
+    }
+
+    /// Whether specimens stand before their orders, and not behind them.
+    pub fn specimens_come_first(self) -> bool {
+        matches!(self, OrderKind::OmlOfSpecimen | OrderKind::OmlOfContainer)
+    }
+
+    /// Whether it is a laboratory order.
+    pub fn is_laboratory(self) -> bool {
+        self.message_type() == "OML"
     }
 }
 
@@ -87,6 +112,9 @@ pub struct OrderMessage {
     pub sex: String,
     /// At least one.
     pub orders: Vec<OrderRequest>,
+    /// What the message says of specimens, in its order; ids may lack their issuer. One that has no id, not even that of a
+    /// container, is not among them: it could not be told from another.
+    pub specimens: Vec<SpecimenSaid>,
     /// Bytes that mean nothing in the message's character set became U+FFFD somewhere in it.
     pub lossy: bool,
 }
@@ -104,6 +132,8 @@ pub struct OrderRequest {
     pub placer: IssuedId,
     /// ORC-3, or OBR-3.
     pub filler: IssuedId,
+    /// ORC-4: what one request of the placer has in common. May be empty.
+    pub group: IssuedId,
     /// IPC-1, or OBR-18 (where ORM carries it). May be empty.
     pub accession: IssuedId,
     /// IPC-3, ZDS-1; each once.
@@ -114,6 +144,10 @@ pub struct OrderRequest {
     pub priority: Option<Priority>,
     /// IPC-5, OBR-24 where it is a modality (CT, MR, …); at most 16 printable characters (CS).
     pub modality: String,
+    /// OML, or the diagnostic service section (OBR-24) is one of pathology, or the modality is.
+    pub discipline: Discipline,
+    /// Which of the message's specimens it is about.
+    pub specimens: Vec<usize>,
 }
 
 #[cfg(test)]

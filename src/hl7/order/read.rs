@@ -2,16 +2,20 @@
 //!
 //! Walks the message once. An ORC begins an order; OBR, TQ1, IPC and ZDS belong to the ORC before them, and what stands
 //! before the first ORC to that one. A second OBR under one ORC is refused: which of the two is cancelled by a later CA
-//! would be a guess.
+//! would be a guess. Earlier results that go along (ORC-1 PR) are passed over. Specimens belong to the order before them; in
+//! O33 and O35 to the orders behind them.
 
-use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest};
+use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest, specimen};
 use crate::hl7::{
     ack::{ErrorCode, Rejected},
     charset::Charset,
-    message::{Message, Segment},
+    message::{Message, Segment, Value},
     oru::{Coded, Reader, coded, patient_ids, patient_name},
+    strict,
 };
-use crate::model::{IssuedId, OrderControl, OrderStatus, Priority, Uid};
+use crate::model::{
+    Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid, specimen::MAX_SPECIMENS,
+};
 use std::cell::Cell;
 
 /// Studies one order may name.
@@ -25,6 +29,7 @@ struct Draft {
     status: String,
     placer: IssuedId,
     filler: IssuedId,
+    group: IssuedId,
     has_obr: bool,
     obr_18: IssuedId,
     accession: IssuedId,
@@ -33,6 +38,25 @@ struct Draft {
     /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5.
     priorities: [String; 4],
     modality: String,
+    is_pathology: bool,
+    /// Numbers in [`Walk::specimens`].
+    specimens: Vec<usize>,
+}
+
+/// A message as far as it has been read.
+struct Walk {
+    kind: OrderKind,
+    drafts: Vec<Draft>,
+    specimens: Vec<SpecimenSaid>,
+    /// ORC, SPM and SAC seen so far.
+    orcs: usize,
+    spms: usize,
+    sacs: usize,
+    /// Specimens whose orders follow (O33, O35), and whether one has.
+    group: Vec<usize>,
+    group_has_orders: bool,
+    /// Inside of earlier results.
+    passing_over: bool,
 }
 
 impl OrderMessage {
@@ -45,6 +69,7 @@ impl OrderMessage {
         let lossy = Cell::new(false);
         let reader = Reader::new(charset, &lossy);
         let kind = kind_of(&message.header(), &reader)?;
+        strict::check(message, &reader)?;
         let mut read = OrderMessage {
             kind,
             patient_ids: Vec::new(),
@@ -52,47 +77,56 @@ impl OrderMessage {
             birth_date: String::new(),
             sex: String::new(),
             orders: Vec::new(),
+            specimens: Vec::new(),
             lossy: false,
         };
-        let (mut patients, mut drafts) = (0, Vec::new());
+        let (mut patients, mut walk) = (0, Walk::new(kind));
         for segment in message.segments() {
             if segment.is("PID") {
                 patients += 1;
                 patient(&segment, patients, &mut read, &reader)?;
             } else {
-                take(&mut drafts, &segment, &reader)?;
+                walk.take(&segment, &reader)?;
             }
         }
         if patients == 0 {
             return Err(refused("PID", 1, 0, ErrorCode::SegmentSequence, "no PID: an order is for a patient"));
         }
-        if drafts.first().is_none_or(|first: &Draft| first.sequence == 0) {
+        if walk.drafts.first().is_none_or(|first: &Draft| first.sequence == 0) {
             return Err(refused("ORC", 1, 0, ErrorCode::SegmentSequence, "no ORC: nothing is ordered"));
         }
-        read.orders = drafts.into_iter().map(finish).collect::<Result<_, _>>()?;
+        (read.orders, read.specimens) = walk.finish()?;
         read.lossy = lossy.get();
         Ok(read)
     }
 }
 
-fn refused(segment: &'static str, sequence: usize, field: usize, code: ErrorCode, text: &'static str) -> Rejected {
+pub(super) fn refused(
+    segment: &'static str,
+    sequence: usize,
+    field: usize,
+    code: ErrorCode,
+    text: &'static str,
+) -> Rejected {
     Rejected::new(segment, sequence, field, code, text)
 }
 
 fn kind_of(header: &Segment<'_>, reader: &Reader<'_>) -> Result<OrderKind, Rejected> {
     let msh = |field, code, text: &'static str| Err(refused("MSH", 1, field, code, text));
-    let Some(kind) = OrderKind::of_type(header.field(9).component(1).raw().trim_ascii()) else {
-        return msh(9, ErrorCode::UnsupportedMessageType, "message type is none of ORM, OMG, OMI");
-    };
-    let event = reader.text(header.field(9).component(2));
-    // Before v2.3 the event was often left out.
-    if event != kind.event() && !(event.is_empty() && kind == OrderKind::Orm) {
-        return msh(
-            9,
-            ErrorCode::UnsupportedEvent,
-            "event is not the order: O01 of ORM, O19 of OMG, O23 of OMI expected",
-        );
+    let message_type = header.field(9).component(1).raw().trim_ascii();
+    if !OrderKind::is_order(message_type) {
+        return msh(9, ErrorCode::UnsupportedMessageType, "message type is none of ORM, OMG, OMI, OML");
     }
+    let event = reader.text(header.field(9).component(2));
+    let is_it = |kind: &&OrderKind| {
+        // Before v2.3 the event was often left out.
+        let is_event = event == kind.event() || (event.is_empty() && **kind == OrderKind::Orm);
+        is_event && kind.message_type().as_bytes() == message_type
+    };
+    let Some(&kind) = OrderKind::ALL.iter().find(is_it) else {
+        let text = "event is not the order: O01 of ORM, O19 of OMG, O23 of OMI, O21, O33 or O35 of OML expected";
+        return msh(9, ErrorCode::UnsupportedEvent, text);
+    };
     if reader.text(header.field(10)).is_empty() {
         return msh(10, ErrorCode::RequiredFieldMissing, "MSH-10 is empty: a message control id is expected");
     }
@@ -117,8 +151,7 @@ fn patient(pid: &Segment<'_>, sequence: usize, read: &mut OrderMessage, reader: 
         return Err(refused("PID", sequence, 3, ErrorCode::RequiredFieldMissing, text));
     }
     if !ids.iter().all(is_number) {
-        let text = "longer than 199 characters, or with control characters";
-        return Err(refused("PID", sequence, 3, ErrorCode::DataType, text));
+        return Err(refused("PID", sequence, 3, ErrorCode::DataType, NO_NUMBER));
     }
     if sequence > 1 {
         let text = "a second patient in one message: expected one";
@@ -134,39 +167,132 @@ fn patient(pid: &Segment<'_>, sequence: usize, read: &mut OrderMessage, reader: 
     Ok(())
 }
 
-fn take(drafts: &mut Vec<Draft>, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
-    match segment.id().to_ascii_uppercase().as_str() {
-        "ORC" => orc(drafts, segment, reader),
-        "OBR" => obr(current(drafts), segment, reader),
-        "TQ1" => {
-            let priority = reader.text(segment.field(9).component(1));
-            set(&mut current(drafts).priorities[0], priority);
-            Ok(())
+impl Walk {
+    fn new(kind: OrderKind) -> Self {
+        Self {
+            kind,
+            drafts: Vec::new(),
+            specimens: Vec::new(),
+            orcs: 0,
+            spms: 0,
+            sacs: 0,
+            group: Vec::new(),
+            group_has_orders: false,
+            passing_over: false,
         }
-        "IPC" => {
-            let draft = current(drafts);
-            if draft.accession.is_empty() {
-                draft.accession = reader.entity(segment.field(1));
-            }
-            set(&mut draft.modality, reader.text(segment.field(5).component(1)));
-            study(draft, &reader.text(segment.field(3).component(1)));
-            Ok(())
-        }
-        "ZDS" => {
-            study(current(drafts), &reader.text(segment.field(1).component(1)));
-            Ok(())
-        }
-        _ => Ok(()),
     }
-}
 
-/// The order that is being read; where no ORC has come yet, one that waits for it.
-fn current(drafts: &mut Vec<Draft>) -> &mut Draft {
-    if drafts.is_empty() {
-        drafts.push(Draft::default());
+    fn take(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
+        let id = segment.id().to_ascii_uppercase();
+        if self.passing_over && !(id == "ORC" || (id == "SPM" && self.kind.specimens_come_first())) {
+            return Ok(());
+        }
+        match id.as_str() {
+            "ORC" => self.orc(segment, reader),
+            "OBR" => obr(self.current(), segment, reader),
+            "SPM" => self.spm(segment, reader),
+            "SAC" => self.sac(segment, reader),
+            "TQ1" => {
+                let priority = reader.text(segment.field(9).component(1));
+                set(&mut self.current().priorities[0], priority);
+                Ok(())
+            }
+            "IPC" => {
+                let draft = self.current();
+                if draft.accession.is_empty() {
+                    draft.accession = reader.entity(segment.field(1));
+                }
+                set(&mut draft.modality, reader.text(segment.field(5).component(1)));
+                study(draft, &reader.text(segment.field(3).component(1)));
+                Ok(())
+            }
+            "ZDS" => {
+                study(self.current(), &reader.text(segment.field(1).component(1)));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
-    let last = drafts.len() - 1;
-    &mut drafts[last]
+
+    /// The order that is being read; where no ORC has come yet, one that waits for it.
+    fn current(&mut self) -> &mut Draft {
+        if self.drafts.is_empty() {
+            self.drafts.push(Draft::default());
+        }
+        let last = self.drafts.len() - 1;
+        &mut self.drafts[last]
+    }
+
+    fn orc(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
+        self.orcs += 1;
+        let control = reader.text(segment.field(1).component(1));
+        // Previous results with a new order (table 0119): nothing is asked by them.
+        self.passing_over = control == "PR";
+        if self.passing_over {
+            return Ok(());
+        }
+        if self.drafts.last().is_none_or(|last| last.sequence > 0) {
+            self.drafts.push(Draft::default());
+        }
+        let (sequence, group) = (self.orcs, self.group.clone());
+        self.group_has_orders = true;
+        let draft = self.current();
+        draft.sequence = sequence;
+        draft.specimens.extend(group);
+        orc(draft, &control, segment, reader)
+    }
+
+    fn spm(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
+        self.passing_over = false;
+        self.spms += 1;
+        let sequence = self.spms;
+        let said = specimen::spm(segment, sequence, reader)?;
+        if said.kind.is_empty() && self.kind.is_laboratory() {
+            let text = "SPM-4 is empty: a specimen type is expected";
+            return Err(refused("SPM", sequence, 4, ErrorCode::RequiredFieldMissing, text));
+        }
+        if self.specimens.len() >= MAX_SPECIMENS {
+            let text = "more than 200 specimens in one message";
+            return Err(refused("SPM", sequence, 0, ErrorCode::SegmentSequence, text));
+        }
+        let index = self.specimens.len();
+        self.specimens.push(said);
+        if !self.kind.specimens_come_first() {
+            self.current().specimens.push(index);
+        } else {
+            if std::mem::replace(&mut self.group_has_orders, false) {
+                self.group.clear();
+            }
+            self.group.push(index);
+        }
+        Ok(())
+    }
+
+    /// A container without a specimen before it says nothing of any.
+    fn sac(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
+        self.sacs += 1;
+        let sequence = self.sacs;
+        self.specimens.last_mut().map_or(Ok(()), |last| specimen::sac(segment, sequence, last, reader))
+    }
+
+    /// Without the specimens that have no id: what is left is numbered anew.
+    fn finish(self) -> Result<(Vec<OrderRequest>, Vec<SpecimenSaid>), Rejected> {
+        let (mut kept, mut numbers) = (Vec::new(), Vec::new());
+        for said in self.specimens {
+            numbers.push(said.id().is_some().then_some(kept.len()));
+            if said.id().is_some() {
+                kept.push(said);
+            }
+        }
+        let is_laboratory = self.kind.is_laboratory();
+        let finish = |mut draft: Draft| {
+            draft.specimens = draft.specimens.iter().filter_map(|old| numbers.get(*old).copied().flatten()).collect();
+            draft.is_pathology |= is_laboratory;
+            finish(draft)
+        };
+        let orders = self.drafts.into_iter().map(finish).collect::<Result<_, _>>()?;
+        Ok((orders, kept))
+    }
 }
 
 fn set(known: &mut String, said: String) {
@@ -184,33 +310,38 @@ fn study(draft: &mut Draft, text: &str) {
     }
 }
 
-fn orc(drafts: &mut Vec<Draft>, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
-    let sequence = drafts.last().map_or(0, |last| last.sequence) + 1;
-    let at = |field, code, text| Err(refused("ORC", sequence, field, code, text));
-    if sequence > MAX_ORDERS {
+fn orc(draft: &mut Draft, control: &str, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
+    let at = |field, code, text| Err(refused("ORC", draft.sequence, field, code, text));
+    if draft.sequence > MAX_ORDERS {
         return at(0, ErrorCode::SegmentSequence, "more than 200 orders in one message");
     }
-    let control = reader.text(segment.field(1).component(1));
     if control.is_empty() {
         return at(1, ErrorCode::RequiredFieldMissing, "ORC-1 is empty: an order control is expected");
     }
-    let Some(control) = OrderControl::of_code(&control) else {
+    let Some(control) = OrderControl::of_code(control) else {
         let text = "ORC-1 is none of NW, CA, XO, SC, DC, RP, RO, HD, RL, SN, NA";
         return at(1, ErrorCode::TableValueNotFound, text);
     };
-    if drafts.last().is_none_or(|last| last.sequence > 0) {
-        drafts.push(Draft::default());
-    }
-    let draft = current(drafts);
-    draft.sequence = sequence;
     draft.control = Some(control);
     draft.status = reader.text(segment.field(5).component(1));
     draft.priorities[2] = reader.text(segment.field(7).component(6));
+    draft.group = group(segment.field(4), reader);
+    let sequence = draft.sequence;
     let same = number(&mut draft.placer, reader.entity(segment.field(2)));
     if !(same && number(&mut draft.filler, reader.entity(segment.field(3)))) {
-        return at(2, ErrorCode::DataType, "ORC and OBR name different order numbers");
+        return Err(refused("ORC", sequence, 2, ErrorCode::DataType, "ORC and OBR name different order numbers"));
     }
     Ok(())
+}
+
+/// ORC-4: EI (v2.5.1), but EIP from v2.7 on: then in subcomponents.
+fn group(field: Value<'_>, reader: &Reader<'_>) -> IssuedId {
+    let first = field.component(1);
+    if !first.has_subcomponents() {
+        return reader.entity(field);
+    }
+    let issuer = [2, 3].into_iter().map(|n| first.subcomponent(n)).find(Value::is_valued);
+    IssuedId::new(reader.text(first.subcomponent(1)), issuer.map(|n| reader.text(n)).unwrap_or_default())
 }
 
 fn obr(draft: &mut Draft, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
@@ -232,6 +363,8 @@ fn obr(draft: &mut Draft, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<
     let section = reader.text(segment.field(24).component(1));
     if is_modality(&section) {
         set(&mut draft.modality, section);
+    } else {
+        draft.is_pathology |= is_pathology(&section);
     }
     Ok(())
 }
@@ -253,8 +386,16 @@ fn is_modality(code: &str) -> bool {
     matches!(code, "CR" | "CT" | "DX" | "MG" | "MR" | "NM" | "OT" | "PT" | "RF" | "SM" | "US" | "XA")
 }
 
+/// Diagnostic service sections of pathology (table 0074): PAT pathology, SP surgical pathology, CP cytopathology. CT is
+/// the scanner.
+fn is_pathology(code: &str) -> bool {
+    matches!(code, "PAT" | "SP" | "CP")
+}
+
+pub(super) const NO_NUMBER: &str = "longer than 199 characters, or with control characters";
+
 /// EI.1 and CX.1 have at most 199 characters (v2.7), 50 before. Control characters are no part of a number.
-fn is_number(id: &IssuedId) -> bool {
+pub(super) fn is_number(id: &IssuedId) -> bool {
     [&id.value, &id.issuer].iter().all(|text| text.chars().count() <= 199 && !text.chars().any(char::is_control))
 }
 
@@ -271,21 +412,26 @@ fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
         [(&draft.placer, "ORC", 2), (&draft.filler, "ORC", 3), (&draft.accession, "IPC", 1), (&draft.obr_18, "OBR", 18)]
     {
         if !is_number(id) {
-            let text = "longer than 199 characters, or with control characters";
-            return Err(refused(segment, sequence, field, ErrorCode::DataType, text));
+            return Err(refused(segment, sequence, field, ErrorCode::DataType, NO_NUMBER));
         }
     }
     let priority = draft.priorities.iter().find(|code| !code.is_empty()).map(|code| Priority::of_hl7(code));
+    let modality: String = draft.modality.chars().filter(|c| !c.is_control()).take(16).collect();
+    let of_modality = Discipline::of_modality(&modality);
     Ok(OrderRequest {
         sequence,
         control,
         status: OrderStatus::of_code(&draft.status),
         placer: draft.placer,
         filler: draft.filler,
+        // Only what holds together: one that is no number holds nothing.
+        group: if is_number(&draft.group) { draft.group } else { IssuedId::default() },
         accession: if draft.accession.is_empty() { draft.obr_18 } else { draft.accession },
         study_uids: draft.study_uids,
         procedure: draft.procedure,
         priority,
-        modality: draft.modality.chars().filter(|c| !c.is_control()).take(16).collect(),
+        modality,
+        discipline: if draft.is_pathology { Discipline::Pathology } else { of_modality },
+        specimens: draft.specimens,
     })
 }

@@ -6,7 +6,7 @@ use crate::hl7::{
     charset::Charset,
     message::Message,
 };
-use crate::model::Moment;
+use crate::model::{Moment, SpecimenCode, TimeSaid};
 use proptest::prelude::*;
 
 const ORM: &str = "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124230000||ORM^O01|M1|P|2.3.1\r\
@@ -34,11 +34,14 @@ fn an_orm_with_zds_says_which_study_it_asks_for() {
             status: OrderStatus::Other,
             placer: IssuedId::new("P1", "KIS"),
             filler: IssuedId::new("F1", "RIS"),
+            group: IssuedId::default(),
             accession: IssuedId::new("A1", ""),
             study_uids: vec![Uid::new("1.2.3.4").expect("a UID")],
             procedure: Coded { code: "CTKOPF".into(), text: "CT Schädel".into(), system: "L".into() },
             priority: Some(Priority::Stat),
             modality: "CT".into(),
+            discipline: Discipline::Radiology,
+            specimens: Vec::new(),
         }]
     );
     assert!(!read.lossy && read.birth_date == "19310202" && read.patient_name == "Müßig^Jörg");
@@ -90,6 +93,35 @@ fn what_an_order_cannot_do_without_is_refused_with_its_place() {
     assert_eq!(read(&none).expect_err("no number").field, 2);
 }
 
+/// Half a number is another number, and half a message another order.
+#[test]
+fn a_damaged_order_is_refused_rather_than_carried_out_by_half() {
+    let change = |from: &str, to: &str| {
+        assert!(ORM.contains(from), "{from}");
+        let refused = read(&ORM.replace(from, to)).expect_err(to);
+        (refused.segment, refused.sequence, refused.field, refused.code)
+    };
+    let sequence = ErrorCode::SegmentSequence;
+    assert_eq!(change("SYN-1^^^", "SYN\r-1^^^"), ("PID", 1, 0, sequence));
+    assert_eq!(change("|A1||||||CT|", "|A\r1||||||CT|"), ("OBR", 1, 0, sequence));
+    assert_eq!(change("ZXX|local", "OQC|NW|P2"), ("OBR", 1, 0, sequence));
+    assert_eq!(change("ZXX|local", "NTE|1||note\rOQC|NW|P2"), ("NTE", 1, 0, sequence));
+    assert!(read(&ORM.replace("ZXX|local", "NTE|1||note\rgoes on\rCT|so")).is_ok(), "a comment may break its line");
+    assert_eq!(change("OBR|1|", "NTE|1|"), ("OBR", 1, 0, sequence));
+    assert_eq!(change("ZXX|local", "ORC|NW|P2"), ("OBR", 2, 0, sequence));
+    assert_eq!(change("CTKOPF^CT Schädel^L", ""), ("OBR", 1, 4, ErrorCode::RequiredFieldMissing));
+    assert_eq!(change("1.2.3.4^", "1.2.\n3.4^"), ("ZDS", 1, 1, ErrorCode::DataType));
+    assert_eq!(change("ZXX|local", "IPC|A1|RP|1..2"), ("IPC", 1, 3, ErrorCode::DataType));
+    assert!(read(&ORM.replace("1.2.3.4^RIS^Application^DICOM", "of their own")).is_ok(), "another ZDS");
+    for (from, place) in [("SYN-1", ("PID", 3)), ("F1^", ("ORC", 3)), ("|A1|", ("OBR", 18))] {
+        let at = ORM.find(from).expect("there") + 1;
+        let bytes = [&ORM.as_bytes()[..at], b"\xFF", &ORM.as_bytes()[at..]].concat();
+        let refused = OrderMessage::parse(&Message::parse(&bytes).expect("a message"), Charset::UTF_8);
+        let refused = refused.expect_err("letters that are none");
+        assert_eq!((refused.segment, refused.field), place);
+    }
+}
+
 #[test]
 fn each_order_is_answered_with_its_numbers_as_they_were_sent() {
     let orders = [OrderAnswer { code: "UC", sequence: 1, reason: Some("it has been read | and reported".into()) }];
@@ -107,10 +139,166 @@ fn each_order_is_answered_with_its_numbers_as_they_were_sent() {
     assert!(accepted.contains("MSA|CA|M1") && !accepted.contains("ORC|"), "{accepted}");
 }
 
+const HEAD: &str = "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20260714080000||OML^EVENT^OML_EVENT|M9|P|2.5.1\r\
+    PID|1||SYN-9^^^RABENSTEIN||Doe^J||19600101|F\r";
+
+fn oml(event: &str, rest: &str) -> String {
+    HEAD.replace("EVENT", event) + rest
+}
+
+/// The two specimens of most tests: a biopsy in one pot, and a slide made of it.
+const BIOPSY: &str = "SPM|1|S26-1&KIS||BX^Gastric biopsy^L|||GCB|ANT^Antrum^L||||||3 pieces|FRZ^keep cool|B3^infectious~HIV|\
+    20260714075500^20260714075900|20260714091500||N|RB^broken pot\r\
+    SAC|||POT-1^KIS\r";
+const SLIDE: &str = "SPM|2|&KIS^S26-1-1&LAB|S26-1&KIS|SLD^Slide^L\r";
+
+#[test]
+fn a_laboratory_order_says_what_each_order_is_about() {
+    let orders = |first: &str, second: &str| {
+        oml(
+            "O21",
+            &format!(
+                "ORC|NW|P1^KIS||G7^KIS\rTQ1|1||||||||S\rOBR|1|P1^KIS||HE^H&E^L\r{first}ORC|NW|P2^KIS||G7^KIS\rOBR|2|P2^KIS||IHC^Ki-67^L\r{second}"
+            ),
+        )
+    };
+    let read_one = read(&orders(BIOPSY, SLIDE)).expect("an order");
+    assert_eq!(read_one.kind, OrderKind::Oml);
+    let seen: Vec<_> =
+        read_one.orders.iter().map(|order| (order.specimens.clone(), order.group.value.as_str())).collect();
+    assert_eq!(seen, [(vec![0], "G7"), (vec![1], "G7")]);
+    assert!(read_one.orders.iter().all(|order| order.discipline == Discipline::Pathology));
+    assert_eq!(read_one.orders[0].priority, Some(Priority::Stat));
+    let code = |code: &str, text: &str, system: &str| SpecimenCode {
+        code: code.into(),
+        text: text.into(),
+        system: system.into(),
+    };
+    assert_eq!(
+        read_one.specimens[0],
+        SpecimenSaid {
+            placer: IssuedId::new("S26-1", "KIS"),
+            kind: code("BX", "Gastric biopsy", "L"),
+            site: code("ANT", "Antrum", "L"),
+            description: "3 pieces".into(),
+            handling: vec![code("FRZ", "keep cool", "")],
+            risk: vec![code("B3", "infectious", ""), code("HIV", "", "")],
+            collected: TimeSaid("20260714075500".into()),
+            received: TimeSaid("20260714091500".into()),
+            available: "N".into(),
+            rejected: vec![code("RB", "broken pot", "")],
+            containers: vec![IssuedId::new("POT-1", "KIS")],
+            ..SpecimenSaid::default()
+        }
+    );
+    let slide = &read_one.specimens[1];
+    assert_eq!((&slide.placer, &slide.filler), (&IssuedId::new("", "KIS"), &IssuedId::new("S26-1-1", "LAB")));
+    assert_eq!(slide.parents, [IssuedId::new("S26-1", "KIS")]);
+    // Specimens may come later, and one without an id is nothing to look for.
+    let none = read(&orders("", "SPM|1|||BX^Biopsy^L\r")).expect("an order");
+    assert!(none.specimens.is_empty() && none.orders.iter().all(|order| order.specimens.is_empty()));
+}
+
+#[test]
+fn a_specimen_with_its_orders_says_the_same_the_other_way_round() {
+    let order = |number: &str| format!("ORC|NW|{number}^KIS\rOBR|1|{number}^KIS||HE^H&E^L\r");
+    let of_specimen = oml("O33", &[BIOPSY, &order("P1"), &order("P2"), SLIDE, &order("P3")].concat());
+    let of_both = oml("O33", &[BIOPSY, SLIDE, &order("P1")].concat());
+    let second_pot = "SAC|||POT-2^KIS\r";
+    let of_container = oml("O35", &[BIOPSY, &order("P1"), second_pot, &order("P2"), SLIDE, &order("P3")].concat());
+    for (message, kind, expected) in [
+        (&of_specimen, OrderKind::OmlOfSpecimen, vec![vec![0], vec![0], vec![1]]),
+        (&of_both, OrderKind::OmlOfSpecimen, vec![vec![0, 1]]),
+        (&of_container, OrderKind::OmlOfContainer, vec![vec![0], vec![0], vec![1]]),
+    ] {
+        let read = read(message).expect("orders");
+        assert_eq!(read.kind, kind);
+        assert_eq!(read.orders.into_iter().map(|order| order.specimens).collect::<Vec<_>>(), expected);
+    }
+    let containers = &read(&of_container).expect("orders").specimens[0].containers;
+    assert_eq!(containers[..], [IssuedId::new("POT-1", "KIS"), IssuedId::new("POT-2", "KIS")]);
+}
+
+#[test]
+fn earlier_results_beside_an_order_ask_for_nothing() {
+    let prior = "ORC|PR|OLD1^KIS\rOBR|1|OLD1^KIS||HE^H&E^L\rOBX|1|TX|X||benign\rSPM|9|OLD&KIS\r";
+    let order = "ORC|NW|P1^KIS\rOBR|1|P1^KIS||HE^H&E^L\r";
+    let read_one = read(&oml("O21", &[order, BIOPSY, prior, &order.replace("P1", "P2")].concat())).expect("orders");
+    let seen: Vec<_> = read_one.orders.iter().map(|order| (order.sequence, order.placer.value.as_str())).collect();
+    assert_eq!(seen, [(1, "P1"), (3, "P2")]);
+    assert_eq!(read_one.specimens.len(), 1);
+    // Which ORC is answered is said by its numbers.
+    let answers = [1, 3].map(|sequence| OrderAnswer { code: "OK", sequence, reason: None });
+    let text = oml("O21", &[order, BIOPSY, prior, &order.replace("P1", "P2")].concat());
+    let message = Message::parse(text.as_bytes()).expect("a message");
+    let (message_type, event) = OrderKind::Oml.response();
+    let answer = respond(&message, &Response { message_type, event, orders: &answers }, Moment(0));
+    let answer = String::from_utf8(answer).expect("ASCII");
+    assert!(answer.contains("|ORL^O22^ORL_O22|"), "{answer}");
+    assert!(answer.ends_with("\rPID|||SYN-9^^^RABENSTEIN||Doe^J\rORC|OK|P1^KIS|\rORC|OK|P2^KIS|\r"), "{answer}");
+}
+
+#[test]
+fn the_answer_to_a_specimen_with_its_orders_names_the_specimen_first() {
+    let order = |number: &str| format!("ORC|NW|{number}^KIS\rOBR|1|{number}^KIS||HE^H&E^L\r");
+    let text = oml("O33", &[BIOPSY, &order("P1"), &order("P2"), SLIDE, &order("P3")].concat());
+    let message = Message::parse(text.as_bytes()).expect("a message");
+    let answers = [1, 2, 3].map(|sequence| OrderAnswer { code: "OK", sequence, reason: None });
+    let (message_type, event) = OrderKind::OmlOfSpecimen.response();
+    let answer = respond(&message, &Response { message_type, event, orders: &answers }, Moment(0));
+    let answer = String::from_utf8(answer).expect("ASCII");
+    let lines: Vec<&str> = answer.split_terminator('\r').skip(2).collect();
+    assert_eq!(
+        lines,
+        [
+            "PID|||SYN-9^^^RABENSTEIN||Doe^J",
+            "SPM|1|S26-1&KIS||BX^Gastric biopsy^L",
+            "SAC|||POT-1^KIS",
+            "ORC|OK|P1^KIS|",
+            "ORC|OK|P2^KIS|",
+            "SPM|2|&KIS^S26-1-1&LAB||SLD^Slide^L",
+            "ORC|OK|P3^KIS|",
+        ]
+    );
+}
+
+#[test]
+fn a_specimen_that_cannot_be_taken_is_refused_with_its_place() {
+    let order = "ORC|NW|P1^KIS\rOBR|1|P1^KIS||HE^H&E^L\r";
+    let refuse = |specimens: &str| {
+        let refused = read(&oml("O21", &[order, specimens].concat())).expect_err("refused");
+        (refused.segment, refused.sequence, refused.field, refused.code)
+    };
+    let long = "9".repeat(200);
+    assert_eq!(refuse("SPM|1|S1&KIS\r"), ("SPM", 1, 4, ErrorCode::RequiredFieldMissing));
+    assert_eq!(refuse(&format!("SPM|1|S1&KIS||BX\rSPM|2|{long}||BX\r")), ("SPM", 2, 2, ErrorCode::DataType));
+    assert_eq!(refuse(&format!("SPM|1|S1||BX\rSAC|||{long}\r")), ("SAC", 1, 3, ErrorCode::DataType));
+    assert_eq!(refuse(&"SPM|1|S1||BX\r".repeat(201)), ("SPM", 201, 0, ErrorCode::SegmentSequence));
+    let pots: String = (0..51).map(|pot| format!("SAC|||POT-{pot}\r")).collect();
+    assert_eq!(refuse(&format!("SPM|1|S1||BX\r{pots}")), ("SAC", 51, 0, ErrorCode::SegmentSequence));
+    // A general order may do without the type.
+    let omg = oml("O19", &[order, "SPM|1|S1&KIS\r"].concat()).replace("OML^O19^OML_O19", "OMG^O19^OMG_O19");
+    assert_eq!(read(&omg).expect("an order").orders[0].specimens, [0]);
+}
+
+#[test]
+fn pathology_is_what_says_so() {
+    let discipline = |section: &str| {
+        let message = ORM.replace("||||||CT|||", &format!("||||||{section}|||"));
+        read(&message).expect("an order").orders[0].discipline
+    };
+    for section in ["PAT", "SP", "CP", "SM"] {
+        assert_eq!(discipline(section), Discipline::Pathology, "{section}");
+    }
+    for section in ["CT", "RAD", "LAB", ""] {
+        assert_eq!(discipline(section), Discipline::Radiology, "{section}");
+    }
+}
+
 proptest! {
     #[test]
-    fn damaged_orders_are_read_or_refused_and_never_panic(at in any::<prop::sample::Index>(), with in any::<Vec<u8>>()) {
-        let mut bytes = ORM.as_bytes().to_vec();
+    fn damaged_orders_are_read_or_refused_and_never_panic(which in 0..2_usize, at in any::<prop::sample::Index>(), with in any::<Vec<u8>>()) {
+        let mut bytes = [ORM, &oml("O33", &[BIOPSY, "ORC|NW|P1\rOBR|1\r", SLIDE].concat())][which % 2].as_bytes().to_vec();
         let at = at.index(bytes.len());
         bytes.splice(at..at, with);
         if let Ok(message) = Message::parse(&bytes)
@@ -118,5 +306,24 @@ proptest! {
         {
             prop_assert!(!read.orders.is_empty() && !read.patient_ids.is_empty());
         }
+    }
+
+    /// Damage that leaves an order leaves the same order to the reader.
+    #[test]
+    fn what_is_taken_of_a_damaged_order_is_sent_on_as_it_was_meant(
+        places in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..4), 1..5)
+    ) {
+        const PIECES: [&[u8]; 12] =
+            [b"|", b"^", b"~", b"&", b"\\", b"\r", b"\n", b"~8^^^GKV", b"\"\"", b"\xFF", b"\rORC|NW|P2\rOBR|||", b" "];
+        let mut bytes = [ORM, "ORC|CA|P3||\rOBR|2|P3||X\r"].concat().into_bytes();
+        for (at, piece, kind) in places {
+            let (at, piece) = (at.index(bytes.len()), piece.get(&PIECES));
+            match kind {
+                0 => { bytes.remove(at); }
+                1 => { bytes.splice(at..=at, piece.iter().copied()); }
+                _ => { bytes.splice(at..at, piece.iter().copied()); }
+            }
+        }
+        fuzz_order(&bytes);
     }
 }

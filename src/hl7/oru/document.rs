@@ -35,6 +35,12 @@ pub(super) fn encapsulated(value: Value<'_>, reader: &Reader<'_>) -> Result<Cont
     Ok(Content::Document { mime, bytes })
 }
 
+/// Written as ED, whatever OBX-2 says: as text it would be pages of letters that mean nothing.
+pub(super) fn is_encapsulated(value: Value<'_>) -> bool {
+    let encoding = value.component(4).raw().trim_ascii();
+    value.component(5).is_valued() && [b"Base64".as_slice(), b"Hex"].iter().any(|it| encoding.eq_ignore_ascii_case(it))
+}
+
 /// RP: pointer, application id, type of data, subtype.
 pub(super) fn pointer(value: Value<'_>, reader: &Reader<'_>) -> Content {
     let [kind, subtype] = [3, 4].map(|n| reader.text(value.component(n)).to_ascii_lowercase());

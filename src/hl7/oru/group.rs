@@ -92,6 +92,10 @@ impl Groups {
             "SPM" => self.specimen(Specimen::read(segment, reader))?,
             "SAC" => self.container(reader.entity(segment.field(3))),
             "" if segment.is_stray() => self.observations([observation::stray(segment, reader)])?,
+            // Text that begins like a segment, or a segment whose name was damaged: somebody wrote it.
+            _ if !(segment.is_known() || segment.is_blank()) => {
+                self.observations([observation::stray(segment, reader)])?;
+            }
             _ => {}
         }
         Ok(())

@@ -7,6 +7,7 @@
 //!
 //! Does not say whose report it is: correlation does, by the identifiers found here.
 
+mod cut;
 mod document;
 mod group;
 mod kind;

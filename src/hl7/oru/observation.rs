@@ -29,6 +29,10 @@ pub(super) fn obx(segment: &Segment<'_>, sequence: usize, reader: &Reader<'_>) -
     }
     let code = coded(segment.field(3), reader);
     let value_type = reader.text(segment.field(2)).to_ascii_uppercase();
+    if !matches!(value_type.as_str(), "ED" | "RP") && document::is_encapsulated(value) {
+        let text = "OBX-5 holds encoded data: ED expected in OBX-2";
+        return Err(Rejected::new("OBX", sequence, 2, ErrorCode::DataType, text));
+    }
     if let Some(uid) = names_study(&code).then(|| Uid::new(&reader.text(value.component(1)))).and_then(Result::ok) {
         return Ok(Read::StudyUid(uid));
     }

@@ -4,7 +4,7 @@
 //! itself.
 
 use super::group::Groups;
-use super::{ErrorCode, OruReport, Rejected, ReportKind, names};
+use super::{ErrorCode, OruReport, Rejected, ReportKind, cut, names};
 use crate::hl7::charset::Charset;
 use crate::hl7::mdm;
 use crate::hl7::message::{Message, Segment, Value};
@@ -72,6 +72,7 @@ impl OruReport {
         let lossy = Cell::new(false);
         let reader = Reader::new(charset, &lossy);
         let mut report = read_header(&message.header(), &reader)?;
+        cut::is_whole(message)?;
         let mut groups = Groups::new(message, report.kind);
         let mut document = mdm::Notification::default();
         let mut patients = 0;
@@ -108,6 +109,8 @@ fn whole_segment<'a>(message: &Message<'a>, line: usize) -> Option<(Segment<'a>,
         "" => true,
         id if id.eq_ignore_ascii_case("OBX") => segment.field_count() > 5,
         id if id.eq_ignore_ascii_case("NTE") => segment.field_count() > 3,
+        // An OBX whose name was damaged may be what follows; taken for a part of OBR it would vanish.
+        id if id.eq_ignore_ascii_case("OBR") => segment.field_count() >= 25,
         _ => false,
     };
     if is_complete {

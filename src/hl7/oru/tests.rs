@@ -14,7 +14,7 @@ const PID: &str = "PID|1||900017^^^RABENSTEIN&1.2.3&ISO~77^^^KVNR||Müßig^Jörg
 const OBR: &str = "OBR|1|P1^RAB|F1^CHE|24627-2^CT Thorax^LN|||202611220155|||||||||||ACC9||||202611220210||CT|F|||||||17&Weiß&Anna&&&Dr. med.";
 
 fn read(lines: &[&str]) -> Result<OruReport, Rejected> {
-    read_bytes(lines.join("\r").as_bytes())
+    read_bytes((lines.join("\r") + "\r").as_bytes())
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<OruReport, Rejected> {
@@ -161,11 +161,36 @@ fn unescaped_text_is_kept() {
     ])
     .expect("read");
     let all = texts(&report.groups[0]).join("\n");
-    for kept in ["first line", "second line", "a^b & c", "text after it all", "note/goes on"] {
+    for kept in ["first line", "second line", "CT|| with a table", "a^b & c", "text after it all", "note/goes on"] {
         assert!(all.contains(kept), "{kept} in {all}");
     }
     let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-".to_vec() };
     assert!(report.groups[0].observations.iter().any(|o| o.content == document), "Base64 with line breaks");
+}
+
+/// Its sender's buffer was too small: half of a result is not the result.
+#[test]
+fn a_report_that_breaks_off_is_refused_where_it_ends() {
+    let whole = [MSH, PID, OBR, "OBX|1|TX|a||first", "OBX|2|FT|b||no bleeding, but\rsecond line||||||F"].join("\r");
+    assert!(read_bytes(whole.as_bytes()).is_ok(), "without a CR behind its last segment");
+    for cut in ["but", "second", "||||||"] {
+        let end = whole.rfind(cut).expect("there") + cut.len();
+        assert_eq!(place(&read_bytes(&whole.as_bytes()[..end]).expect_err(cut)), ("OBX", 2, 11, "101"), "{cut}");
+        assert!(read(&[&whole[..end]]).is_ok(), "with its end: {cut}");
+    }
+}
+
+#[test]
+fn a_segment_whose_name_was_damaged_is_text_and_a_document_is_never() {
+    let report = read(&[MSH, PID, OBR, "OQX|1|FT|a||no bleeding||||||F", "zbx|local", "NTE|1||note"]).expect("read");
+    let all = texts(&report.groups[0]).join("\n");
+    assert!(all.contains("no bleeding") && all.contains("note") && !all.contains("local"), "{all}");
+    let broken = read(&[MSH, PID, OBR, "O X|1|FT|a||no bleeding||||||F"]).expect("read");
+    assert!(texts(&broken.groups[0]).join("\n").contains("no bleeding"), "no part of the OBR before it");
+    for value_type in ["", "FT", "?"] {
+        let obx = format!("OBX|1|{value_type}|a||^AP^PDF^Base64^JVBERi0=||||||F");
+        assert_eq!(place(&read(&[MSH, PID, OBR, &obx]).expect_err("refused")), ("OBX", 1, 2, "102"));
+    }
 }
 
 #[test]

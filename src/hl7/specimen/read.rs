@@ -10,6 +10,7 @@ use crate::{
         charset::Charset,
         message::{Message, Segment},
         oru::Reader,
+        strict,
     },
     model::{IssuedId, SpecimenSaid, TimeSaid, specimen::MAX_SPECIMENS},
 };
@@ -34,6 +35,7 @@ impl SpecimenStatus {
         let reader = Reader::new(charset, &lossy);
         let header = message.header();
         check(&header, &reader)?;
+        strict::check(message, &reader)?;
         let time = |segment: &Segment<'_>, n| {
             let text = reader.text(segment.field(n).component(1));
             TimeSaid(text.chars().take(TimeSaid::MAX).collect())

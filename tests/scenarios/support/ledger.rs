@@ -161,6 +161,29 @@ impl Raw {
         }
     }
 
+    /// Every row that a statement gives; all its columns must be text.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Raw::Sqlite(pool) => {
+                let rows = sqlx::raw_sql(sql).fetch_all(pool).await.expect("rows");
+                rows.iter().map(|row| (0..row.len()).map(|n| row.get(n)).collect()).collect()
+            }
+            Raw::Postgres(pool) => {
+                let rows = sqlx::raw_sql(sql).fetch_all(pool).await.expect("rows");
+                rows.iter().map(|row| (0..row.len()).map(|n| row.get(n)).collect()).collect()
+            }
+        }
+    }
+
+    /// A column of bytes as text, in a statement.
+    pub fn hex(&self, column: &str) -> String {
+        match self {
+            Raw::Sqlite(_) => format!("lower(hex({column}))"),
+            Raw::Postgres(_) => format!("encode({column}, 'hex')"),
+        }
+    }
+
     pub async fn sqlite(file: &Path) -> Self {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(30));
         Raw::Sqlite(SqlitePool::connect_with(options).await.expect("SQLite"))

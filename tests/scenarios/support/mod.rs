@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod center;
+pub mod damage;
 pub mod data_set;
 pub mod dcmtk;
 pub mod example;
@@ -17,12 +18,14 @@ pub mod network_side;
 pub mod operator;
 pub mod orders;
 pub mod orthanc;
+pub mod plain_hl7;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rabbit;
 pub mod reports;
 pub mod restless;
+pub mod statements;
 
 use std::{
     net::TcpListener,

@@ -38,3 +38,26 @@ pub async fn answered(router: SocketAddr, message: &str) -> String {
     assert!(answer[1].starts_with("MSA|AA|"), "{answer:?}");
     answer[2].split('|').nth(1).expect("ORC-1").to_owned()
 }
+
+/// An OML as a hospital's information system writes it, for patient `patient`.
+pub fn oml(event: &str, control_id: &str, patient: &str, rest: &[&str]) -> String {
+    // As the sample studies of that patient say it.
+    let number = patient.strip_prefix("SYN-").and_then(|number| number.parse().ok()).unwrap_or(0);
+    let born = SampleCase::numbered(number).birth_date;
+    format!(
+        "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124080000||OML^{event}^OML_{event}|{control_id}|P|2.5.1||||||8859/1\r\
+         PID|1||{patient}^^^RABENSTEIN||Doe^Jane||{born}|F\rPV1|1|I\r{}",
+        rest.concat()
+    )
+}
+
+/// One order of it, with its group and procedure.
+pub fn order(control: &str, placer: &str, group: &str, code: &str) -> String {
+    format!("ORC|{control}|{placer}^KIS||{group}^KIS\rTQ1|1||||||||R\rOBR|1|{placer}^KIS||{code}\r")
+}
+
+/// A biopsy, perhaps taken from another specimen.
+pub fn specimen(id: &str, parent: &str) -> String {
+    let parent = if parent.is_empty() { String::new() } else { format!("{parent}&KIS") };
+    format!("SPM|1|{id}&KIS|{parent}|BX^Biopsy^L\r")
+}

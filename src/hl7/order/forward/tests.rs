@@ -45,6 +45,20 @@ fn an_order_goes_on_with_its_issuers_and_all_that_came_with_it() {
 }
 
 #[test]
+fn no_number_goes_on_without_its_issuer() {
+    let several = String::from_utf8_lossy(TWO).replace("|old|77|", "|old|~77~12^^^GKV~78^^^&&~|");
+    let sent = text(&forward(several.as_bytes(), Charset::UTF_8, &how(&[1], None, &|_, _| None)).unwrap());
+    assert!(sent.contains("|old|~77^^^RABENSTEIN~12^^^GKV~78^^^RABENSTEIN~|"), "{sent}");
+}
+
+#[test]
+fn what_stands_before_the_header_stays_here() {
+    let marked = [b"\xEF\xBB\xBF\r\n".as_slice(), TWO].concat();
+    let sent = text(&forward(&marked, Charset::ISO_8859_1, &how(&[1, 2], None, &|_, _| None)).unwrap());
+    assert!(sent.starts_with("MSH|^~\\&|NEISSE|"), "{sent}");
+}
+
+#[test]
 fn an_order_of_another_case_is_left_out() {
     let sent = text(&forward(TWO, Charset::ISO_8859_1, &how(&[2], Some(OrderControl::Cancel), &|_, _| None)).unwrap());
     assert!(!sent.contains("P1") && !sent.contains("nüchtern") && !sent.contains("1.2.3"), "{sent}");
@@ -78,4 +92,42 @@ fn every_identifier_is_found_with_its_issuer() {
         (Identifier::Filler, "F2", "RABENSTEIN"),
     ];
     assert_eq!(found, expected.map(|(which, value, issuer)| (which, IssuedId::new(value, issuer))));
+}
+
+const OML: &str = "MSH|^~\\&|KIS|DRKRAB|NEISSE|X|2026||OML^EVENT|M1|P|2.5.1\rPID|1||77^^^RABENSTEIN\r";
+
+/// Which lines of `rest` go when these orders do, by their second field.
+fn goes(event: &str, rest: &str, sequences: &[usize]) -> String {
+    let message = OML.replace("EVENT", event) + rest;
+    let sent = forward(message.as_bytes(), Charset::ISO_8859_1, &how(sequences, None, &|_, _| None)).unwrap();
+    let lines = text(&sent);
+    let named = lines.lines().skip(2).map(|line| line.split('|').take(3).collect::<Vec<_>>().join("|"));
+    named.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_specimen_goes_with_its_orders_and_with_no_other() {
+    let spm = |id: &str| format!("SPM|{id}|S{id}&KIS||BX\rOBX|{id}|TX\r");
+    let sac = |id: &str| format!("SAC|{id}||C{id}^KIS\r");
+    let orc = |id: &str| format!("ORC|NW|P{id}^KIS\rOBR|{id}|P{id}^KIS\r");
+    let (one, two) = ("SPM|1|S1&KIS OBX|1|TX", "ORC|NW|P2^KIS OBR|2|P2^KIS");
+    let of_order = [orc("1"), spm("1"), sac("1"), orc("2"), spm("2")].concat();
+    assert_eq!(goes("O21", &of_order, &[2]), format!("{two} SPM|2|S2&KIS OBX|2|TX"));
+    let of_specimen = [spm("1"), sac("1"), orc("1"), orc("2"), spm("2"), orc("3")].concat();
+    assert_eq!(goes("O33", &of_specimen, &[2]), format!("{one} SAC|1| {two}"));
+    assert_eq!(goes("O33", &of_specimen, &[3]), "SPM|2|S2&KIS OBX|2|TX ORC|NW|P3^KIS OBR|3|P3^KIS");
+    // Two specimens for one order.
+    let of_both = [spm("1"), spm("2"), orc("2")].concat();
+    assert_eq!(goes("O33", &of_both, &[1]), format!("{one} SPM|2|S2&KIS OBX|2|TX {two}"));
+    let of_container = [spm("1"), sac("1"), orc("1"), sac("2"), orc("2"), spm("3"), sac("3"), orc("3")].concat();
+    assert_eq!(goes("O35", &of_container, &[2]), format!("{one} SAC|2| {two}"));
+}
+
+#[test]
+fn earlier_results_go_with_the_order_before_them() {
+    let earlier = "ORC|PR|OLD^KIS\rOBR|9|OLD^KIS\rOBX|9|TX\r";
+    let rest = ["ORC|NW|P1^KIS\rOBR|1|P1^KIS\r", earlier, "ORC|NW|P2^KIS\rOBR|2|P2^KIS\r"].concat();
+    assert_eq!(goes("O21", &rest, &[3]), "ORC|NW|P2^KIS OBR|2|P2^KIS");
+    let first = goes("O21", &rest, &[1]);
+    assert_eq!(first, "ORC|NW|P1^KIS OBR|1|P1^KIS ORC|PR|OLD^KIS OBR|9|OLD^KIS OBX|9|TX");
 }

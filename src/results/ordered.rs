@@ -1,0 +1,96 @@
+//! A report may name any of its case's orders, and a case shows the numbers of one; or it names specimens alone.
+//!
+//! In: what a report names, and the cases found for it. Out: those cases, and the ones of the orders it names, each with the
+//! numbers of that order: it is the one that is answered, so its numbers go home. Where it names no number of any case, the
+//! cases of its specimens.
+
+use super::correlate::Clues;
+use crate::{
+    model::{CaseId, IssuedId},
+    store::{CaseRow, OrderRow, StoreError, Tx},
+};
+use std::collections::BTreeMap;
+
+/// Adds the cases of the orders that the report names, or writes those orders' numbers into the ones found already.
+///
+/// # Errors
+/// When the database fails.
+pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<CaseRow>) -> Result<(), StoreError> {
+    for said in [&clues.placer, &clues.filler].into_iter().filter(|said| !said.is_empty()) {
+        for order in tx.orders_with_number(&said.value).await? {
+            if !names(said, &order) {
+                continue;
+            }
+            for id in tx.cases_of_order(order.id).await? {
+                let mut case = tx.case_as_it_is(id).await?;
+                // An institute's images of a specimen are joined to the order too; the report is not about those.
+                if case.origin != order.origin || shows(&case, said) {
+                    continue;
+                }
+                found.retain(|known| known.id != case.id);
+                answer(&mut case, &order);
+                found.push(case);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Specimens of a report that are looked up, at most.
+const MAX_SPECIMENS: usize = 50;
+
+/// The cases whose orders speak of the specimens that the report names, each with the ids those go by.
+///
+/// # Errors
+/// When the database fails.
+pub async fn cases_of_specimens(tx: &mut Tx, clues: &Clues) -> Result<Vec<(CaseRow, Vec<IssuedId>)>, StoreError> {
+    let mut found: BTreeMap<CaseId, (CaseRow, Vec<IssuedId>)> = BTreeMap::new();
+    for said in clues.specimens.iter().take(MAX_SPECIMENS) {
+        for specimen in tx.specimens_with(&said.value).await? {
+            for id in tx.cases_of_specimen(specimen.id).await? {
+                let case = tx.case_as_it_is(id).await?;
+                // An institute's images of it are joined to the order too; the report is not about those.
+                if case.origin == specimen.origin {
+                    found.entry(id).or_insert((case, Vec::new())).1.extend(specimen.said.ids().cloned());
+                }
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The numbers of the order that is answered, on the case as it is now. The case is not stored with them.
+pub fn as_found(case: &mut CaseRow, found: &CaseRow) {
+    let (facts, said) = (&mut case.facts, &found.facts);
+    facts.placer_order_number.clone_from(&said.placer_order_number);
+    facts.placer_issuer.clone_from(&said.placer_issuer);
+    facts.filler_order_number.clone_from(&said.filler_order_number);
+    facts.filler_issuer.clone_from(&said.filler_issuer);
+    facts.accession.clone_from(&said.accession);
+    facts.description.clone_from(&said.description);
+}
+
+fn answer(case: &mut CaseRow, order: &OrderRow) {
+    let facts = &mut case.facts;
+    facts.placer_order_number.clone_from(&order.placer.value);
+    facts.placer_issuer.clone_from(&order.placer.issuer);
+    facts.filler_order_number.clone_from(&order.filler.value);
+    facts.filler_issuer.clone_from(&order.filler.issuer);
+    if !order.accession.is_empty() {
+        facts.accession.clone_from(&order.accession);
+    }
+    if !order.facts.procedure.is_empty() {
+        facts.description.clone_from(&order.facts.procedure);
+    }
+}
+
+fn names(said: &IssuedId, order: &OrderRow) -> bool {
+    [&order.placer, &order.filler]
+        .into_iter()
+        .any(|known| known.value == said.value && (said.issuer.is_empty() || said.issuer == known.issuer))
+}
+
+/// The case goes by this number already.
+fn shows(case: &CaseRow, said: &IssuedId) -> bool {
+    [&case.facts.placer_order_number, &case.facts.filler_order_number].contains(&&said.value)
+}
