@@ -133,7 +133,8 @@ impl Identities {
     /// Finds out, or gives, what each identifier is called toward the reader.
     async fn give(&mut self, said: &[Said]) -> Result<(), StoreError> {
         let mut said: Vec<Said> = said.iter().filter(|said| !self.given.contains_key(said)).cloned().collect();
-        said.sort_by_key(|said| said.kind);
+        // In one order everywhere, so that two that name the same do not wait for each other.
+        said.sort_by(|a, b| (a.kind, &a.id.value, &a.id.issuer).cmp(&(b.kind, &b.id.value, &b.id.issuer)));
         let mut missing = Vec::new();
         for said in said {
             match self.store.known_mapped(&self.mapping, said.kind, &self.issued(&said)).await? {

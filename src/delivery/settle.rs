@@ -107,7 +107,7 @@ async fn tell(
         tx.tell(case.id, now, "delivery", reason).await?;
     }
     if settled == Settled::Delivered {
-        if !case.attention.is_empty() && tx.images_not_delivered(case.id).await? == 0 {
+        if !case.attention.is_empty() && !tx.is_late(case.id, &delivery.partner, delivery.kind, now).await? {
             // It was late, a person was told, and now all of it is there.
             case.needs_nobody_for(&late(delivery.kind, &delivery.partner));
         }

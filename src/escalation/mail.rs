@@ -52,11 +52,11 @@ pub(super) async fn send(mail: &Mail, digest: &Digest, text: String) -> Result<(
     tokio::time::timeout(WITHIN, sending).await.unwrap_or_else(|_| Err(format!("no answer within {WITHIN:?}")))
 }
 
-/// To all at once. Where the server will not have one of them for good, the others are still told.
+/// To all at once. Where the server will not have one of them (for good, or because a mailbox is full now), the others are still told.
 async fn deliver(mail: &Mail, transport: &Transport, message: &[u8]) -> Result<(), String> {
     let everybody: Vec<Address> = mail.to.iter().map(|to| to.email.clone()).collect();
     let refused = match to(mail, transport, everybody, message).await {
-        Err(error) if error.is_permanent() && mail.to.len() > 1 => error,
+        Err(error) if (error.is_permanent() || error.is_transient()) && mail.to.len() > 1 => error,
         done => return done.map_err(said),
     };
     let mut told = 0;

@@ -128,6 +128,7 @@ pub fn name(notice: &Notice) -> String {
 fn what_to_do(notice: &Notice) -> String {
     match notice.kind.as_str() {
         "case" => format!("neisse cases show {}", notice.subject),
+        "specimen" => "neisse specimen list --late".to_owned(),
         _ => "neisse cases list --attention".to_owned(),
     }
 }

@@ -51,6 +51,7 @@ pub async fn link(store: &Store, case: CaseId, order: OrderId, why: &str, now: M
         return Err(LinkError::AlreadyLinked);
     }
     tx.forget_unlink(order, case.id).await?;
+    case.waits_until = None;
     case.priority = case.priority.max(ordered.priority);
     take_over(&mut tx, &ordered, &mut case).await?;
     no_more_proposals(&mut case);

@@ -166,10 +166,11 @@ async fn takes(tx: &mut Tx, case: &CaseRow, alone: &[&OrderRow]) -> Result<bool,
 }
 
 async fn begin(tx: &mut Tx, order: &OrderRow, orders: usize, now: Moment) -> Result<CaseRow, StoreError> {
+    let id = CaseId::generate();
     let case = CaseRow {
-        id: CaseId::generate(),
+        id,
         origin: order.origin.clone(),
-        study: Uid::derived(&["case of order", &order.id.to_string()]),
+        study: Uid::derived(&["case of order", &order.id.to_string(), &id.to_string()]),
         state: CaseState::New,
         discipline: order.discipline,
         priority: order.priority,
@@ -190,7 +191,9 @@ async fn begin(tx: &mut Tx, order: &OrderRow, orders: usize, now: Moment) -> Res
         report_due: None,
         waits_until: None,
     };
-    tx.add_case(&case).await?;
+    if !tx.add_case(&case).await? {
+        return Err(StoreError::NotFound { what: "case of order", id: id.to_string() });
+    }
     let many = if orders == 1 { "its order".to_owned() } else { format!("its {orders} orders") };
     let what = format!("begun by {many} from {}, {} priority, no images yet", case.origin, case.priority);
     tx.tell(case.id, now, "intake", &what).await?;

@@ -23,8 +23,8 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, Priority,
-        Progress, SpecimenSaid, Unable, order,
+        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, PartnerId,
+        Priority, Progress, SpecimenSaid, Unable, order,
     },
     store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
@@ -167,10 +167,14 @@ async fn one(
     if let Some(order) = known {
         cases = order_case::cases_of(tx, order).await?;
     }
+    let mut said: Vec<IssuedId> = message.patient_ids.iter().map(|id| with_issuer(id, &partner.issuer)).collect();
+    if known.is_some_and(|known| contradict(&known.facts.patients, &said)) {
+        add_surviving(tx, &partner.id, &mut said).await?;
+    }
     let moved = found.as_ref().map_err(|unable| *unable).and_then(|known| {
         let progress = cases.iter().map(progress).max().unwrap_or(Progress::NotSent);
         let state = order::next(known.as_ref().map(|order| order.state), request.control, request.status, progress)?;
-        same_patient(known.as_ref(), message, &partner.issuer)?;
+        same_patient(known.as_ref(), &said)?;
         Ok(state)
     });
     let answer = |done: bool, reason: Option<String>| OrderAnswer {
@@ -272,11 +276,22 @@ fn progress(case: &CaseRow) -> Progress {
     }
 }
 
+/// What the patient's identifiers have been merged into is the same patient's.
+async fn add_surviving(tx: &mut Tx, origin: &PartnerId, ids: &mut Vec<IssuedId>) -> Result<(), StoreError> {
+    for id in ids.clone() {
+        if let Some(surviving) = tx.surviving_patient(origin, &id).await?
+            && !ids.contains(&surviving)
+        {
+            ids.push(surviving);
+        }
+    }
+    Ok(())
+}
+
 /// An order does not change hands: a number that comes back with another patient is a mistake somebody must look at.
-fn same_patient(known: Option<&OrderRow>, message: &OrderMessage, issuer: &str) -> Result<(), Unable> {
+fn same_patient(known: Option<&OrderRow>, said: &[IssuedId]) -> Result<(), Unable> {
     let Some(known) = known else { return Ok(()) };
-    let said: Vec<IssuedId> = message.patient_ids.iter().map(|id| with_issuer(id, issuer)).collect();
-    if contradict(&known.facts.patients, &said) { Err(Unable::OtherPatient) } else { Ok(()) }
+    if contradict(&known.facts.patients, said) { Err(Unable::OtherPatient) } else { Ok(()) }
 }
 
 fn new_order(partner: &Partner, now: Moment) -> OrderRow {
@@ -461,6 +476,13 @@ pub async fn join_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result
 /// When the database fails.
 async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
     let fit = fits(order, case);
+    if matches!(fit, Fit::OtherPatient(_)) {
+        // One of the two may still go by an identifier that has been merged.
+        let mut known = order.clone();
+        add_surviving(tx, &order.origin, &mut known.facts.patients).await?;
+        let fit = fits(&known, case);
+        return join_as(tx, &known, case, fit, now).await;
+    }
     join_as(tx, order, case, fit, now).await
 }
 

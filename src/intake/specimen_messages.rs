@@ -258,7 +258,8 @@ impl Telling<'_> {
             let mut found = Vec::new();
             for specimen in tx.specimens_with(&id.value).await? {
                 let contradicts = |a: &IssuedId, b: &IssuedId| !a.is_empty() && !b.is_empty() && a.value != b.value;
-                if !goes_by(&specimen, id) || contradicts(&specimen.said.placer, &said.placer) {
+                let in_it = !is_container || specimen.said.containers.iter().any(|known| known.value == id.value);
+                if !(in_it && goes_by(&specimen, id)) || contradicts(&specimen.said.placer, &said.placer) {
                     continue;
                 }
                 if let Some(role) = self.role(tx, &specimen).await? {
@@ -269,7 +270,9 @@ impl Telling<'_> {
             if found.iter().any(|(specimen, _)| specimen.ordered) {
                 found.retain(|(specimen, _)| specimen.ordered);
             }
-            if found.len() > 1 && !is_container {
+            // A container may hold several, but of one hospital only.
+            let several_houses = found.iter().any(|(specimen, _)| specimen.origin != found[0].0.origin);
+            if found.len() > 1 && (!is_container || several_houses) {
                 let text = "several specimens go by this identifier: send its issuer";
                 return Ok(Err(Rejected::new("SPM", 1, 2, ErrorCode::UnknownKey, text)));
             }

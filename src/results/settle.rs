@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{CaseEvent, CaseId, CaseState, Lane, Moment, Priority, ReportId, ReportStatus},
+    model::{CaseEvent, CaseId, CaseState, Lane, Moment, Priority, ReportId, ReportStatus, StudyFacts},
     store::{CaseRow, Durability, FormBefore, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
 use sha2::{Digest as _, Sha256};
@@ -27,6 +27,8 @@ pub enum Joined {
 pub struct Prepared {
     id: ReportId,
     case: CaseId,
+    /// What was known of the case when it was made.
+    facts: StudyFacts,
     place: Place,
     made: Made,
 }
@@ -78,7 +80,7 @@ pub async fn prepare_for(
     let place = Place::next(&mut tx, case.id).await?;
     drop(tx);
     let made = made(config, incoming, case, id, &place).await;
-    Ok(Prepared { id, case: case.id, place, made })
+    Ok(Prepared { id, case: case.id, facts: case.facts.clone(), place, made })
 }
 
 /// Keeps the report with all that follows from it. The caller commits.
@@ -210,12 +212,13 @@ async fn still_right(
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
     let place = Place::next(tx, case.id).await?;
-    let fits = |ready: &Prepared| ready.case == case.id && ready.place == place;
+    // Its patient may have been renamed or merged, or its order have come, while the forms were being made.
+    let fits = |ready: &Prepared| ready.case == case.id && ready.place == place && ready.facts == case.facts;
     match prepared.filter(fits) {
         Some(prepared) => Ok(prepared),
         None => {
             let made = made(config, incoming, case, id, &place).await;
-            Ok(Prepared { id, case: case.id, place, made })
+            Ok(Prepared { id, case: case.id, facts: case.facts.clone(), place, made })
         }
     }
 }
@@ -238,7 +241,11 @@ async fn follow(
     }
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
     moved(tx, &mut case, incoming.status, now).await?;
-    case.report_came();
+    if incoming.status == ReportStatus::Withdrawn {
+        case.await_report(now);
+    } else {
+        case.report_came();
+    }
     tx.save_case(&case).await?;
     Ok(Joined::To { case: case.id, version, forms })
 }

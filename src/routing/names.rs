@@ -31,26 +31,44 @@ pub async fn names(
     config: &Config,
     case: &CaseRow,
     reader: &PartnerId,
-    found: Vec<(IdentifierKind, IssuedId)>,
+    mut found: Vec<(IdentifierKind, IssuedId)>,
     now: Moment,
 ) -> Result<Names, StoreError> {
-    let Some(mapping) = config.mapping(reader, &case.origin) else { return Ok(Names::default()) };
-    let mut wanted: Vec<(IdentifierKind, IssuedId)> = found;
-    if wanted.iter().any(|(kind, id)| *kind == IdentifierKind::Patient && is_of(case, id)) {
-        wanted.retain(|(kind, id)| *kind != IdentifierKind::Patient || is_of(case, id));
+    if found.iter().any(|(kind, id)| *kind == IdentifierKind::Patient && is_of(case, id)) {
+        found.retain(|(kind, id)| *kind != IdentifierKind::Patient || is_of(case, id));
     }
-    // In one order, so that two that name the same do not wait for each other.
-    wanted.sort_by(|a, b| (a.0, &a.1.value, &a.1.issuer).cmp(&(b.0, &b.1.value, &b.1.issuer)));
-    wanted.dedup();
     let mut names = Names::default();
-    for (kind, id) in wanted {
-        // What the reader has given itself it knows.
-        if id.issuer != mapping.reader_issuer && !id.value.contains(char::REPLACEMENT_CHARACTER) {
-            let mapped = tx.mapped(&mapping, kind, &id, now).await?;
-            names.0.insert((kind, id), mapped.id);
-        }
-    }
+    names.add(tx, config, case, reader, found, now).await?;
     Ok(names)
+}
+
+impl Names {
+    /// The same for further ones, all of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add(
+        &mut self,
+        tx: &mut Tx,
+        config: &Config,
+        case: &CaseRow,
+        reader: &PartnerId,
+        mut wanted: Vec<(IdentifierKind, IssuedId)>,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let Some(mapping) = config.mapping(reader, &case.origin) else { return Ok(()) };
+        // In one order, so that two that name the same do not wait for each other.
+        wanted.sort_by(|a, b| (a.0, &a.1.value, &a.1.issuer).cmp(&(b.0, &b.1.value, &b.1.issuer)));
+        wanted.dedup();
+        for (kind, id) in wanted {
+            // What the reader has given itself it knows.
+            if id.issuer != mapping.reader_issuer && !id.value.contains(char::REPLACEMENT_CHARACTER) {
+                let mapped = tx.mapped(&mapping, kind, &id, now).await?;
+                self.0.insert((kind, id), mapped.id);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn is_of(case: &CaseRow, id: &IssuedId) -> bool {

@@ -20,7 +20,7 @@ use crate::{
     model::{CaseState, Disposition, Moment, OrderControl, OrderId, OrderState, PartnerId},
     store::{CaseRow, NewMessage, OrderForward, ReceivedOrderMessage, StoreError, Tx},
 };
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 /// Who is told, and until when.
 struct Telling<'a> {
@@ -93,9 +93,21 @@ async fn known(tx: &mut Tx, origin: &PartnerId, ids: &[OrderId]) -> Result<Vec<J
     for &id in ids {
         // Beside images of another hospital's specimen: that hospital knows its order.
         let Some(order) = tx.order_as_it_is(id).await?.filter(|order| order.origin == *origin) else { continue };
-        orders.push(Joined { id, state: order.state, messages: tx.order_messages_after(id, 0).await? });
+        orders.push(Joined { id, state: order.state, messages: all_messages(tx, id).await? });
     }
     Ok(orders)
+}
+
+/// Everything that has come about an order, read page by page.
+async fn all_messages(tx: &mut Tx, order: OrderId) -> Result<Vec<ReceivedOrderMessage>, StoreError> {
+    let mut messages: Vec<ReceivedOrderMessage> = Vec::new();
+    loop {
+        let page = tx.order_messages_after(order, messages.last().map_or(0, |last| last.number)).await?;
+        if page.is_empty() {
+            return Ok(messages);
+        }
+        messages.extend(page);
+    }
 }
 
 /// The receivers of the case that take orders.
@@ -118,6 +130,30 @@ fn known_to(forwards: &[OrderForward], order: OrderId, partner: &PartnerId) -> i
     known.filter(|forward| !forward.withdrawn).map_or(0, |forward| forward.sent_to)
 }
 
+/// The messages of several orders, each once with all its orders there, and each order's in the sequence of its numbers: a
+/// message goes when it is the next of every order it speaks of.
+fn in_sequence(mut lines: Vec<VecDeque<&ReceivedOrderMessage>>) -> Vec<Pending> {
+    let is_same =
+        |a: &ReceivedOrderMessage, b: &ReceivedOrderMessage| a.received == b.received && a.content == b.content;
+    let mut pending = Vec::new();
+    loop {
+        let heads: Vec<&ReceivedOrderMessage> = lines.iter().filter_map(|line| line.front().copied()).collect();
+        let is_next = |head: &&&ReceivedOrderMessage| {
+            !lines.iter().any(|line| line.iter().skip(1).any(|later| is_same(later, head)))
+        };
+        // Two nodes could have numbered crosswise; then the older one goes first.
+        let next = heads.iter().filter(is_next).min_by_key(|head| head.received);
+        let Some(next) = next.or(heads.iter().min_by_key(|head| head.received)).copied() else { return pending };
+        let mut sequences = Vec::new();
+        for line in &mut lines {
+            while line.front().is_some_and(|head| is_same(head, next)) {
+                sequences.extend(line.pop_front().map(|message| message.sequence));
+            }
+        }
+        pending.push(Pending { content: next.content.clone(), sequences });
+    }
+}
+
 /// Whether a message moved its order: what was answered UA, UC, … did not.
 fn was_done(message: &ReceivedOrderMessage) -> bool {
     OrderControl::of_code(&message.control).is_some_and(|control| control.answer(true) == message.answer)
@@ -133,7 +169,7 @@ impl Telling<'_> {
         forwards: &[OrderForward],
     ) -> Result<(), StoreError> {
         // One message may speak of several orders: it goes once.
-        let mut pending: BTreeMap<(Moment, Vec<u8>), Vec<usize>> = BTreeMap::new();
+        let mut lines: Vec<VecDeque<&ReceivedOrderMessage>> = Vec::new();
         for order in orders {
             let (known, last) = (known_to(forwards, order.id, partner), order.messages.last().map_or(0, |m| m.number));
             if last <= known {
@@ -143,17 +179,14 @@ impl Telling<'_> {
             let goes = |message: &&ReceivedOrderMessage| {
                 message.number > known && was_done(message) && !(is_over && known == 0)
             };
-            for message in order.messages.iter().filter(goes) {
-                let key = (message.received, message.content.clone());
-                pending.entry(key).or_default().push(message.sequence);
-            }
+            lines.push(order.messages.iter().filter(goes).collect());
             let forward = OrderForward { order: order.id, partner: partner.clone(), sent_to: last, withdrawn: false };
             // Nothing was sent of what was over before: should it be withdrawn, there is nobody to tell.
             let forward = OrderForward { withdrawn: is_over && known == 0, ..forward };
             tx.save_order_forward(case.id, &forward).await?;
         }
-        for ((_, content), sequences) in pending {
-            self.send(tx, case, partner, &Pending { content, sequences }, None).await?;
+        for pending in in_sequence(lines) {
+            self.send(tx, case, partner, &pending, None).await?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
         charset::Charset,
         message::new_control_id,
     },
-    model::{CaseState, IdentifierKind, Moment, PartnerId},
+    model::{CaseState, IdentifierKind, IssuedId, Moment, PartnerId},
     store::{CaseRow, NewMessage, PatientMessage, StoreError, Tx},
 };
 
@@ -56,9 +56,11 @@ async fn owe(
     let (Some(target), Some(origin)) = (target, config.partners.get(&case.origin)) else { return Ok(()) };
     let control_id = new_control_id();
     let fallback = charset_of(config, &origin.id);
-    let found = identifiers(&message.content, fallback, &origin.issuer).unwrap_or_default();
-    let found = found.into_iter().map(|id| (IdentifierKind::Patient, id)).collect();
-    let names = names(tx, config, case, partner, found, now).await?;
+    let (stays, merged) = identifiers(&message.content, fallback, &origin.issuer).unwrap_or_default();
+    let patients = |ids: Vec<IssuedId>| ids.into_iter().map(|id| (IdentifierKind::Patient, id)).collect();
+    let mut names = names(tx, config, case, partner, patients(stays), now).await?;
+    // Whatever the case knows of them: a number of the hospital's own would be somebody else's there.
+    names.add(tx, config, case, partner, patients(merged), now).await?;
     let Some((bytes, charset, what)) = made(config, origin, target, message, &control_id, &names, now) else {
         let reason =
             format!("news of its patient cannot be sent to {partner}: what was received cannot be read any more");

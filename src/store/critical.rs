@@ -166,9 +166,10 @@ impl Tx {
         // The condition is that of the partial index `report_forms_by_control_id`.
         const SQL: &str = "SELECT r.case_id, r.version, r.sender FROM report_forms f JOIN reports r ON r.id = f.report_id \
              JOIN cases c ON c.id = r.case_id WHERE f.control_id = $2 AND f.control_id <> '' AND c.origin = $1 LIMIT 1";
+        let control_id = super::plain(control_id);
         let row: Option<(String, i64, String)> = on_tx!(self, |c| sqlx::query_as(SQL)
             .bind(origin.as_str())
-            .bind(control_id)
+            .bind(&control_id)
             .fetch_optional(&mut **c)
             .await)?;
         row.map(|(case, version, reader)| {

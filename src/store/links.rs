@@ -135,7 +135,8 @@ impl Tx {
         let mut orders = Vec::with_capacity(ids.len());
         for (id,) in ids {
             let id = id.parse().map_err(|_| StoreError::Unreadable { what: "order id" })?;
-            orders.extend(self.order(id).await?);
+            // Only compared: the case is held already, and orders come before cases.
+            orders.extend(self.order_as_it_is(id).await?);
         }
         Ok(orders)
     }

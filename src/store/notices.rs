@@ -146,7 +146,7 @@ macro_rules! source {
 }
 
 /// Everything that waits for a person. Whoever puts something else before one adds it here.
-const SOURCES: [Source; 2] = [
+const SOURCES: [Source; 3] = [
     // A held case without a reason has been seen by a person.
     source!(
         "case",
@@ -157,6 +157,18 @@ const SOURCES: [Source; 2] = [
         "(attention <> '' OR state = 'held') AND attention <> ''"
     ),
     source!("report", "reports", "sender", "''", "hold_reason", "case_id IS NULL AND dismissed_us IS NULL"),
+    // Of what has a case the case says it.
+    source!(
+        "specimen",
+        "specimen_alarms",
+        "partner",
+        "''",
+        "reason",
+        "ended_us IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM order_cases oc WHERE oc.order_id = specimen_alarms.order_id) \
+         AND NOT EXISTS (SELECT 1 FROM specimen_orders so JOIN order_cases oc ON oc.order_id = so.order_id \
+           WHERE so.specimen_id = specimen_alarms.specimen_id)"
+    ),
 ];
 
 const CHANNEL: Sql = Sql {

@@ -206,14 +206,14 @@ impl Tx {
         self.note_order_news(case, true).await
     }
 
-    /// The messages about the patient of a case, oldest first.
+    /// The newest messages about the patient of a case, the oldest of them first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn patient_messages(&mut self, case: CaseId) -> Result<Vec<PatientMessage>, StoreError> {
         const SQL: &str = "SELECT m.received_us, m.sha256, m.merge, c.content FROM patient_messages m \
              JOIN order_contents c ON c.sha256 = m.sha256 AND c.received_us = m.received_us \
-             WHERE m.case_id = $1 ORDER BY m.received_us, m.sha256 LIMIT 100";
+             WHERE m.case_id = $1 ORDER BY m.received_us DESC, m.sha256 LIMIT 100";
         let case = case.to_string();
         let rows: Vec<(i64, String, i64, Vec<u8>)> =
             on_tx!(self, |c| sqlx::query_as(SQL).bind(&case).fetch_all(&mut **c).await)?;
@@ -223,7 +223,7 @@ impl Tx {
             merge: merge != 0,
             content,
         };
-        Ok(rows.into_iter().map(read).collect())
+        Ok(rows.into_iter().rev().map(read).collect())
     }
 
     /// Notes that a partner is owed a message about a patient. False: it has been owed it for another case.

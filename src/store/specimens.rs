@@ -292,7 +292,8 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn specimens_with(&mut self, value: &str) -> Result<Vec<SpecimenRow>, StoreError> {
-        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(WITH_VALUE).bind(value).fetch_all(&mut **c).await)?;
+        let value = super::plain(value);
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(WITH_VALUE).bind(&value).fetch_all(&mut **c).await)?;
         if raws.len() > MAX_ALIKE { Ok(Vec::new()) } else { read_all(raws) }
     }
 
@@ -373,7 +374,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn specimens_with(&self, value: &str) -> Result<Vec<SpecimenRow>, StoreError> {
-        read_all(on_read!(self, |p| sqlx::query_as(WITH_VALUE).bind(value).fetch_all(p).await)?)
+        let value = super::plain(value);
+        read_all(on_read!(self, |p| sqlx::query_as(WITH_VALUE).bind(&value).fetch_all(p).await)?)
     }
 
     /// What was taken from this one.

@@ -78,6 +78,10 @@ fn of_level(level: &Surveyed, charset: &str, becomes: Becomes<'_>) -> Result<Cha
         if id.value == said.id.value && issuer_stays {
             continue;
         }
+        // What is written is the same in every character set; what is not, a document made anew holds.
+        if !(id.value.is_ascii() && id.issuer.is_ascii()) || id.value.len() > said.kind.max_letters() {
+            return Err(RewriteError::TooLong { tag: tag_of(said.kind) });
+        }
         let vr = if said.kind == IdentifierKind::Accession { write::TEXT_SH } else { write::TEXT_LO };
         let value = write::text(level.syntax, tag_of(said.kind), vr, &id.value)?;
         changes.by_tag.insert(tag_of(said.kind), Some(value));

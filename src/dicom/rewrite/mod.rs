@@ -83,7 +83,7 @@ pub enum RewriteError {
     Undecodable { tag: u32 },
     #[error("it is deflated and too large to be rewritten, or damaged")]
     Deflated,
-    #[error("({:04X},{:04X}) becomes too long", .tag >> 16, .tag & 0xFFFF)]
+    #[error("({:04X},{:04X}) becomes too long, or holds letters beyond ASCII", .tag >> 16, .tag & 0xFFFF)]
     TooLong { tag: u32 },
 }
 

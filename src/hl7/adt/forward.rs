@@ -36,16 +36,20 @@ pub enum AdtError {
     Charset,
 }
 
-/// The identifiers in a message as kept, with the issuer of those that name none.
+/// The patient's identifiers in a message as kept, and those merged into them, with the issuer of those that name none.
 ///
 /// # Errors
 /// When the message as kept cannot be read any more.
-pub fn identifiers(received: &[u8], fallback: Charset, issuer: &str) -> Result<Vec<IssuedId>, AdtError> {
+pub fn identifiers(
+    received: &[u8],
+    fallback: Charset,
+    issuer: &str,
+) -> Result<(Vec<IssuedId>, Vec<IssuedId>), AdtError> {
     let message = Message::parse(received)?;
     let charset = Charset::of_message(&message, fallback).map_err(|_| AdtError::Charset)?;
     let read = PatientNews::parse(&message, charset).map_err(AdtError::NotAdt)?;
-    let all = read.patient_ids.iter().chain(&read.merged_ids);
-    Ok(all.map(|id| with_issuer(id, issuer)).collect())
+    let issued = |ids: &[IssuedId]| ids.iter().map(|id| with_issuer(id, issuer)).collect();
+    Ok((issued(&read.patient_ids), issued(&read.merged_ids)))
 }
 
 fn with_issuer(id: &IssuedId, issuer: &str) -> IssuedId {

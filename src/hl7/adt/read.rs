@@ -32,7 +32,9 @@ impl PatientNews {
         if ids.is_empty() {
             ids = patient_ids(pid.field(2), &reader);
         }
-        let merged = mrg.map(|mrg| patient_ids(mrg.field(1), &reader)).unwrap_or_default();
+        // Changed data are one patient's, whatever stands beside them.
+        let merged = mrg.filter(|_| news == News::Merged);
+        let merged = merged.map(|mrg| patient_ids(mrg.field(1), &reader)).unwrap_or_default();
         fit("PID", 3, &ids)?;
         if news == News::Merged {
             fit("MRG", 1, &merged)?;

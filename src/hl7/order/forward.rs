@@ -90,7 +90,7 @@ pub fn identifiers(
 /// When the message as kept cannot be read any more.
 pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<Forwarded, ForwardError> {
     let (message, charset, read) = parse(received, fallback)?;
-    let mut writer = Writer { edit: Edit::new(&message), message: &message, how };
+    let mut writer = Writer { edit: Edit::new(&message), message: &message, how, has_names: false };
     writer.header(charset);
     writer.patients(&read.patient_ids);
     let places = Places::of(&message, read.kind);
@@ -106,6 +106,10 @@ pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<
         if !orders.iter().any(|sequence| how.sequences.contains(sequence)) {
             writer.leave_out(lines);
         }
+    }
+    // Earlier results are known by numbers that have no name in the receiver's domain.
+    if writer.has_names {
+        places.earlier.iter().for_each(|(lines, _)| writer.leave_out(lines));
     }
     let what = format!("{}^{}", read.kind.message_type(), read.kind.event());
     Ok(Forwarded { bytes: writer.edit.write(), charset, what })
@@ -127,6 +131,8 @@ struct Writer<'m, 'a> {
     edit: Edit<'m, 'a>,
     message: &'m Message<'a>,
     how: &'m Forward<'m>,
+    /// The receiver has names of its own.
+    has_names: bool,
 }
 
 impl Writer<'_, '_> {
@@ -174,6 +180,7 @@ impl Writer<'_, '_> {
                 for field in [2, 4, 18] {
                     self.empty(line, field);
                 }
+                self.has_names = true;
             } else if ids.iter().any(|id| id.issuer.is_empty()) {
                 self.issuers(line);
             }
@@ -212,6 +219,14 @@ impl Writer<'_, '_> {
             if segment.is("ORC") || segment.is("OBR") {
                 self.number(line, 2, Identifier::Placer, &order.placer);
                 self.number(line, 3, Identifier::Filler, &order.filler);
+            }
+            if self.has_names {
+                // Group and parent numbers of the sender's domain, which have no name in the receiver's.
+                let others: &[usize] = if segment.is("ORC") { &[4, 8] } else { &[] };
+                others.iter().for_each(|field| self.empty(line, *field));
+                if segment.is("OBR") {
+                    self.empty(line, 29);
+                }
             }
             if segment.is("OBR") && !self.edit.field(line, 18).is_empty() {
                 self.number(line, 18, Identifier::Accession, &order.accession);

@@ -15,6 +15,8 @@ pub(super) struct Places {
     pub orders: Vec<Lines>,
     /// Specimens and containers that stand before their orders, each with the numbers of its orders.
     pub specimens: Vec<(Lines, Vec<usize>)>,
+    /// Of the first order, until its ORC comes.
+    before: Lines,
     /// Earlier results (ORC-1 PR), with the number of the order they go with.
     pub earlier: Vec<(Lines, Vec<usize>)>,
 }
@@ -55,7 +57,9 @@ impl Places {
                 places.earlier.push((vec![line], vec![last_order]));
                 within = Within::Earlier;
             } else if segment.is("ORC") {
-                places.orders.push(vec![line]);
+                // What stands before the first order is that order's, as it is read.
+                let before = std::mem::take(&mut places.before);
+                places.orders.push(before.into_iter().chain([line]).collect());
                 last_order = places.orders.len();
                 for index in specimens.indexes.iter().chain(&containers.indexes) {
                     places.specimens[*index].1.push(last_order);
@@ -69,7 +73,7 @@ impl Places {
             } else if kind == OrderKind::OmlOfContainer && segment.is("SAC") {
                 containers.begin(places.begin(line));
                 within = Within::Specimen;
-            } else if !is_about_the_patient(&segment) {
+            } else if !(is_about_the_patient(&segment) || is_of_the_message(&segment, &within)) {
                 places.add(line, &within);
             }
         }
@@ -83,13 +87,19 @@ impl Places {
 
     fn add(&mut self, line: usize, within: &Within) {
         let lines = match within {
-            Within::Nothing => None,
+            Within::Nothing => Some(&mut self.before),
             Within::Order => self.orders.last_mut(),
             Within::Specimen => self.specimens.last_mut().map(|(lines, _)| lines),
             Within::Earlier => self.earlier.last_mut().map(|(lines, _)| lines),
         };
         lines.into_iter().for_each(|lines| lines.push(line));
     }
+}
+
+/// Header, and notes and local segments before any order.
+fn is_of_the_message(segment: &Segment<'_>, within: &Within) -> bool {
+    let is_order_s = ["OBR", "OBX", "IPC", "TQ1", "TQ2", "ZDS", "SPM", "SAC"].iter().any(|id| segment.is(id));
+    matches!(within, Within::Nothing) && !is_order_s
 }
 
 /// The same PID may be written before every order: it stays, whichever orders go.
