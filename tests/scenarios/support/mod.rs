@@ -14,6 +14,7 @@ pub mod hospital;
 pub mod hostile;
 pub mod ledger;
 pub mod network;
+pub mod network_side;
 pub mod operator;
 pub mod orders;
 pub mod orthanc;
