@@ -315,7 +315,8 @@ fn must_be_refused(message: &Message, said: &Said) -> bool {
         ("MRG", 1) => true,
         _ => false,
     });
-    let several = matches!(message.damage, Damage::Whole(Whole::SecondPatient | Whole::SecondHeader));
+    // Who has a specimen is not asked of its courier.
+    let several = said.count("PID") > 1 && message.damage == Damage::Whole(Whole::SecondPatient);
     let needed: &[&str] = match message.template.name {
         "ADT A08" => &["MSH", "PID"],
         "ADT A40" => &["MSH", "PID", "MRG"],

@@ -90,7 +90,7 @@ fn broken(patient: &SampleCase) -> Vec<Broken> {
         broken("no HL7", framed("hello, this is a fax"), AckCode::AE, "", "no readable MSH"),
         broken("nothing", framed(""), AckCode::AE, "", "no readable MSH"),
         broken("a stranger", with("E4", "|KLCHEM|", "|NOBODY|"), AckCode::AR, "E4", "sender not known"),
-        broken("a laboratory order", with("E5", "ORU^R01^ORU_R01", "OML^O21"), AckCode::AR, "E5", ""),
+        broken("a pharmacy order", with("E5", "ORU^R01^ORU_R01", "OMP^O09"), AckCode::AR, "E5", ""),
         broken("an order of nothing", with("E9", "ORU^R01^ORU_R01", "ORM^O01"), AckCode::AE, "E9", "no ORC"),
         broken("no OBR", with("E6", "\rOBR|", "\rZBR|"), AckCode::AE, "E6", ""),
         broken("an alphabet nobody knows", with("E7", "UNICODE UTF-8", "KLINGON"), AckCode::AE, "E7", "haracter set"),

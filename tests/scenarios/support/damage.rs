@@ -351,11 +351,11 @@ impl Template {
         for (line, text) in lines.iter().enumerate() {
             damages.extend([Damage::Drop(line), Damage::Double(line)]);
             damages.extend([1, lines.len() - 1].map(|to| Damage::Move(line, to)).into_iter().filter(|_| line != 0));
-            damages.extend((0..3).map(|_| Damage::Cut(line, dice.below(1000))));
+            damages.extend((0..2).map(|_| Damage::Cut(line, dice.below(1000))));
             damages.extend((0..4).map(|how| Damage::Rename(line, how)));
             for field in valued(line, text) {
                 damages.push(Damage::Field(line, field, Value::Emptied));
-                damages.extend((0..=field % 2).map(|_| Damage::Field(line, field, any_value(&mut dice))));
+                damages.push(Damage::Field(line, field, any_value(&mut dice)));
             }
             if text.contains("{d}") {
                 damages.extend([4, 40, 41, 42, 400].map(|letters| Damage::Field(line, 5, Value::Shortened(letters))));
