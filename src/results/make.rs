@@ -55,11 +55,17 @@ impl Made {
 
 const WITHDRAWN: &str = "its reader has taken back every result: the origin is told in words, see that it knows";
 
+const BREAKS_OFF: &str =
+    "a PDF of the report has no end: it was cut off before it was sent, ask its reader for it again";
+
 /// Makes every form the origin wants.
 pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
     let mut made = Made::default();
     if incoming.lossy {
         made.warn("some letters of the report could not be read in the character set its sender named".into());
+    }
+    if incoming.pieces.iter().any(breaks_off) {
+        made.warn(BREAKS_OFF.into());
     }
     let in_words;
     let incoming = if incoming.status == ReportStatus::Withdrawn {
@@ -77,6 +83,18 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
         }
     }
     made
+}
+
+/// A PDF ends with %%EOF (ISO 32000-1 7.5.5); readers look for it in its last 1,024 bytes. One that was cut off in a sender's
+/// buffer may still be good Base64. It goes on as it came, for the reader's words are in it; a person asks for the rest.
+fn breaks_off(piece: &Piece) -> bool {
+    match piece {
+        Piece::Document { bytes, .. } if bytes.starts_with(b"%PDF-") => {
+            let end = &bytes[bytes.len().saturating_sub(1024)..];
+            !end.windows(5).any(|window| window == b"%%EOF")
+        }
+        _ => false,
+    }
 }
 
 /// The same report with what has become of it as its first text: an empty one would say that all is well.

@@ -97,19 +97,24 @@ impl SqliteDb {
             .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(WAIT)
             .foreign_keys(true)
+            // Pages: what many changes touch is written back once for all of them. 16 MiB.
+            .pragma("wal_autocheckpoint", "4000")
             .pragma("journal_size_limit", "67108864");
-        let pool = |synchronous, connections| {
+        let pool = |options: SqliteConnectOptions, connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(WAIT)
                 // A file on this machine: there is nobody who could have gone away meanwhile.
                 .test_before_acquire(false)
-                .connect_with(options.clone().synchronous(synchronous))
+                .connect_with(options)
         };
-        let synced = pool(SqliteSynchronous::Full, 1).await?;
+        // What a savepoint would roll back to is kept in memory: in a temporary file it would cost as much as the log.
+        let full = options.clone().synchronous(SqliteSynchronous::Full).pragma("temp_store", "MEMORY");
+        let synced = pool(full, 1).await?;
         schema.run(&synced).await?;
-        let process = pool(SqliteSynchronous::Normal, 1).await?;
-        let read = pool(SqliteSynchronous::Normal, 4).await?;
+        let options = options.synchronous(SqliteSynchronous::Normal);
+        let process = pool(options.clone(), 1).await?;
+        let read = pool(options, 4).await?;
         Ok(Self { read, synced, process, turn: Arc::default() })
     }
 

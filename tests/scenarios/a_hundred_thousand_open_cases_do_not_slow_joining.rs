@@ -33,7 +33,7 @@ async fn a_hundred_thousand_open_cases_do_not_slow_joining() {
     for ledger in both().await {
         fill(&ledger).await;
         let ((orders, studies), heard) =
-            heard(async { (Box::pin(rounds(&ledger, true)).await, Box::pin(rounds(&ledger, false)).await) }).await;
+            heard(Box::pin(async { (rounds(&ledger, true).await, rounds(&ledger, false).await) })).await;
         let looks: Vec<String> = heard.into_iter().filter(|sql| is_ours(sql, &ledger.raw)).collect();
         // Four for the orders of a study, an order's two numbers, the studies of an order, the study itself.
         assert!(looks.len() >= 8, "{}: {looks:#?}", ledger.name);

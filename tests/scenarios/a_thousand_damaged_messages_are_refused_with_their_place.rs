@@ -362,6 +362,7 @@ async fn orders_as_they_said(raw: &Raw, sent: &HashMap<String, &Sent>, findings:
              FROM order_messages m JOIN orders o ON o.id = m.order_id",
         )
         .await;
+    let merges: &[&Said] = &sent.values().filter(|sent| sent.is_taken()).map(|sent| &sent.said).collect::<Vec<_>>();
     for row in &rows {
         let Some(sent) = sent.get(&row[0]) else { continue };
         let sequence: usize = row[1].parse().expect("a number");
@@ -379,15 +380,26 @@ async fn orders_as_they_said(raw: &Raw, sent: &HashMap<String, &Sent>, findings:
         let same = [(placer, id(5)), (filler, id(7)), (accession, id(9))].iter().all(|(a, b)| with_issuer(a) == *b);
         let patients: Vec<Id> = sent.said.patients.iter().map(with_issuer).collect();
         findings.note(row[4] == "rabenstein" && same, || format!("{said:?} kept as {row:?}: {}", sent.what()));
-        findings.note(patients.contains(&id(11)), || format!("{patients:?} kept as {row:?}: {}", sent.what()));
+        let is_theirs =
+            patients.contains(&id(11)) || patients.iter().any(|patient| is_merged(merges, patient, &id(11)));
+        findings.note(is_theirs, || format!("{patients:?} kept as {row:?}: {}", sent.what()));
         let is_sound = row[5..].iter().all(|text| !text.contains(|c: char| c.is_control() || c == '\u{FFFD}'));
         findings.note(is_sound, || format!("a number that is none: {}", sent.what()));
     }
+    let of_nobody = "SELECT id FROM cases WHERE has_study = 0 AND id NOT IN (SELECT case_id FROM order_cases)";
+    let number = raw.rows(of_nobody).await.len();
+    findings.note(number == 0, || format!("{number} cases that began with no order"));
     for (digest, sent) in sent.iter().filter(|(_, sent)| sent.is_taken()) {
         let kept = rows.iter().filter(|row| row[0] == **digest && row[3] == "OK").count();
         let said = sent.answer.orders.iter().filter(|code| *code == "OK").count();
         findings.note(kept == said, || format!("{said} orders taken, {kept} there: {}", sent.what()));
     }
+}
+
+/// A message that was taken has made the one patient the other.
+fn is_merged(merges: &[&Said], former: &Id, now: &Id) -> bool {
+    let has = |ids: &[Id], id: &Id| ids.iter().map(with_issuer).any(|said| said == *id);
+    merges.iter().any(|said| has(&said.merged, former) && has(&said.patients, now))
 }
 
 /// A report that was joined names its case and nobody else's; what goes home is all of it, under the case's patient.

@@ -9,7 +9,7 @@ use crate::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-const PDF: &[u8] = b"%PDF-1.4 a page";
+const PDF: &[u8] = b"%PDF-1.4 a page\n%%EOF\n";
 
 /// What is made of these OBX for rabenstein, which speaks this language.
 fn made(language: &str, obr_25: &str, results: &[&str]) -> Made {
@@ -142,6 +142,16 @@ fn what_a_form_leaves_out_is_named() {
     assert_eq!(made_as(objects, "de", "F", &all).warnings, told);
     assert!(made("de", "F", &all).warnings.is_empty(), "the ORU beside them holds all of it");
     assert!(made("de", "F", &[TEXT]).warnings.is_empty());
+}
+
+/// Half of a PDF may be good Base64. What there is goes home, and somebody asks for the rest.
+#[test]
+fn a_pdf_without_its_end_comes_before_a_person() {
+    let whole = made("de", "F", &[&document("application^pdf", PDF)]);
+    let half = made("de", "F", &[&document("application^pdf", &PDF[..12])]);
+    let told = |made: &Made| made.warnings.iter().any(|warning| warning == BREAKS_OFF);
+    assert!(!told(&whole) && told(&half));
+    assert_eq!(forms(&half), forms(&whole));
 }
 
 #[test]

@@ -108,6 +108,33 @@ pub const TEMPLATES: &[Template] = &[
         ],
     },
     Template {
+        name: "OML O21",
+        from: From::Hospital,
+        message_type: "OML^O21^OML_O21",
+        version: "2.5.1",
+        body: &[
+            "PID|1||{p}^^^RABENSTEIN^PI||Müßig^Jörg||19310202|M",
+            "ORC|NW|{o}^KIS",
+            "TQ1|1||||||||R",
+            "OBR|1|{o}^KIS||88305^Histologie^L||||||||||||||||||||PAT",
+            "SPM|1|{q}&KIS||TISS^Gewebe^L||||||||||{m}",
+        ],
+    },
+    Template {
+        name: "OML O33",
+        from: From::Hospital,
+        message_type: "OML^O33^OML_O33",
+        version: "2.5.1",
+        body: &[
+            "PID|1||{p}^^^RABENSTEIN^PI||Müßig^Jörg||19310202|M",
+            "SPM|1|{q}&KIS||TISS^Gewebe^L||||||||||{m}",
+            "SAC|||{q}C^KIS",
+            "ORC|NW|{o}^KIS",
+            "TQ1|1||||||||S",
+            "OBR|1|{o}^KIS||88305^Histologie^L",
+        ],
+    },
+    Template {
         name: "ORU of text",
         from: From::Reader,
         message_type: "ORU^R01^ORU_R01",
@@ -184,7 +211,7 @@ pub const TEMPLATES: &[Template] = &[
         from: From::Hospital,
         message_type: "SSU^U03^SSU_U03",
         version: "2.5.1",
-        body: &["EQU|KURIER|20261124225900", "SAC|||{o}^KIS||||20261124225900|R", "SPM|1|{q}&KIS||TISS^Gewebe^L"],
+        body: &["EQU|KURIER|20261124225900", "SAC|||{o}^KIS||||20261124225900|I", "SPM|1|{q}&KIS||TISS^Gewebe^L"],
     },
     Template {
         name: "ADT A08",
@@ -328,7 +355,7 @@ impl Template {
             damages.extend((0..4).map(|how| Damage::Rename(line, how)));
             for field in valued(line, text) {
                 damages.push(Damage::Field(line, field, Value::Emptied));
-                damages.extend((0..2).map(|_| Damage::Field(line, field, any_value(&mut dice))));
+                damages.extend((0..=field % 2).map(|_| Damage::Field(line, field, any_value(&mut dice))));
             }
             if text.contains("{d}") {
                 damages.extend([4, 40, 41, 42, 400].map(|letters| Damage::Field(line, 5, Value::Shortened(letters))));

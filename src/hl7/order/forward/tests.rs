@@ -109,7 +109,7 @@ fn goes(event: &str, rest: &str, sequences: &[usize]) -> String {
 fn a_specimen_goes_with_its_orders_and_with_no_other() {
     let spm = |id: &str| format!("SPM|{id}|S{id}&KIS||BX\rOBX|{id}|TX\r");
     let sac = |id: &str| format!("SAC|{id}||C{id}^KIS\r");
-    let orc = |id: &str| format!("ORC|NW|P{id}^KIS\rOBR|{id}|P{id}^KIS\r");
+    let orc = |id: &str| format!("ORC|NW|P{id}^KIS\rOBR|{id}|P{id}^KIS||HE\r");
     let (one, two) = ("SPM|1|S1&KIS OBX|1|TX", "ORC|NW|P2^KIS OBR|2|P2^KIS");
     let of_order = [orc("1"), spm("1"), sac("1"), orc("2"), spm("2")].concat();
     assert_eq!(goes("O21", &of_order, &[2]), format!("{two} SPM|2|S2&KIS OBX|2|TX"));
@@ -126,7 +126,7 @@ fn a_specimen_goes_with_its_orders_and_with_no_other() {
 #[test]
 fn earlier_results_go_with_the_order_before_them() {
     let earlier = "ORC|PR|OLD^KIS\rOBR|9|OLD^KIS\rOBX|9|TX\r";
-    let rest = ["ORC|NW|P1^KIS\rOBR|1|P1^KIS\r", earlier, "ORC|NW|P2^KIS\rOBR|2|P2^KIS\r"].concat();
+    let rest = ["ORC|NW|P1^KIS\rOBR|1|P1^KIS||HE\r", earlier, "ORC|NW|P2^KIS\rOBR|2|P2^KIS||HE\r"].concat();
     assert_eq!(goes("O21", &rest, &[3]), "ORC|NW|P2^KIS OBR|2|P2^KIS");
     let first = goes("O21", &rest, &[1]);
     assert_eq!(first, "ORC|NW|P1^KIS OBR|1|P1^KIS ORC|PR|OLD^KIS OBR|9|OLD^KIS OBX|9|TX");
