@@ -389,6 +389,15 @@ impl World {
         );
         let ki67 = all.iter().find(|oul| oul.field("OBR", 2) == "P-4^RABENSTEIN").expect("the added test");
         assert_eq!((ki67.values("NM"), ki67.field("SAC", 3)), (vec!["20"], "C-S-1^RABENSTEIN"));
+        // The laboratory's own documents where there were some, else the text as one.
+        for line in ["Müßig", "final", "amended"] {
+            let mut pages = Vec::new();
+            for document in self.side.instances("RAB_PACS").await.iter().filter(|one| one["PatientID"] == BIOPSY.id) {
+                let pdf = std::fs::read(document["file"].as_str().expect("a path")).expect("the PDF");
+                pages.push(pdf_text(&pdf).await);
+            }
+            assert!(pages.iter().any(|page| page.contains(line)), "{line} in {pages:?}");
+        }
         let case = self.case_of(&BIOPSY).await;
         let stored = self.network.node().store.reports(case.id).await.expect("the store");
         let stored: Vec<_> = stored.iter().map(|report| report.status).collect();
