@@ -122,12 +122,12 @@ impl World {
         Self { network, side }
     }
 
-    async fn from_hospital(&self, message: &str, control_id: &str, rest: Vec<Segment>) -> Message {
+    async fn hospital_sends(&self, message: &str, control_id: &str, rest: Vec<Segment>) -> Message {
         let segments = [vec![header("DRKRAB", message, control_id, "8859/1")], rest].concat();
         self.side.accepted(send(self.network.node().hl7, "iso8859-1", "2.5.1", &segments)).await
     }
 
-    async fn from_laboratory(&self, message: &str, control_id: &str, rest: Vec<Segment>) -> Message {
+    async fn laboratory_sends(&self, message: &str, control_id: &str, rest: Vec<Segment>) -> Message {
         let segments = [vec![header("KCPATHO", message, control_id, "UNICODE UTF-8")], rest].concat();
         self.side.accepted(send(self.network.node().hl7, "utf-8", "2.5.1", &segments)).await
     }
@@ -195,7 +195,7 @@ impl World {
             specimen(1, "S-1", "TISS^Gewebe^HL70487").to_vec(),
             specimen(2, "S-2", "TISS^Gewebe^HL70487").to_vec(),
         ];
-        let answer = self.from_hospital("OML^O21^OML_O21", "H1", biopsy.concat()).await;
+        let answer = self.hospital_sends("OML^O21^OML_O21", "H1", biopsy.concat()).await;
         assert_eq!(answer.field("MSH", 9), "ORL^O22^ORL_O22");
         assert_eq!((answer.field("ORC", 1), answer.field("ORC", 2)), ("OK", "P-1"));
         assert_eq!(answer.field("PID", 5), BIOPSY.name);
@@ -206,7 +206,7 @@ impl World {
             specimen(1, "S-3", "TISS^Gewebe^HL70487").to_vec(),
             order("NW", "P-2", "", "S", "FS^Schnellschnitt^L").to_vec(),
         ];
-        let answer = self.from_hospital("OML^O33^OML_O33", "H2", frozen.concat()).await;
+        let answer = self.hospital_sends("OML^O33^OML_O33", "H2", frozen.concat()).await;
         assert_eq!(answer.field("MSH", 9), "ORL^O34^ORL_O34");
         assert_eq!((answer.field("SPM", 2), answer.field("ORC", 1)), ("S-3", "OK"));
 
@@ -215,7 +215,7 @@ impl World {
             order("NW", "P-3", "", "R", "ZYT^Zytologie^L").to_vec(),
             specimen(1, "S-4", "PLR^Pleuraerguss^HL70487").to_vec(),
         ];
-        self.from_hospital("OML^O21^OML_O21", "H3", cytology.concat()).await;
+        self.hospital_sends("OML^O21^OML_O21", "H3", cytology.concat()).await;
 
         self.laboratory_has(&["NW P-1^RABENSTEIN", "NW P-2^RABENSTEIN", "NW P-3^RABENSTEIN"]).await;
         for order in self.got(LABORATORY, "OML").await {
@@ -259,7 +259,7 @@ impl World {
         let now = self.network.clock.now().utc().format("%Y%m%d%H%M%S+0000").to_string();
         let mut message = vec![("EQU", json!({ "1": "EINGANG", "2": now })), ("SAC", container)];
         message.extend(specimen.map(|specimen| ("SPM", specimen)));
-        self.from_laboratory("SSU^U03^SSU_U03", control_id, message).await;
+        self.laboratory_sends("SSU^U03^SSU_U03", control_id, message).await;
     }
 
     async fn received_and_rejected(&self) {
@@ -297,7 +297,7 @@ impl World {
         self.told(HOSPITAL, "S-4", "lost").await;
         self.alarms_are(&[AlarmKind::Lost]).await;
         let cancel = [vec![of_the_hospital(&CYTOLOGY)], order("CA", "P-3", "", "R", "ZYT^Zytologie^L").to_vec()];
-        let answer = self.from_hospital("OML^O21^OML_O21", "H4", cancel.concat()).await;
+        let answer = self.hospital_sends("OML^O21^OML_O21", "H4", cancel.concat()).await;
         assert_eq!(answer.field("ORC", 1), "CR");
         self.laboratory_has(&["NW P-1^RABENSTEIN", "NW P-2^RABENSTEIN", "NW P-3^RABENSTEIN", "CA P-3^RABENSTEIN"])
             .await;
@@ -310,7 +310,7 @@ impl World {
             vec![("SPM", json!({ "1": "1", "2": "S-1", "4": "TISS^Gewebe^HL70487" }))],
         ];
         let before = self.case_of(&BIOPSY).await;
-        let answer = self.from_hospital("OML^O21^OML_O21", "H5", added.concat()).await;
+        let answer = self.hospital_sends("OML^O21^OML_O21", "H5", added.concat()).await;
         assert_eq!(answer.field("ORC", 1), "OK");
         eventually("the laboratory has the added test", SOON, async || {
             self.got(LABORATORY, "OML").await.iter().any(|order| order.field("ORC", 2) == "P-4^RABENSTEIN")
@@ -326,7 +326,7 @@ impl World {
             vec![finding(1, "Schnittränder tumorfrei.", "F")],
             vec![("SPM", json!({ "1": "1", "2": "S-3&RABENSTEIN^E26-3&PATHO-CHEMNITZ", "4": "TISS^Gewebe^HL70487" }))],
         ];
-        self.from_laboratory("ORU^R01^ORU_R01", "L5", result.concat()).await;
+        self.laboratory_sends("ORU^R01^ORU_R01", "L5", result.concat()).await;
         self.results_are(&FROZEN, &[("F", "Schnittränder tumorfrei.")]).await;
         assert_eq!(self.case_of(&FROZEN).await.state, CaseState::Reported);
     }
@@ -340,7 +340,7 @@ impl World {
             answer("P-1", "E26-1", "HE^Histologie^L", "P").to_vec(),
             vec![finding(1, "Vorläufig: Drüsen mit Atypien.", "P"), spm()],
         ];
-        self.from_laboratory("ORU^R01^ORU_R01", "L6", interim.concat()).await;
+        self.laboratory_sends("ORU^R01^ORU_R01", "L6", interim.concat()).await;
 
         // By specimen, with a PDF; then the added test. An ORC follows its OBR there.
         let reversed = |mut pair: [Segment; 2]| {
@@ -354,20 +354,20 @@ impl World {
             reversed(answer("P-1", "E26-1", "HE^Histologie^L", "F")),
             vec![finding(1, "Tubuläres Adenom.", "F"), document(2, "final", "F")],
         ];
-        self.from_laboratory("OUL^R22^OUL_R22", "L7", by_specimen.concat()).await;
+        self.laboratory_sends("OUL^R22^OUL_R22", "L7", by_specimen.concat()).await;
         let added = [
             pid(),
             vec![spm(), ("SAC", json!({ "3": "C-S-1^RABENSTEIN" }))],
             reversed(answer("P-4", "E26-1b", "KI67^Ki-67^L", "F")),
             vec![finding(1, "Geringe Proliferation.", "F"), ("OBX", ki67)],
         ];
-        self.from_laboratory("OUL^R22^OUL_R22", "L8", added.concat()).await;
+        self.laboratory_sends("OUL^R22^OUL_R22", "L8", added.concat()).await;
         let amended = [
             pid(),
             answer("P-1", "E26-1", "HE^Histologie^L", "C").to_vec(),
             vec![finding(1, "Serratiertes Adenom, ß-Catenin größer.", "C"), document(2, "amended", "C"), spm()],
         ];
-        self.from_laboratory("ORU^R01^ORU_R01", "L9", amended.concat()).await;
+        self.laboratory_sends("ORU^R01^ORU_R01", "L9", amended.concat()).await;
         self.results_are(
             &BIOPSY,
             &[
