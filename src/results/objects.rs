@@ -49,7 +49,7 @@ impl ReportObjects {
     pub async fn run(self, stop: CancellationToken) {
         let mut aside = Aside::default();
         loop {
-            if let Err(error) = self.take_all(&mut aside).await {
+            if let Err(error) = Box::pin(self.take_all(&mut aside)).await {
                 tracing::error!(error = %chain(&error), "Report objects wait");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }

@@ -258,10 +258,13 @@ fn an_identifier_in_the_data_set_s_own_letters_is_read_by_them() {
     .concat();
     assert_eq!(identifiers(&read(EXPLICIT_LE, &data)), [(IdentifierKind::Patient, "Ł-1".into(), String::new())]);
     let previous = |out: &[u8]| out.windows(4).any(|window| window == b"\xA3-1 ");
-    assert!(
-        previous(&rewrite_whole(&uid(EXPLICIT_LE), &data, &SenderCharset::default(), &becomes, noted()).unwrap().0),
-        "as it was written"
-    );
+    let given = |_: &Said| Some(IssuedId::new("N000000000000001", "KCHEMNITZ"));
+    let rewritten = |to: &dyn Fn(&Said) -> Option<IssuedId>| {
+        rewrite_whole(&uid(EXPLICIT_LE), &data, &SenderCharset::default(), to, noted())
+    };
+    assert!(previous(&rewritten(&given).unwrap().0), "as it was written");
+    // What is not the same in every character set is not written into one.
+    assert_eq!(rewritten(&becomes).unwrap_err(), RewriteError::TooLong { tag: PATIENT_ID });
 }
 
 #[test]
