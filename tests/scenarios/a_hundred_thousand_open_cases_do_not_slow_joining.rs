@@ -11,7 +11,9 @@ use crate::support::{
 };
 use neisse::{
     intake::matching,
-    model::{Discipline, IssuedId, OrderId, OrderState, PartnerId, Priority, ReceivedInstance, StudyFacts, Uid},
+    model::{
+        Channel, Discipline, IssuedId, OrderId, OrderState, PartnerId, Priority, ReceivedInstance, StudyFacts, Uid,
+    },
     store::{OrderFacts, OrderMessageRow, OrderRow, Tx},
 };
 use std::time::{Duration, Instant};
@@ -20,8 +22,9 @@ const OPEN: usize = 100_000;
 const HOSPITALS: usize = 20;
 const ROUNDS: usize = 6;
 const A_ROUND: usize = 100;
-/// Of joining either, about.
-const STATEMENTS: usize = 12;
+/// Of joining an order, and of joining a study, as they are heard.
+const OF_AN_ORDER: usize = 12;
+const OF_A_STUDY: usize = 19;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_millis(5);
 
@@ -32,6 +35,12 @@ const BIG: [&str; 5] = ["cases", "orders", "order_studies", "order_cases", "orde
 async fn a_hundred_thousand_open_cases_do_not_slow_joining() {
     for ledger in both().await {
         fill(&ledger).await;
+        let (_, one) = heard(async {
+            let mut tx = ledger.begin().await;
+            Box::pin(join_study(&mut tx, OPEN - 1)).await;
+        })
+        .await;
+        assert!(one.len() >= OF_A_STUDY, "{}: {} statements", ledger.name, one.len());
         let ((orders, studies), heard) =
             heard(Box::pin(async { (rounds(&ledger, true).await, rounds(&ledger, false).await) })).await;
         let looks: Vec<String> = heard.into_iter().filter(|sql| is_ours(sql, &ledger.raw)).collect();
@@ -73,7 +82,7 @@ async fn rounds(ledger: &Ledger, orders: bool) -> Duration {
             took.push(began.elapsed());
             // The next finds what this one found.
             drop(tx);
-            idle.push(of_the_machine(ledger).await);
+            idle.push(of_the_machine(ledger, if orders { OF_AN_ORDER } else { OF_A_STUDY }).await);
         }
         best = best.min(percentile(took));
         empty = empty.min(percentile(idle));
@@ -89,12 +98,12 @@ fn percentile(mut took: Vec<Duration>) -> Duration {
 }
 
 /// What as many statements take that look nothing up: asking a server, and waiting for a turn on a busy machine.
-async fn of_the_machine(ledger: &Ledger) -> Duration {
+async fn of_the_machine(ledger: &Ledger, statements: usize) -> Duration {
     let origin = hospital(0);
     let mut tx = ledger.begin().await;
     let began = Instant::now();
-    for _ in 0..STATEMENTS {
-        tx.hold_origin(&origin).await.expect("the origin");
+    for _ in 0..statements {
+        assert!(!tx.is_paused(&origin, Channel::Hl7).await.expect("an answer"), "nobody is");
     }
     began.elapsed()
 }

@@ -105,7 +105,7 @@ async fn refuses_what_is_no_report(network: &Network, patient: &SampleCase) {
         (no_result, "AE", "103", "a status that carries no result"),
         (before.to_owned(), "AE", "100", "no OBR"),
         (good.replace("UNICODE UTF-8", "KLINGON"), "AE", "103", "a character set nobody knows"),
-        (good.replace("ORU^R01^ORU_R01", "ADT^A01^ADT_A01"), "AR", "200", "not a report"),
+        (good.replace("ORU^R01^ORU_R01", "DFT^P03^DFT_P03"), "AR", "200", "not a report"),
         (good.replace("KCHEMNITZ", "SOMEBODY"), "AR", "207", "nobody we know"),
     ] {
         let answer = exchange(network.node().hl7, bad.as_bytes()).await;
