@@ -62,6 +62,7 @@ pub struct Running {
 /// # Errors
 /// When the data folder, the database or a listening port cannot be had. A broker that is away is no error.
 pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
+    web::start_counting();
     let spool = open_spool(&config).await?;
     let store = Store::open(&config.database, &config.node.data_dir)
         .await

@@ -20,9 +20,13 @@ pub struct Watched {
     pub clock: Clock,
 }
 
+/// Counts from now on: what happens before the first stage starts would be lost otherwise.
+pub fn start_counting() {
+    metrics::recorder();
+}
+
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, watched: Arc<Watched>, stop: CancellationToken) {
-    metrics::recorder();
     let pages = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::page))
