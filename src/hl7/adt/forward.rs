@@ -5,7 +5,7 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
-        message::{Edit, Message, MessageError, components},
+        message::{Edit, Message, MessageError, Readdressed, components},
     },
     model::IssuedId,
 };
@@ -69,32 +69,23 @@ pub fn forward(
     let message = Message::parse(received)?;
     let charset = Charset::of_message(&message, fallback).map_err(|_| AdtError::Charset)?;
     let read = PatientNews::parse(&message, charset).map_err(AdtError::NotAdt)?;
-    let separators = message.separators();
     let mut edit = Edit::new(&message);
     let mut what = String::from("ADT");
     for (line, segment) in message.segments().enumerate() {
         if segment.is("MSH") {
-            // A byte order mark or blanks before it: written in another character set they would be letters.
-            (0..line).for_each(|before| edit.leave_out(before));
             what = format!("ADT^{}", charset.decode(segment.field(9).component(2).raw()).text.trim());
-            for (n, text) in [
-                (3, how.sending_application),
-                (4, how.sending_facility),
-                (5, how.receiving_application),
-                (6, how.receiving_facility),
-                (7, how.at),
-                (8, ""),
-                (10, how.control_id),
-                (13, ""),
-                (14, ""),
-                (15, ""),
-                (16, ""),
-                (18, charset.name()),
-            ] {
-                if !(text.is_empty() && edit.field(line, n).is_empty()) {
-                    edit.set_field(line, n, &components(separators, &[text]));
-                }
-            }
+            let readdressed = Readdressed {
+                from_to: [
+                    how.sending_application,
+                    how.sending_facility,
+                    how.receiving_application,
+                    how.receiving_facility,
+                ],
+                at: how.at,
+                control_id: how.control_id,
+                charset: charset.name(),
+            };
+            edit.readdress(line, &readdressed);
         } else if segment.is("PID") {
             identify(&mut edit, line, 3, &read.patient_ids, how);
         } else if segment.is("MRG") {

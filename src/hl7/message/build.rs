@@ -1,10 +1,9 @@
-//! Writing a message: text in, escaped and delimited; bytes in the receiver's character set out.
+//! Writing a message: text in, escaped and delimited; a message as text out; `outgoing` puts it into the receiver's character set.
 //!
 //! Fields are set by number, in any order; what is not set stays empty. Everything but [`SegmentBuilder::raw`] escapes.
 //! Does not check what belongs in which segment.
 
 use super::escape;
-use crate::hl7::charset::{Charset, Unmappable};
 use uuid::Uuid;
 
 /// No segment of the standard has more fields than this; a higher number is our own mistake and is left out.
@@ -106,12 +105,6 @@ impl MessageBuilder {
 
     pub fn text(&self) -> &str {
         &self.text
-    }
-
-    /// # Errors
-    /// [`Unmappable`] names the characters that `charset` does not have.
-    pub fn encode(self, charset: Charset) -> Result<Vec<u8>, Unmappable> {
-        charset.encode(self.text)
     }
 }
 

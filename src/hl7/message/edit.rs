@@ -12,6 +12,19 @@ enum Line {
     Changed(Vec<u8>),
 }
 
+/// Who sends a message on, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Readdressed<'a> {
+    /// MSH-3 to MSH-6.
+    pub from_to: [&'a str; 4],
+    /// MSH-7.
+    pub at: &'a str,
+    /// MSH-10.
+    pub control_id: &'a str,
+    /// MSH-18.
+    pub charset: &'a str,
+}
+
 /// A message being changed.
 pub struct Edit<'m, 'a> {
     message: &'m Message<'a>,
@@ -102,6 +115,34 @@ impl<'m, 'a> Edit<'m, 'a> {
             .collect();
         let joined = repetitions.join(&separators.repetition.unwrap_or(b'~'));
         self.set_field(line, field, &joined);
+    }
+
+    /// Writes who sends it on, and to whom, into the header at `line`. What stands before the header goes: a byte order mark
+    /// would be letters in another character set.
+    pub fn readdress(&mut self, line: usize, to: &Readdressed<'_>) {
+        (0..line).for_each(|before| self.leave_out(before));
+        let [sending_application, sending_facility, receiving_application, receiving_facility] = to.from_to;
+        let separators = self.separators();
+        for (n, text) in [
+            (3, sending_application),
+            (4, sending_facility),
+            (5, receiving_application),
+            (6, receiving_facility),
+            (7, to.at),
+            // A password or routing token of the sender's own (MSH-8), sequence numbers and how it wants to be
+            // acknowledged (MSH-13 to MSH-16) are between it and us.
+            (8, ""),
+            (10, to.control_id),
+            (13, ""),
+            (14, ""),
+            (15, ""),
+            (16, ""),
+            (18, to.charset),
+        ] {
+            if !(text.is_empty() && self.field(line, n).is_empty()) {
+                self.set_field(line, n, &components(separators, &[text]));
+            }
+        }
     }
 
     /// The message as it is now.

@@ -13,7 +13,7 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
-        message::{Edit, Message, MessageError, Segment, components},
+        message::{Edit, Message, MessageError, Readdressed, Segment, components},
     },
     model::{IdentifierKind as Identifier, IssuedId, OrderControl},
 };
@@ -143,30 +143,14 @@ impl Writer<'_, '_> {
 
     fn header(&mut self, charset: Charset) {
         let Some(line) = self.lines_of("MSH").first().copied() else { return };
-        // A byte order mark or blanks before it: written in another character set they would be letters.
-        (0..line).for_each(|before| self.edit.leave_out(before));
         let how = self.how;
-        let separators = self.message.separators();
-        for (n, text) in [
-            (3, how.sending_application),
-            (4, how.sending_facility),
-            (5, how.receiving_application),
-            (6, how.receiving_facility),
-            (7, how.at),
-            // A password or routing token of the sender's own (MSH-8), sequence numbers and how it wants to be
-            // acknowledged (MSH-13 to MSH-16) are between it and us.
-            (8, ""),
-            (10, how.control_id),
-            (13, ""),
-            (14, ""),
-            (15, ""),
-            (16, ""),
-            (18, charset.name()),
-        ] {
-            if !(text.is_empty() && self.edit.field(line, n).is_empty()) {
-                self.edit.set_field(line, n, &components(separators, &[text]));
-            }
-        }
+        let readdressed = Readdressed {
+            from_to: [how.sending_application, how.sending_facility, how.receiving_application, how.receiving_facility],
+            at: how.at,
+            control_id: how.control_id,
+            charset: charset.name(),
+        };
+        self.edit.readdress(line, &readdressed);
     }
 
     /// PID-3: in the receiver's numbers where it has some of its own, else as received with the issuer that is meant.

@@ -63,7 +63,7 @@ impl SsuToSend<'_> {
     /// The bytes; in UTF-8, named in MSH-18, where the receiver's set does not hold every letter: an id is never written
     /// otherwise than it was given. Which letters those are is returned beside.
     pub fn encode_or_utf8(&self) -> (Vec<u8>, Option<Unmappable>) {
-        match self.message(self.charset).encode(self.charset) {
+        match self.charset.encode(self.message(self.charset).text().to_owned()) {
             Ok(bytes) => (bytes, None),
             Err(missing) => {
                 let bytes = self.message(Charset::UTF_8).text().as_bytes().to_vec();
