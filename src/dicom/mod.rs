@@ -1,6 +1,6 @@
 //! DICOM on the wire: associations in (`scp`) and out (`scu`), the PDV reader, DIMSE command sets, statuses, the header
 //! scanner, character sets, other identifiers in a header (`rewrite`), and building of SR and Encapsulated PDF objects
-//! (`documents`).
+//! (`documents`), and what else a peer may ask (`service`).
 //!
 //! Knows no case, no partner's rules, no SQL. `startup` gives it its handler. Nothing that came from the network reaches
 //! dicom-object before [`scan`] has passed it.
@@ -14,4 +14,5 @@ pub mod rewrite;
 pub mod scan;
 pub mod scp;
 pub mod scu;
+pub mod service;
 pub mod status;
