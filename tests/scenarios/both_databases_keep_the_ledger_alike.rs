@@ -541,7 +541,7 @@ async fn an_error_of_the_database_quotes_nothing_that_is_stored() {
             sop_class: String::new(),
             sop_uid: String::new(),
             transfer_syntax: String::new(),
-            content: vec![],
+            content: Vec::new().into(),
         };
         let mut tx = ledger.begin().await;
         tx.add_report(&kept).await.expect("kept");

@@ -9,7 +9,7 @@ use dicom_dictionary_std::{tags, uids};
 /// What the other elements of the object may take.
 const HEADER_ROOM: usize = 1024 * 1024;
 
-pub fn make(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeError> {
+pub fn make(about: &DocumentAbout<'_>, pdf: Vec<u8>) -> Result<MadeInstance, MakeError> {
     let most = MAX_DATA_SET_BYTES - HEADER_ROOM;
     if pdf.len() > most {
         return Err(MakeError::TooLarge { found: pdf.len(), most });
@@ -36,7 +36,7 @@ pub fn make(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeE
     put(&mut set, tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT, VR::LO, "application/pdf");
     let length = u32::try_from(pdf.len()).map_err(|_| MakeError::TooLarge { found: pdf.len(), most })?;
     set.put(DataElement::new(tags::ENCAPSULATED_DOCUMENT_LENGTH, VR::UL, PrimitiveValue::from(length)));
-    let mut padded = pdf.to_vec();
+    let mut padded = pdf;
     if padded.len() % 2 == 1 {
         padded.push(0);
     }
