@@ -12,6 +12,7 @@ use crate::support::{
     service_folder,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dicom_dictionary_std::uids;
 use neisse::{
     cli::sample::SampleCase,
     hl7::{
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 struct House {
     router: Process,
     hospital: Hospital,
-    _center: Center,
+    center: Center,
     patient: SampleCase,
     /// Keeps the router's files until it has ended.
     folder: tempfile::TempDir,
@@ -36,19 +37,24 @@ struct House {
 
 impl House {
     /// With a study of the hospital's own that is at the center, and a first report of ordinary size behind it.
-    async fn start(footing: Footing) -> Self {
+    async fn start(footing: Footing, forms: &str) -> Self {
         let (hospital, center) = (Hospital::start().await, Center::start("CHEMNITZ").await);
         let folder = service_folder("process-");
         let mut files = files(footing, ALWAYS_CHEMNITZ, hospital.port, center.port, 1).await;
         let node = files.get_mut("neisse.toml").expect("the node's file");
         *node = node.replace("response = \"5s\"", "response = \"60s\"");
+        // Its PACS is the center's: what comes there is what is looked at.
+        let deliver =
+            format!("[dicom]\ndeliver = {{ ae_title = \"CHEMNITZ\", host = \"127.0.0.1\", port = {} }}\n", center.port);
+        let partner = files.get_mut("partners/rabenstein.toml").expect("the hospital's file");
+        *partner = partner.replace("[dicom]\n", &deliver).replace("forms = [\"oru\"]", forms);
         process::write(folder.path(), &files);
         let router = Process::start(folder.path()).await;
         let (patient, slices) = head_ct(61, 1);
         send_study(router.dicom, &slices).await;
         eventually("the study is at the center", SOON, async || center.archive().contains_key(&slices[0].sop_instance))
             .await;
-        let house = Self { router, hospital, _center: center, patient, folder };
+        let house = Self { router, hospital, center, patient, folder };
         house.taken("FIRST", &house.patient.accession, "").await;
         house.are_back(1).await;
         house
@@ -123,7 +129,7 @@ async fn a_fifty_megabyte_result_costs_little_memory() {
     let lines: Vec<&str> = (0..base64.len()).step_by(76).map(|at| &base64[at..base64.len().min(at + 76)]).collect();
     let in_lines = with_document(&lines.join("\\.br\\"));
     for footing in BOTH {
-        let house = House::start(footing).await;
+        let house = House::start(footing, "forms = [\"oru\"]").await;
         let accession = house.patient.accession.as_str();
         house.cost(&format!("{footing:?}, held"), house.taken("HELD", "NOBODYS", &plain)).await;
         house
@@ -143,6 +149,29 @@ async fn a_fifty_megabyte_result_costs_little_memory() {
         attach(&house).await;
         assert!(house.document() == pdf, "{footing:?}: another document than was held");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifty_megabyte_result_goes_home_as_a_dicom_document_too() {
+    let pdf = pdf();
+    let house = House::start(Footing::Embedded, "forms = [\"oru\", \"pdf\"]").await;
+    let documents = || {
+        let arrivals = house.center.arrivals().into_iter();
+        arrivals
+            .filter(|arrived| arrived.offer.sop_class.as_str() == uids::ENCAPSULATED_PDF_STORAGE)
+            .collect::<Vec<_>>()
+    };
+    eventually("the first report is in the archive", SOON, async || documents().len() == 1).await;
+    let message = with_document(&STANDARD.encode(&pdf));
+    let sending = async {
+        house.taken("HOME", &house.patient.accession, &message).await;
+        house.are_back(2).await;
+        eventually("the document is in the archive", PATIENCE, async || documents().len() == 2).await;
+    };
+    house.cost("as ORU and as a DICOM document", sending).await;
+    assert!(house.document() == pdf, "another document in the message than was sent");
+    let archived = documents().pop().expect("the document");
+    assert!(memchr::memmem::find(&archived.data_set, &pdf).is_some(), "another document in the archive than was sent");
 }
 
 /// A person joins the held one to the case; it is read back from the store.

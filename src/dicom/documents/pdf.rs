@@ -1,13 +1,10 @@
 //! Encapsulated PDF (PS3.3 A.45.1): SC Equipment and Encapsulated Document modules.
 
-use super::common::{begin, document_title, finish, phrase, put, put_items};
+use super::common::{HEADER_ROOM, begin, document_title, finish_around, phrase, put, put_items};
 use super::{DocumentAbout, MAX_DATA_SET_BYTES, MadeInstance, MakeError};
 use crate::model::ReportStatus;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
-
-/// What the other elements of the object may take.
-const HEADER_ROOM: usize = 1024 * 1024;
 
 pub fn make(about: &DocumentAbout<'_>, pdf: Vec<u8>) -> Result<MadeInstance, MakeError> {
     let most = MAX_DATA_SET_BYTES - HEADER_ROOM;
@@ -40,6 +37,5 @@ pub fn make(about: &DocumentAbout<'_>, pdf: Vec<u8>) -> Result<MadeInstance, Mak
     if padded.len() % 2 == 1 {
         padded.push(0);
     }
-    set.put(DataElement::new(tags::ENCAPSULATED_DOCUMENT, VR::OB, PrimitiveValue::from(padded)));
-    finish(about, uids::ENCAPSULATED_PDF_STORAGE, set)
+    finish_around(about, uids::ENCAPSULATED_PDF_STORAGE, set, Some((tags::ENCAPSULATED_DOCUMENT, padded)))
 }
