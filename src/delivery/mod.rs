@@ -1,7 +1,7 @@
 //! Stage 4: from the queue to the partner.
 //!
 //! `worker` takes envelopes, claims each delivery in the ledger (the attempt is written down before it is made), sends
-//! by `c_store` (with the identifiers of `identity`, where the partner wants its own) or `report`, and writes the outcome down in `settle`, after `retry` has said whose fault it is and what
+//! by `c_store` (with the identifiers of `identity`, where the partner wants its own) or `report` (what `content` reads as the line takes it), and writes the outcome down in `settle`, after `retry` has said whose fault it is and what
 //! follows.
 //! `probe` asks paused partners with C-ECHO whether they are back; `overdue` tells a person what has not left in time.
 //!
@@ -9,6 +9,7 @@
 //! sent again: a DICOM receiver keeps one copy of a SOP instance, an HL7 receiver knows the control id.
 
 pub mod c_store;
+mod content;
 pub mod identity;
 pub mod overdue;
 pub mod probe;

@@ -1,24 +1,23 @@
 //! Sends one version of a report in one form, or a message about an order: HL7 over MLLP, or a data set by C-STORE.
 //!
-//! In: the claimed delivery; the content was made when the report came and is only sent here, so that a repetition is
-//! the same to the byte and has the same control id or SOP Instance UID. Out: the outcome.
+//! In: the claimed delivery; the content was made when the report came and is only sent here, read as the line takes it, so
+//! that a repetition is the same to the byte and has the same control id or SOP Instance UID. Out: the outcome.
 
 use super::{
     c_store,
+    content::Content,
     worker::{Attempted, Delivering, Lines},
 };
 use crate::{
     config::Hl7Target,
-    dicom::scu::{DataSource, InstanceToStore, Proposal},
+    dicom::scu::{InstanceToStore, Proposal},
     hl7::{
         ack::AckCode,
-        sender::{Hl7Sender, SendError, SenderSettings},
+        sender::{Hl7Sender, InOnePiece, MessageSource, SendError, SenderSettings},
     },
     model::{Channel, Fault, Outcome, Uid, chain},
     store::{Claimed, ReportContent, StoreError},
 };
-use bytes::BytesMut;
-use std::io;
 
 /// An MLLP connection kept from one message to the next, if that comes soon.
 pub struct Hl7Line {
@@ -35,10 +34,12 @@ pub async fn send(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines
         let outcome = Outcome::Refused { reason: "the ledger names no report".into(), fault: Fault::Ours };
         return Ok(Attempted::ended(delivery, outcome));
     };
-    let content = delivering.store.report_content(report, delivery.kind.as_str()).await?;
+    let form = delivery.kind.as_str();
+    let what = delivering.store.report_content(report, form).await?;
+    let content = Content::new(delivering.store.clone(), report, form, &what);
     let (outcome, broke_off) = match delivery.kind.channel() {
-        Channel::Hl7 => over_mllp(delivering, delivery, lines, &content.content, &content.control_id).await,
-        Channel::Dicom => by_c_store(delivering, delivery, lines, content).await,
+        Channel::Hl7 => over_mllp(delivering, delivery, lines, content, &what.control_id).await,
+        Channel::Dicom => by_c_store(delivering, delivery, lines, content, &what).await,
     };
     Ok(Attempted { broke_off, ..Attempted::ended(delivery, outcome) })
 }
@@ -53,7 +54,8 @@ pub async fn send_message(
     lines: &mut Lines,
 ) -> Result<Attempted, StoreError> {
     let message = delivering.store.case_message(delivery.id).await?;
-    let (outcome, broke_off) = over_mllp(delivering, delivery, lines, &message.content, &message.control_id).await;
+    let content = InOnePiece::new(message.content.into());
+    let (outcome, broke_off) = over_mllp(delivering, delivery, lines, content, &message.control_id).await;
     Ok(Attempted { broke_off, ..Attempted::ended(delivery, outcome) })
 }
 
@@ -64,7 +66,7 @@ async fn over_mllp(
     delivering: &Delivering,
     delivery: &Claimed,
     lines: &mut Lines,
-    content: &[u8],
+    mut content: impl MessageSource,
     control_id: &str,
 ) -> Ended {
     let config = delivering.config.now();
@@ -79,7 +81,7 @@ async fn over_mllp(
         _ => Hl7Line { sender: Hl7Sender::new(&target.host, target.port, settings), target },
     };
     let line = lines.hl7.insert(line);
-    match line.sender.send(content, control_id).await {
+    match line.sender.send_from(&mut content, control_id).await {
         Ok(acknowledgement) => match read_acknowledgement(acknowledgement.code) {
             Outcome::Delivered { .. } if !acknowledgement.unable.is_empty() => {
                 (Outcome::Delivered { warning: Some(acknowledgement.unable.join(" ")) }, false)
@@ -108,6 +110,8 @@ fn not_acknowledged(error: &SendError) -> Ended {
     let reason = chain(error);
     match error {
         SendError::CannotBeFramed(_) => (Outcome::Refused { reason, fault: Fault::Ours }, false),
+        // Our database, which may be better later.
+        SendError::Unread(_) => (Outcome::TryAgain { reason, fault: Fault::Ours }, false),
         SendError::Unreachable(_) => (Outcome::TryAgain { reason, fault: Fault::Partner }, false),
         SendError::TimedOut(_) | SendError::ConnectionLost(_) | SendError::NotAnAcknowledgement(_) => {
             (Outcome::TryAgain { reason, fault: Fault::Partner }, true)
@@ -115,42 +119,26 @@ fn not_acknowledged(error: &SendError) -> Ended {
     }
 }
 
-async fn by_c_store(delivering: &Delivering, delivery: &Claimed, lines: &mut Lines, content: ReportContent) -> Ended {
+async fn by_c_store(
+    delivering: &Delivering,
+    delivery: &Claimed,
+    lines: &mut Lines,
+    mut content: Content,
+    named: &ReportContent,
+) -> Ended {
     let config = delivering.config.now();
     let target = match c_store::target(config.partners.get(&delivery.partner)) {
         Ok(target) => target,
         Err(outcome) => return (outcome, false),
     };
     let (Ok(sop_class), Ok(sop_instance), Ok(transfer_syntax)) =
-        (Uid::new(&content.sop_class), Uid::new(&content.sop_uid), Uid::new(&content.transfer_syntax))
+        (Uid::new(&named.sop_class), Uid::new(&named.sop_uid), Uid::new(&named.transfer_syntax))
     else {
         let reason = "the made document has no valid UIDs".into();
         return (Outcome::Refused { reason, fault: Fault::Ours }, false);
     };
-    let what = InstanceToStore {
-        length: u64::try_from(content.content.len()).unwrap_or(u64::MAX),
-        sop_class,
-        sop_instance,
-        transfer_syntax,
-    };
+    let what = InstanceToStore { length: named.length, sop_class, sop_instance, transfer_syntax };
     let proposal = Proposal { sop_class: what.sop_class.clone(), transfer_syntax: what.transfer_syntax.clone() };
     let settings = c_store::settings(&config);
-    let mut source = Bytes { bytes: content.content, at: 0 };
-    c_store::send_one(&mut lines.dicom, &settings, &target, proposal, &what, &mut source).await
-}
-
-/// A data set in memory: made documents are bounded to a few megabytes.
-struct Bytes {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl DataSource for Bytes {
-    async fn read(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
-        let rest = &self.bytes[self.at..];
-        let taken = at_most.min(rest.len());
-        into.extend_from_slice(&rest[..taken]);
-        self.at += taken;
-        Ok(taken)
-    }
+    c_store::send_one(&mut lines.dicom, &settings, &target, proposal, &what, &mut content).await
 }

@@ -157,8 +157,8 @@ pub enum ReadError {
 ///
 /// # Errors
 /// When `pdf` is no PDF or too large, or an identifier cannot be written.
-pub fn encapsulated_pdf(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeError> {
-    pdf::make(about, pdf)
+pub fn encapsulated_pdf(about: &DocumentAbout<'_>, pdf: impl Into<Vec<u8>>) -> Result<MadeInstance, MakeError> {
+    pdf::make(about, pdf.into())
 }
 
 /// Makes a Basic Text SR Storage instance (PS3.3 A.35.1) after TID 2000, Basic Diagnostic Imaging Report.

@@ -11,9 +11,10 @@ use memchr::{memchr, memmem};
 use std::io;
 use tokio_util::codec::{Decoder, Encoder};
 
-const START: u8 = 0x0B;
-const END: u8 = 0x1C;
+pub(super) const START: u8 = 0x0B;
+const END_BYTE: u8 = 0x1C;
 const CARRIAGE_RETURN: u8 = 0x0D;
+pub(super) const END: [u8; 2] = [END_BYTE, CARRIAGE_RETURN];
 
 /// Bytes a frame adds to its message.
 pub const FRAME_BYTES: usize = 3;
@@ -85,7 +86,7 @@ impl MllpCodec {
 
     /// Where the frame ends. A 0x1C without 0x0D after it is content: some senders let it through in text.
     fn find_end(&mut self, buffer: &[u8]) -> Option<usize> {
-        while let Some(offset) = memchr(END, &buffer[self.scanned..]) {
+        while let Some(offset) = memchr(END_BYTE, &buffer[self.scanned..]) {
             self.scanned += offset;
             match buffer.get(self.scanned + 1) {
                 Some(&CARRIAGE_RETURN) => return Some(self.scanned),
@@ -135,15 +136,21 @@ impl<T: AsRef<[u8]>> Encoder<T> for MllpCodec {
 
     fn encode(&mut self, message: T, buffer: &mut BytesMut) -> Result<(), MllpError> {
         let message = message.as_ref();
-        if memmem::find(message, &[END, CARRIAGE_RETURN]).is_some() || message.last() == Some(&END) {
+        if ends_frame(message, None) {
             return Err(MllpError::EndInContent);
         }
         buffer.reserve(message.len() + FRAME_BYTES);
         buffer.put_u8(START);
         buffer.put_slice(message);
-        buffer.put_slice(&[END, CARRIAGE_RETURN]);
+        buffer.put_slice(&END);
         Ok(())
     }
+}
+
+/// Whether a piece of a message, with what comes after it, would end its frame; at the message's end 0x0D comes.
+pub(super) fn ends_frame(piece: &[u8], next: Option<&[u8]>) -> bool {
+    let goes_on = next.is_some_and(|next| next.first() != Some(&CARRIAGE_RETURN));
+    memmem::find(piece, &END).is_some() || (piece.last() == Some(&END_BYTE) && !goes_on)
 }
 
 /// For fuzzing: the frames must not depend on how the stream is cut, and what is decoded can be encoded again.
@@ -152,7 +159,7 @@ pub fn fuzz_frames(bytes: &[u8]) {
     for piece in [1, 2, 7] {
         assert_eq!(frames_of(bytes, piece), whole, "frames depend on how the stream is cut");
     }
-    for frame in whole.iter().filter(|frame| frame.last() != Some(&END)) {
+    for frame in whole.iter().filter(|frame| frame.last() != Some(&END_BYTE)) {
         let mut again = BytesMut::new();
         let encoded = MllpCodec::new(1024).encode(frame, &mut again);
         assert!(encoded.is_ok(), "a frame received cannot be sent");

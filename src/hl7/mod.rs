@@ -5,6 +5,7 @@
 pub mod ack;
 pub mod adt;
 pub mod charset;
+mod framed;
 pub mod header;
 pub mod listener;
 pub mod mdm;
@@ -42,7 +43,7 @@ pub fn fuzz_message(bytes: &[u8]) {
     let elsewhere = crate::model::Outgoing { utf8: false, ..crate::model::Outgoing::new(charset::Charset::ASCII) };
     let passed_on = outgoing::relayed(bytes, charset, &elsewhere);
     assert!(passed_on.is_ok_and(|sent| message::Message::parse(&sent.bytes).is_ok()), "no message any more");
-    let problem = oru::OruReport::parse(&message, charset).err();
+    let problem = oru::OruReport::parse(&message, charset, None).err();
     let verdict = problem.as_ref().map_or(ack::Verdict::Accept, ack::Rejected::verdict);
     let answer = ack::acknowledge(&message, verdict, problem.as_ref(), Moment(0));
     let answered =

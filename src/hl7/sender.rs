@@ -1,20 +1,23 @@
 //! The MLLP sender: one message out, its acknowledgement back, over a connection that stays open.
 //!
-//! In: a message and its control id. Out: what the peer answered, or what can be said about its fate. One message is
+//! In: a message, whole or in pieces, and its control id. Out: what the peer answered, or what can be said about its fate. One message is
 //! outstanding at a time; an answer to another message is an error, bytes nobody asked for end the connection.
 //!
 //! Does not send anything twice: after `TimedOut` or `ConnectionLost` the message may have arrived, and whether to try
 //! again is the caller's decision.
 
 use super::ack::{AckError, Acknowledgement, Verdict};
-use super::mllp::{FRAME_BYTES, MllpCodec, MllpError};
+use super::framed::{Framed, FramedError};
+use super::mllp::{MllpCodec, MllpError};
 use bytes::{Bytes, BytesMut};
 use std::{io, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::codec::Decoder;
 use tracing::debug;
+
+pub use super::framed::{InOnePiece, MessageSource};
 
 /// An acknowledgement is a few hundred bytes; some peers send back what they received.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -41,9 +44,12 @@ pub enum SendError {
     /// It is unknown what the peer did with the message.
     #[error("what the peer sent back does not acknowledge the message")]
     NotAnAcknowledgement(#[source] AckError),
-    /// Nothing was sent, and sending again cannot help.
+    /// Nothing was sent, or a frame without its end; and sending again cannot help.
     #[error("the message cannot be framed")]
     CannotBeFramed(#[source] MllpError),
+    /// Nothing was sent, or a frame without its end.
+    #[error("the message cannot be read to its end")]
+    Unread(#[source] io::Error),
 }
 
 /// A line to one peer.
@@ -73,15 +79,27 @@ impl Hl7Sender {
     /// # Errors
     /// [`SendError`] says what is known about the message's fate. The connection is not used again after an error.
     pub async fn send(&mut self, message: &[u8], control_id: &str) -> Result<Acknowledgement, SendError> {
-        let mut frame = BytesMut::with_capacity(message.len() + FRAME_BYTES);
-        MllpCodec::new(MAX_ANSWER_BYTES).encode(message, &mut frame).map_err(SendError::CannotBeFramed)?;
+        self.send_from(&mut InOnePiece::new(Bytes::copy_from_slice(message)), control_id).await
+    }
+
+    /// The same for a message that is read as it is sent.
+    ///
+    /// # Errors
+    /// As [`Hl7Sender::send`].
+    pub async fn send_from(
+        &mut self,
+        source: &mut impl MessageSource,
+        control_id: &str,
+    ) -> Result<Acknowledgement, SendError> {
+        let mut frame = Framed::new(source);
+        let first = frame.part().await?.unwrap_or_default();
         let mut line = match self.line.take() {
             Some(line) if line.is_quiet().await => line,
             _ => self.connect().await?,
         };
         let until = Instant::now() + self.settings.response;
-        let answer = match timeout_at(until, line.exchange(&frame)).await {
-            Ok(answer) => answer.map_err(SendError::ConnectionLost)?,
+        let answer = match timeout_at(until, line.exchange(first, &mut frame)).await {
+            Ok(answer) => answer?,
             Err(_) => return Err(SendError::TimedOut(self.settings.response)),
         };
         let acknowledgement = matching(&answer, control_id).map_err(SendError::NotAnAcknowledgement)?;
@@ -129,9 +147,25 @@ impl Line {
         }
     }
 
-    async fn exchange(&mut self, frame: &[u8]) -> Result<Bytes, MllpError> {
+    async fn exchange<S: MessageSource>(
+        &mut self,
+        first: BytesMut,
+        frame: &mut Framed<'_, S>,
+    ) -> Result<Bytes, SendError> {
         self.received.clear();
-        self.stream.write_all(frame).await?;
+        self.write(&first).await.map_err(SendError::ConnectionLost)?;
+        drop(first);
+        while let Some(part) = frame.part().await? {
+            self.write(&part).await.map_err(SendError::ConnectionLost)?;
+        }
+        self.answer().await.map_err(SendError::ConnectionLost)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), MllpError> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
+    async fn answer(&mut self) -> Result<Bytes, MllpError> {
         loop {
             if let Some(answer) = self.codec.decode(&mut self.received)? {
                 return Ok(answer);
@@ -139,6 +173,15 @@ impl Line {
             if self.stream.read_buf(&mut self.received).await? == 0 {
                 return Err(MllpError::EndedInside(self.received.len()));
             }
+        }
+    }
+}
+
+impl From<FramedError> for SendError {
+    fn from(error: FramedError) -> Self {
+        match error {
+            FramedError::Source(error) => Self::Unread(error),
+            FramedError::Content(error) => Self::CannotBeFramed(error),
         }
     }
 }

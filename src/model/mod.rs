@@ -16,6 +16,7 @@ pub mod ids;
 pub mod letters;
 pub mod order;
 pub mod partner;
+pub mod pieces;
 pub mod report;
 pub mod specimen;
 pub mod specimen_event;
@@ -37,6 +38,7 @@ pub use ids::{
 pub use letters::{Changes, Outgoing};
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
+pub use pieces::Pieces;
 pub use report::{ReportForm, ReportStatus};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};

@@ -7,7 +7,7 @@ use crate::{
     hl7::{
         charset::Charset,
         message::Message,
-        oru::{Coded, Content, Detail, Interpreter, Observation, OruGroup, OruReport, Specimen},
+        oru::{Coded, Content, Detail, Encapsulated, Interpreter, Observation, OruGroup, OruReport, Specimen},
     },
     model::{IssuedId, Moment, PartnerId, ReportStatus, Uid},
 };
@@ -72,7 +72,7 @@ pub enum Piece {
     Document {
         code: Coded,
         mime: String,
-        bytes: Vec<u8>,
+        bytes: Encapsulated,
         flags: Vec<String>,
     },
     /// A number, a code, a time; or a text with a unit, a range or a flag.
@@ -181,9 +181,10 @@ impl Incoming {
         let code = title.clone();
         let (source, piece) = match object.content {
             ReportContent::Text(text) => ("sr", Piece::Text { code, text }),
-            ReportContent::Pdf(bytes) => {
-                ("pdf", Piece::Document { code, mime: "application/pdf".into(), bytes, flags: Vec::new() })
-            }
+            ReportContent::Pdf(bytes) => (
+                "pdf",
+                Piece::Document { code, mime: "application/pdf".into(), bytes: bytes.into(), flags: Vec::new() },
+            ),
         };
         Self {
             sender,
@@ -245,14 +246,17 @@ impl Incoming {
     }
 
     /// The first PDF it came with.
-    pub fn pdf(&self) -> Option<&[u8]> {
+    pub fn pdf(&self) -> Option<&Encapsulated> {
         self.pieces.iter().find_map(|piece| match piece {
-            Piece::Document { mime, bytes, .. } if mime == "application/pdf" || bytes.starts_with(b"%PDF-") => {
-                Some(bytes.as_slice())
-            }
+            Piece::Document { mime, bytes, .. } if mime == "application/pdf" || is_pdf(bytes) => Some(bytes),
             _ => None,
         })
     }
+}
+
+/// By how it begins (ISO 32000-1 7.5.2).
+pub(super) fn is_pdf(document: &Encapsulated) -> bool {
+    *document.first(5) == *b"%PDF-"
 }
 
 /// What it says of itself, and withdrawn where nothing of it is left: OBR-25 X, a cancelled document, or every result
@@ -299,13 +303,14 @@ fn in_words(code: Coded, text: String, detail: Option<Box<Detail>>) -> Piece {
 }
 
 /// A document that is plain text, in UTF-8 or the message's character set. One in neither stays a document.
-fn plain_text(mime: &str, bytes: &[u8], charset: impl Fn() -> Charset) -> Option<String> {
+fn plain_text(mime: &str, document: &Encapsulated, charset: impl Fn() -> Charset) -> Option<String> {
     if mime != "text/plain" {
         return None;
     }
-    let text = match std::str::from_utf8(bytes) {
+    let bytes = document.bytes();
+    let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
-        Err(_) => Some(charset().decode(bytes)).filter(|decoded| !decoded.lossy)?.text,
+        Err(_) => Some(charset().decode(&bytes)).filter(|decoded| !decoded.lossy)?.text,
     };
     Some(text.replace("\r\n", "\n").replace('\r', "\n"))
 }

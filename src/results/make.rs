@@ -7,7 +7,7 @@
 
 use super::{
     documents::{self, ReportDocument},
-    incoming::{Header, Incoming, Object, Piece},
+    incoming::{Header, Incoming, Object, Piece, is_pdf},
     wording,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     },
     store::{CaseRow, FormBefore, ReportFormRow},
 };
+use bytes::Bytes;
 
 /// What a report is made for.
 pub struct Making<'a> {
@@ -89,10 +90,7 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
 /// buffer may still be good Base64. It goes on as it came, for the reader's words are in it; a person asks for the rest.
 fn breaks_off(piece: &Piece) -> bool {
     match piece {
-        Piece::Document { bytes, .. } if bytes.starts_with(b"%PDF-") => {
-            let end = &bytes[bytes.len().saturating_sub(1024)..];
-            !end.windows(5).any(|window| window == b"%%EOF")
-        }
+        Piece::Document { bytes, .. } if is_pdf(bytes) => !bytes.last(1024).windows(5).any(|window| window == b"%%EOF"),
         _ => false,
     }
 }
@@ -116,7 +114,7 @@ fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
 /// An SR that stands in the origin's study and names the patient as the origin does goes as it came, with no identifier
 /// that was made for its reader: made anew, it would lose its sections, codes, measurements and references. Any other
 /// would be filed in the wrong place.
-fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<(&'a Object, &'a [u8])> {
+fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<(&'a Object, &'a Bytes)> {
     let (clues, patient) = (&incoming.clues, &making.case.facts.patient_id);
     let is_theirs =
         clues.studies == [making.case.study.clone()] && clues.patients == [patient.clone()] && !patient.is_empty();
@@ -125,7 +123,7 @@ fn as_it_came<'a>(incoming: &'a Incoming, making: &Making<'_>) -> Option<(&'a Ob
         Header::Rewritten(bytes) => bytes,
         Header::Foreign => return None,
     };
-    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr").map(|object| (object, &content[..]))
+    incoming.object.as_ref().filter(|_| is_theirs && incoming.source == "sr").map(|object| (object, content))
 }
 
 /// An SR cannot be made from a PDF: the PDF goes instead.
@@ -227,7 +225,7 @@ fn hl7(incoming: &Incoming, making: &Making<'_>, form: ReportForm, made: &mut Ma
     let (sop_class, sop_uid, transfer_syntax) = Default::default();
     let form = form.kind();
     let row =
-        ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content: sent.bytes };
+        ReportFormRow { form: form.as_str(), control_id, sop_class, sop_uid, transfer_syntax, content: sent.content };
     made.forms.push((form, row));
 }
 
@@ -309,7 +307,7 @@ fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
     let bytes = match incoming.pdf() {
         Some(bytes) => {
             goes_without(made, "PDF", text, documents - 1);
-            bytes.to_vec()
+            bytes.bytes().into_owned()
         }
         None if !text => return made.warn("not sent as PDF: the report came without text and without a PDF".into()),
         None => match documents::pdf(&document(incoming, making)) {
@@ -324,7 +322,7 @@ fn pdf(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
         },
     };
     let about = about(incoming, making, ReportForm::Pdf);
-    add_instance(made, DeliveryKind::ReportPdf, encapsulated_pdf(&about, &bytes).map_err(|error| chain(&error)));
+    add_instance(made, DeliveryKind::ReportPdf, encapsulated_pdf(&about, bytes).map_err(|error| chain(&error)));
 }
 
 fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
@@ -336,7 +334,7 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
             sop_class: object.sop_class.to_string(),
             sop_uid: object.sop_instance.to_string(),
             transfer_syntax: object.transfer_syntax.to_string(),
-            content: content.to_vec(),
+            content: content.clone().into(),
         };
         return made.forms.push((form, row));
     }
@@ -363,7 +361,7 @@ fn add_instance(made: &mut Made, form: DeliveryKind, instance: Result<MadeInstan
                 sop_class: instance.sop_class.to_string(),
                 sop_uid: instance.sop_instance.to_string(),
                 transfer_syntax: instance.transfer_syntax.to_string(),
-                content: instance.data_set,
+                content: instance.data_set.into(),
             };
             made.forms.push((form, row));
         }

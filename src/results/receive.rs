@@ -47,7 +47,7 @@ impl ReportReceiver {
         key: &MessageKey,
     ) -> Result<Vec<u8>, StoreError> {
         let now = self.clock.now();
-        let report = match OruReport::parse(view, charset) {
+        let report = match OruReport::parse(view, charset, Some(bytes)) {
             Ok(report) => report,
             Err(problem) => {
                 tracing::warn!(site = %partner.id, problem = %problem, "Refused a message of {}: {problem}", partner.id);

@@ -15,6 +15,7 @@
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
+mod contents;
 mod critical;
 mod deliveries;
 mod due;

@@ -3,10 +3,11 @@
 use super::{
     Sql, Store, StoreError, Tx, TxKind,
     cases::{from_json, partner, to_json},
+    contents::{AS_RECEIVED, in_row},
     instances::place,
     on_read, on_tx,
 };
-use crate::model::{CaseId, JournalPlace, Moment, PartnerId, ReportId, ReportStatus, StudyFacts, Uid};
+use crate::model::{CaseId, JournalPlace, Moment, PartnerId, Pieces, ReportId, ReportStatus, StudyFacts, Uid};
 use bytes::Bytes;
 
 /// A report as it came.
@@ -69,17 +70,20 @@ pub struct ReportFormRow {
     pub sop_class: String,
     pub sop_uid: String,
     pub transfer_syntax: String,
-    pub content: Vec<u8>,
+    pub content: Pieces,
 }
 
 /// The same, read back for sending.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 pub struct ReportContent {
     pub control_id: String,
     pub sop_class: String,
     pub sop_uid: String,
     pub transfer_syntax: String,
-    pub content: Vec<u8>,
+    /// Bytes of the whole.
+    pub length: u64,
+    /// The whole, or nothing: then it is in pieces (`Store::report_piece`).
+    pub in_row: Bytes,
 }
 
 /// MSH-3, MSH-4, MSH-10 and the digest of the whole under the partner that sent it: two hospitals do use the same
@@ -120,6 +124,8 @@ impl Tx {
     pub async fn add_report(&mut self, report: &NewReport) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO reports (id, case_id, sender, source, status, version, received_us, correlated_by, \
              hold_reason, sha256, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        let content = Pieces::from(report.content.clone());
+        let row = in_row(&content);
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(report.id.to_string())
             .bind(report.case.map(|case| case.to_string()))
@@ -131,11 +137,11 @@ impl Tx {
             .bind(&report.correlated_by)
             .bind(&report.hold_reason)
             .bind(&report.sha256)
-            .bind(&report.content[..])
+            .bind(&row[..])
             .execute(&mut **c)
             .await
             .map(drop))?;
-        Ok(())
+        self.add_pieces(report.id, AS_RECEIVED, &content).await
     }
 
     /// A person has said whose a held report is. False: it is not held.
@@ -197,6 +203,7 @@ impl Tx {
     pub async fn add_report_form(&mut self, report: ReportId, form: &ReportFormRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO report_forms (report_id, form, control_id, sop_class, sop_uid, transfer_syntax, content) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let row = in_row(&form.content);
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(report.to_string())
             .bind(form.form)
@@ -204,11 +211,11 @@ impl Tx {
             .bind(&form.sop_class)
             .bind(&form.sop_uid)
             .bind(&form.transfer_syntax)
-            .bind(&form.content)
+            .bind(&row[..])
             .execute(&mut **c)
             .await
             .map(drop))?;
-        Ok(())
+        self.add_pieces(report, form.form, &form.content).await
     }
 
     /// Takes a message for the first time: `None`. The same message again, to the byte: the answer it got. A second
@@ -515,19 +522,26 @@ impl Store {
         let read = |(class, instance, syntax)| Ok::<_, StoreError>((uid(class)?, uid(instance)?, uid(syntax)?));
         let object = object.map(read).transpose()?;
         let (sender, received) = (partner(&sender)?, Moment(received));
-        Ok(Some(HeldContent { sender, source, received, content: content.into(), object }))
+        let content = self.whole_content(report, content).await?;
+        Ok(Some(HeldContent { sender, source, received, content, object }))
     }
 
-    /// What is to be sent for a report in one form.
+    /// What is to be sent for a report in one form, but for its pieces.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database fails.
     pub async fn report_content(&self, report: ReportId, form: &str) -> Result<ReportContent, StoreError> {
         const SQL: &str = "SELECT control_id, sop_class, sop_uid, transfer_syntax, content FROM report_forms \
              WHERE report_id = $1 AND form = $2";
+        type Row = (String, String, String, String, Vec<u8>);
         let id = report.to_string();
-        let row: Option<ReportContent> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(form).fetch_optional(p).await)?;
-        row.ok_or(StoreError::NotFound { what: "report", id })
+        let row: Option<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(form).fetch_optional(p).await)?;
+        let (control_id, sop_class, sop_uid, transfer_syntax, content) =
+            row.ok_or(StoreError::NotFound { what: "report", id })?;
+        let length = match content.len() as u64 {
+            0 => self.length_of_pieces(report, form).await?,
+            length => length,
+        };
+        Ok(ReportContent { control_id, sop_class, sop_uid, transfer_syntax, length, in_row: content.into() })
     }
 }

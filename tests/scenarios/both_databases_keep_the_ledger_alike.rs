@@ -517,6 +517,50 @@ async fn reports_are_versions_of_their_case_or_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_reports_are_kept_in_pieces_and_read_as_they_were() {
+    const MIB: usize = 1 << 20;
+    for ledger in both().await {
+        // A digit a byte: no piece looks like its neighbour.
+        let content = |size: usize| (0..size).map(|at| b'0' + (at / 997 % 10) as u8).collect::<Vec<u8>>();
+        for size in [0, 1, MIB, MIB + 1, 3 * MIB, 3 * MIB + 5] {
+            let what = format!("{size} bytes on {}", ledger.name);
+            let bytes = content(size);
+            let held = NewReport { content: bytes.clone().into(), ..report(None, 0, ReportStatus::Final) };
+            let form = ReportFormRow {
+                form: "oru",
+                control_id: "N1".into(),
+                sop_class: String::new(),
+                sop_uid: String::new(),
+                transfer_syntax: String::new(),
+                content: bytes.clone().into(),
+            };
+            let mut tx = ledger.begin().await;
+            tx.add_report(&held).await.expect("kept");
+            tx.add_report_form(held.id, &form).await.expect("kept");
+            tx.commit().await.expect("a commit");
+            let again = ledger.store.held_report(held.id).await.expect("read").expect("it is held");
+            assert!(again.content == bytes, "{what}: as received");
+            let read = ledger.store.report_content(held.id, "oru").await.expect("read");
+            let (mut all, mut pieces) = (read.in_row.to_vec(), 0);
+            while let Some(piece) = ledger.store.report_piece(held.id, "oru", pieces).await.expect("read") {
+                assert!(piece.len() <= MIB, "{what}");
+                all.extend_from_slice(&piece);
+                pieces += 1;
+            }
+            assert!(all == bytes && read.length == size as u64, "{what}: to be sent");
+            // One that was kept whole before there were pieces.
+            let whole = "UPDATE report_forms SET content = (SELECT bytes FROM report_contents c WHERE c.form = report_forms.form \
+                         AND c.report_id = report_forms.report_id AND seq = 0)";
+            if pieces > 0 {
+                ledger.raw.run(&format!("{whole} WHERE report_id = '{}'", held.id)).await;
+                let read = ledger.store.report_content(held.id, "oru").await.expect("read");
+                assert!(read.in_row == bytes[..MIB] && read.length == MIB as u64, "{what}: a whole one");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_be_read_keeps_no_other_from_leaving() {
     for ledger in both().await {
         let (of, other) = (ledger.case("1.2.3").await, ledger.case("1.2.4").await);
@@ -541,7 +585,7 @@ async fn an_error_of_the_database_quotes_nothing_that_is_stored() {
             sop_class: String::new(),
             sop_uid: String::new(),
             transfer_syntax: String::new(),
-            content: vec![],
+            content: Vec::new().into(),
         };
         let mut tx = ledger.begin().await;
         tx.add_report(&kept).await.expect("kept");

@@ -96,7 +96,7 @@ async fn report(router: SocketAddr, images: &Arrived) -> anyhow::Result<()> {
     let sent = message.outgoing(&Outgoing::new(Charset::ISO_8859_1));
     let settings = SenderSettings { connect: Duration::from_secs(10), response: Duration::from_secs(30) };
     let mut line = Hl7Sender::new(router.ip().to_string(), router.port(), settings);
-    let acknowledgement = line.send(&sent.bytes, "DEMO0001").await.context("sending the report")?;
+    let acknowledgement = line.send(&sent.content.whole(), "DEMO0001").await.context("sending the report")?;
     if acknowledgement.code.as_str() != "AA" {
         bail!("the router answered {} to the report", acknowledgement.code.as_str());
     }

@@ -3,7 +3,7 @@
 //! In: [`DocumentAbout`]. Out: a data set to which the object's own module is added, and its bytes.
 
 use super::letters::written;
-use super::{DocumentAbout, MAX_EVIDENCE, MadeInstance, MakeError, ReferencedInstance};
+use super::{DocumentAbout, MAX_DATA_SET_BYTES, MAX_EVIDENCE, MadeInstance, MakeError, ReferencedInstance};
 use crate::model::{Discipline, Uid};
 use chrono::{DateTime, Offset};
 use chrono_tz::Tz;
@@ -12,6 +12,9 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::entries::EXPLICIT_VR_LITTLE_ENDIAN;
 use std::collections::BTreeMap;
+
+/// What the other elements of an object may take, beside a document in it.
+pub const HEADER_ROOM: usize = 1024 * 1024;
 
 pub fn put(set: &mut InMemDicomObject, tag: Tag, vr: VR, text: &str) {
     let value = if text.is_empty() { PrimitiveValue::Empty } else { PrimitiveValue::from(text) };
@@ -227,10 +230,34 @@ pub fn references(study: &Uid, instances: &[ReferencedInstance]) -> InMemDicomOb
 
 /// The bytes of the finished object.
 pub fn finish(about: &DocumentAbout<'_>, sop_class: &str, set: InMemDicomObject) -> Result<MadeInstance, MakeError> {
+    finish_around(about, sop_class, set, None)
+}
+
+/// The same with one element of bytes (OB, of even length) that is not in the set: its writer would copy tens of megabytes
+/// twice.
+pub fn finish_around(
+    about: &DocumentAbout<'_>,
+    sop_class: &str,
+    set: InMemDicomObject,
+    large: Option<(Tag, Vec<u8>)>,
+) -> Result<MadeInstance, MakeError> {
     let (set, warnings) = written(set, &about.outgoing);
-    let mut data_set = Vec::new();
-    set.write_dataset_with_ts(&mut data_set, &EXPLICIT_VR_LITTLE_ENDIAN.erased())
-        .map_err(|error| MakeError::Write(Box::new(error)))?;
+    // All at once: growing while it is written would be a copy.
+    let mut data_set = Vec::with_capacity(large.as_ref().map_or(0, |(_, value)| HEADER_ROOM + value.len()));
+    let write = |set: &InMemDicomObject, data_set: &mut Vec<u8>| {
+        let written = set.write_dataset_with_ts(data_set, &EXPLICIT_VR_LITTLE_ENDIAN.erased());
+        written.map_err(|error| MakeError::Write(Box::new(error)))
+    };
+    match large {
+        None => write(&set, &mut data_set)?,
+        Some((tag, value)) => {
+            // Elements stand in the order of their tags (PS3.5 7.1).
+            let (before, after): (Vec<_>, Vec<_>) = set.into_iter().partition(|element| element.header().tag < tag);
+            write(&InMemDicomObject::from_element_iter(before), &mut data_set)?;
+            put_bytes(&mut data_set, tag, &value)?;
+            write(&InMemDicomObject::from_element_iter(after), &mut data_set)?;
+        }
+    }
     let uid = |text: &str| Uid::new(text).map_err(|_| MakeError::NotEncodable("a UID"));
     Ok(MadeInstance {
         sop_class: uid(sop_class)?,
@@ -239,6 +266,18 @@ pub fn finish(about: &DocumentAbout<'_>, sop_class: &str, set: InMemDicomObject)
         data_set,
         warnings,
     })
+}
+
+/// PS3.5 7.1.2: tag, VR, two reserved bytes, length, value.
+fn put_bytes(data_set: &mut Vec<u8>, tag: Tag, value: &[u8]) -> Result<(), MakeError> {
+    let most = MAX_DATA_SET_BYTES;
+    let length = u32::try_from(value.len()).map_err(|_| MakeError::TooLarge { found: value.len(), most })?;
+    data_set.extend_from_slice(&tag.group().to_le_bytes());
+    data_set.extend_from_slice(&tag.element().to_le_bytes());
+    data_set.extend_from_slice(b"OB\0\0");
+    data_set.extend_from_slice(&length.to_le_bytes());
+    data_set.extend_from_slice(value);
+    Ok(())
 }
 
 fn date(text: &str) -> &str {

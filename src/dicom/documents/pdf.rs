@@ -1,15 +1,12 @@
 //! Encapsulated PDF (PS3.3 A.45.1): SC Equipment and Encapsulated Document modules.
 
-use super::common::{begin, document_title, finish, phrase, put, put_items};
+use super::common::{HEADER_ROOM, begin, document_title, finish_around, phrase, put, put_items};
 use super::{DocumentAbout, MAX_DATA_SET_BYTES, MadeInstance, MakeError};
 use crate::model::ReportStatus;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 
-/// What the other elements of the object may take.
-const HEADER_ROOM: usize = 1024 * 1024;
-
-pub fn make(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeError> {
+pub fn make(about: &DocumentAbout<'_>, pdf: Vec<u8>) -> Result<MadeInstance, MakeError> {
     let most = MAX_DATA_SET_BYTES - HEADER_ROOM;
     if pdf.len() > most {
         return Err(MakeError::TooLarge { found: pdf.len(), most });
@@ -36,10 +33,9 @@ pub fn make(about: &DocumentAbout<'_>, pdf: &[u8]) -> Result<MadeInstance, MakeE
     put(&mut set, tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT, VR::LO, "application/pdf");
     let length = u32::try_from(pdf.len()).map_err(|_| MakeError::TooLarge { found: pdf.len(), most })?;
     set.put(DataElement::new(tags::ENCAPSULATED_DOCUMENT_LENGTH, VR::UL, PrimitiveValue::from(length)));
-    let mut padded = pdf.to_vec();
+    let mut padded = pdf;
     if padded.len() % 2 == 1 {
         padded.push(0);
     }
-    set.put(DataElement::new(tags::ENCAPSULATED_DOCUMENT, VR::OB, PrimitiveValue::from(padded)));
-    finish(about, uids::ENCAPSULATED_PDF_STORAGE, set)
+    finish_around(about, uids::ENCAPSULATED_PDF_STORAGE, set, Some((tags::ENCAPSULATED_DOCUMENT, padded)))
 }

@@ -9,7 +9,7 @@ use crate::model::{IssuedId, ReportStatus};
 fn read(event: &str, txa: &str, more: &[&str]) -> Result<OruReport, Rejected> {
     let msh = format!(r"MSH|^~\&|DICTATE|KC|NEISSE|N|20261122021000||MDM^{event}^MDM_T02|1|P|2.5.1||||||UNICODE UTF-8");
     let lines = [&[&msh, "EVN||20261122", "PID|1||77^^^RAB||X^Y", "PV1|1|I"], more, &[txa, OBX]].concat();
-    OruReport::read(lines.join("\r").as_bytes(), Charset::UTF_8)
+    OruReport::read(&lines.join("\r").into(), Charset::UTF_8)
 }
 
 const OBX: &str = "OBX|1|FT|CT^Befund^L||Keine Blutung||||||F";

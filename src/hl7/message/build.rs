@@ -1,13 +1,21 @@
 //! Writing a message: text in, escaped and delimited; a message as text out; `outgoing` puts it into the receiver's character set.
 //!
 //! Fields are set by number, in any order; what is not set stays empty. Everything but [`SegmentBuilder::raw`] escapes.
+//! A document of tens of megabytes stays apart from the text, which has a mark in its place, until the text is in its set.
 //! Does not check what belongs in which segment.
 
 use super::escape;
+use crate::model::Pieces;
+use bytes::Bytes;
+use memchr::memchr_iter;
 use uuid::Uuid;
 
 /// No segment of the standard has more fields than this; a higher number is our own mistake and is left out.
 const MAX_FIELD: usize = 255;
+
+/// Stands in the text for what is kept apart. In no message that can be framed, for it would begin the frame's end: text has it
+/// escaped.
+const MARK: u8 = 0x1C;
 
 /// A segment being written.
 #[derive(Clone)]
@@ -15,11 +23,13 @@ pub struct SegmentBuilder {
     id: &'static str,
     /// Field 1 at index 0. Of MSH, the first two stay empty: the separators are written in their place.
     fields: Vec<String>,
+    /// What comes behind the value of a field.
+    apart: Option<(usize, Pieces)>,
 }
 
 impl SegmentBuilder {
     pub fn new(id: &'static str) -> Self {
-        Self { id, fields: Vec::new() }
+        Self { id, fields: Vec::new(), apart: None }
     }
 
     /// Field `n`: one value, escaped.
@@ -59,8 +69,19 @@ impl SegmentBuilder {
         self
     }
 
-    fn write(&self, out: &mut String) {
+    /// Behind the value of field `n`, which is not empty: letters of ASCII that need no escaping, Base64 for example. Of one
+    /// field in a segment.
+    #[must_use]
+    pub fn followed_by(mut self, n: usize, letters: Pieces) -> Self {
+        self.apart = Some((n, letters));
+        self
+    }
+
+    /// What was kept apart, if its mark has been written.
+    fn write(self, out: &mut String) -> Option<Pieces> {
         out.push_str(self.id);
+        let first = if self.id == "MSH" { 3 } else { 1 };
+        let mut apart = None;
         let fields = if self.id == "MSH" {
             out.push_str(r"|^~\&");
             self.fields.get(2..).unwrap_or_default()
@@ -68,11 +89,16 @@ impl SegmentBuilder {
             &self.fields
         };
         let last = fields.iter().rposition(|field| !field.is_empty()).map_or(0, |index| index + 1);
-        for field in &fields[..last] {
+        for (n, field) in (first..).zip(&fields[..last]) {
             out.push('|');
             out.push_str(field);
+            if let Some((_, letters)) = self.apart.as_ref().filter(|(after, _)| *after == n) {
+                out.push(char::from(MARK));
+                apart = Some(letters.clone());
+            }
         }
         out.push('\r');
+        apart
     }
 }
 
@@ -92,6 +118,8 @@ fn joined(texts: &[&str], delimiter: char) -> String {
 #[derive(Clone, Default)]
 pub struct MessageBuilder {
     text: String,
+    /// One for each mark.
+    apart: Vec<Pieces>,
 }
 
 impl MessageBuilder {
@@ -100,11 +128,26 @@ impl MessageBuilder {
     }
 
     pub fn push(&mut self, segment: SegmentBuilder) {
-        segment.write(&mut self.text);
+        self.apart.extend(segment.write(&mut self.text));
     }
 
+    /// With a mark for what was kept apart.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The text, spelled and encoded, with what was kept apart in the place of its marks.
+    pub fn put_in(self, text: Vec<u8>) -> Pieces {
+        let text = Bytes::from(text);
+        let mut whole = Pieces::default();
+        let mut begin = 0;
+        for (mark, letters) in memchr_iter(MARK, &text).zip(self.apart) {
+            whole.push(text.slice(begin..mark));
+            whole.append(letters);
+            begin = mark + 1;
+        }
+        whole.push(text.slice(begin..));
+        whole
     }
 }
 
@@ -137,6 +180,18 @@ mod tests {
             "",
         ];
         assert_eq!(message.text(), expected.join("\r"));
+    }
+
+    #[test]
+    fn what_was_kept_apart_comes_in_its_place() {
+        let mut message = MessageBuilder::new();
+        let letters = |letters: &'static str| Pieces::from(Bytes::from_static(letters.as_bytes()));
+        message.push(SegmentBuilder::new("OBX").raw(5, "^a^".into()).field(11, "F").followed_by(5, letters("AAA=")));
+        message.push(SegmentBuilder::new("NTE").field(3, "a\u{1c}b"));
+        message.push(SegmentBuilder::new("OBX").followed_by(5, letters("BBBB")).raw(5, "^b^".into()));
+        let text = message.text().as_bytes().to_vec();
+        let expected = "OBX|||||^a^AAA=||||||F\rNTE|||a\\X1C\\b\rOBX|||||^b^BBBB\r";
+        assert_eq!(message.put_in(text).whole(), expected.as_bytes());
     }
 
     #[test]

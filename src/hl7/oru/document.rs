@@ -1,37 +1,32 @@
 //! Documents inside OBX-5: ED (v2.5.1 2.A.24) with its data, RP (2.A.65) with an address.
 //!
-//! In: one repetition of the field. Out: media type and bytes, or why not. The field writes PDF in many ways
+//! In: one repetition of the field. Out: media type and document, or why not. The field writes PDF in many ways
 //! (`^AP^PDF^Base64^`, `^application^pdf^Base64^`, `^^PDF^^`): all are read, and the bytes have the last word.
 
-use super::Content;
 use super::read::Reader;
+use super::{Content, Encapsulated};
 use crate::hl7::message::Value;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
-/// With or without padding, as the field writes it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// By which a document is known for what it is, and no more is looked at.
+const FIRST_BYTES: usize = 8;
 
 /// ED: source application, type of data, data subtype, encoding, data.
 pub(super) fn encapsulated(value: Value<'_>, reader: &Reader<'_>) -> Result<Content, &'static str> {
     let [kind, subtype, encoding] = [2, 3, 4].map(|n| reader.text(value.component(n)).to_ascii_lowercase());
     let data = value.component(5).unescaped();
     let bytes = match encoding.as_str() {
-        "base64" => decode_base64(&data).ok_or("ED-5 is not Base64, as ED-4 says")?,
-        "hex" => decode_hex(&data).ok_or("ED-5 is not hexadecimal, as ED-4 says")?,
-        "a" => data.into_owned(),
+        "base64" => base64(data, reader).ok_or("ED-5 is not Base64, as ED-4 says")?,
+        "hex" => decode_hex(&data).ok_or("ED-5 is not hexadecimal, as ED-4 says")?.into(),
+        "a" => reader.shared(data).into(),
         // Table 0299 knows no more. Where it is left out, data that can be Base64 is.
-        "" => decode_base64(&data).unwrap_or_else(|| data.into_owned()),
+        "" => base64(data, reader).unwrap_or_else(|| reader.shared(value.component(5).unescaped()).into()),
         _ => return Err("ED-4 is none of A, Hex, Base64 (table 0299)"),
     };
     if bytes.is_empty() {
         return Err("ED-5 holds no data");
     }
-    let mime = mime_of(&kind, &subtype, &bytes);
+    let mime = mime_of(&kind, &subtype, &bytes.first(FIRST_BYTES));
     Ok(Content::Document { mime, bytes })
 }
 
@@ -47,14 +42,23 @@ pub(super) fn pointer(value: Value<'_>, reader: &Reader<'_>) -> Content {
     Content::Pointer { address: reader.text(value.component(1)), mime: mime_of(&kind, &subtype, &[]) }
 }
 
-fn decode_base64(data: &[u8]) -> Option<Vec<u8>> {
-    let is_space = |b: &u8| b.is_ascii_whitespace();
-    let dense = if data.iter().any(is_space) {
-        Cow::Owned(data.iter().copied().filter(|b| !is_space(b)).collect::<Vec<u8>>())
-    } else {
-        Cow::Borrowed(data)
+/// Blanks and line breaks mean nothing in it.
+fn base64(data: Cow<'_, [u8]>, reader: &Reader<'_>) -> Option<Encapsulated> {
+    let is_blank = |b: &u8| b.is_ascii_whitespace();
+    let dense = match data {
+        // Escape sequences in it were one copy already: it is made dense where it is.
+        Cow::Owned(mut bytes) => {
+            bytes.retain(|b| !is_blank(b));
+            Cow::Owned(bytes)
+        }
+        Cow::Borrowed(bytes) if bytes.iter().any(is_blank) => {
+            let mut dense = Vec::with_capacity(bytes.len());
+            dense.extend(bytes.iter().filter(|b| !is_blank(b)));
+            Cow::Owned(dense)
+        }
+        dense => dense,
     };
-    BASE64.decode(&dense).ok()
+    Encapsulated::from_base64(reader.shared(dense))
 }
 
 fn decode_hex(data: &[u8]) -> Option<Vec<u8>> {
@@ -104,10 +108,15 @@ mod tests {
 
     #[test]
     fn base64_is_read_with_line_breaks_and_without_padding() {
+        let lossy = std::cell::Cell::new(false);
+        let reader = Reader::new(crate::model::Charset::ASCII, &lossy);
+        let read = |data: Cow<'static, [u8]>| base64(data, &reader);
         for data in ["JVBERi0=", "JVBERi0", "JVBE\r\nRi0=\n"] {
-            assert_eq!(decode_base64(data.as_bytes()).as_deref(), Some(b"%PDF-".as_slice()), "{data}");
+            for data in [Cow::Borrowed(data.as_bytes()), Cow::Owned(data.as_bytes().to_vec())] {
+                assert_eq!(read(data).unwrap().bytes(), b"%PDF-".as_slice());
+            }
         }
-        assert_eq!(decode_base64(b"JV*ERi0="), None);
+        assert_eq!(read(Cow::Borrowed(b"JV*ERi0=")), None);
         assert_eq!(decode_hex(b"255044").as_deref(), Some(b"%PD".as_slice()));
         assert_eq!((decode_hex(b"2"), decode_hex(b"2G")), (None, None));
     }

@@ -9,6 +9,7 @@
 
 mod cut;
 mod document;
+mod encapsulated;
 mod group;
 mod kind;
 mod names;
@@ -19,6 +20,7 @@ mod values;
 mod write;
 
 pub use super::ack::{ErrorCode, Rejected};
+pub use encapsulated::Encapsulated;
 pub(super) use group::Groups;
 pub use kind::ReportKind;
 pub use names::Interpreter;
@@ -27,7 +29,7 @@ pub(super) use observation::coded;
 pub(super) use read::{Reader, patient_ids};
 pub use specimen::Specimen;
 pub use values::{Detail, Structured};
-pub use write::{ObservationToSend, OruToSend, Shape, ValueToSend};
+pub use write::{ObservationToSend, OruToSend, SentReport, Shape, ValueToSend};
 pub(super) use write::{coded as coded_parts, entity as entity_parts, timestamp};
 
 use crate::model::{IssuedId, ReportStatus, Uid};
@@ -125,8 +127,8 @@ pub struct Observation {
 pub enum Content {
     /// Lines separated by LF: repetitions and `\.br\` both end a line.
     Text(String),
-    /// ED, or RP that carries its data: decoded.
-    Document { mime: String, bytes: Vec<u8> },
+    /// ED, or RP that carries its data.
+    Document { mime: String, bytes: Encapsulated },
     /// RP: the document lies elsewhere, under this address.
     Pointer { address: String, mime: String },
 }

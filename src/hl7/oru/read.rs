@@ -9,6 +9,8 @@ use crate::hl7::charset::Charset;
 use crate::hl7::mdm;
 use crate::hl7::message::{Message, Segment, Value};
 use crate::model::IssuedId;
+use bytes::Bytes;
+use std::borrow::Cow;
 use std::cell::Cell;
 
 /// Identifiers a patient may have.
@@ -18,11 +20,24 @@ const MAX_PATIENT_IDS: usize = 100;
 pub(in crate::hl7) struct Reader<'a> {
     charset: Charset,
     lossy: &'a Cell<bool>,
+    /// The message, where parts of it may be kept without a copy.
+    message: Option<&'a Bytes>,
 }
 
 impl<'a> Reader<'a> {
     pub(in crate::hl7) fn new(charset: Charset, lossy: &'a Cell<bool>) -> Self {
-        Self { charset, lossy }
+        Self { charset, lossy, message: None }
+    }
+
+    /// These bytes to keep. A part of the message is not copied.
+    pub(super) fn shared(&self, bytes: Cow<'_, [u8]>) -> Bytes {
+        match bytes {
+            Cow::Owned(bytes) => bytes.into(),
+            Cow::Borrowed(part) => {
+                let shared = self.message.and_then(|message| part_of(message, part));
+                shared.unwrap_or_else(|| Bytes::copy_from_slice(part))
+            }
+        }
     }
 
     /// A value's text, without blanks around it.
@@ -57,20 +72,21 @@ impl OruReport {
     ///
     /// # Errors
     /// As [`OruReport::parse`], and when it is no message or MSH-18 names a set we do not read.
-    pub fn read(bytes: &[u8], fallback: Charset) -> Result<OruReport, Rejected> {
+    pub fn read(bytes: &Bytes, fallback: Charset) -> Result<OruReport, Rejected> {
         let message = Message::parse(bytes)?;
         let charset = Charset::of_message(&message, fallback)?;
-        Self::parse(&message, charset)
+        Self::parse(&message, charset, Some(bytes))
     }
 
     /// Reads an ORU^R01, OUL^R22 or MDM^T02 (and its kin, see [`ReportKind`]) whose values are in `charset` (see [`Charset::of_message`]).
+    /// Documents share the memory of `bytes`, if those are what `message` is a view of.
     ///
     /// # Errors
     /// When it is none of them, or lacks MSH-10, PID or OBR (MDM: TXA), or speaks of two patients, or a report's status or document
     /// cannot be read. Says where.
-    pub fn parse(message: &Message<'_>, charset: Charset) -> Result<OruReport, Rejected> {
+    pub fn parse(message: &Message<'_>, charset: Charset, bytes: Option<&Bytes>) -> Result<OruReport, Rejected> {
         let lossy = Cell::new(false);
-        let reader = Reader::new(charset, &lossy);
+        let reader = Reader { message: bytes, ..Reader::new(charset, &lossy) };
         let mut report = read_header(&message.header(), &reader)?;
         cut::is_whole(message)?;
         let mut groups = Groups::new(message, report.kind);
@@ -99,6 +115,13 @@ impl OruReport {
         report.lossy = lossy.get();
         Ok(report)
     }
+}
+
+/// `part` as a part of `whole`, if it lies there.
+fn part_of(whole: &Bytes, part: &[u8]) -> Option<Bytes> {
+    let at = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = at.checked_add(part.len()).filter(|end| *end <= whole.len())?;
+    Some(whole.slice(at..end))
 }
 
 /// The segment at `line`, with the lines after it that an unescaped line break cut off, and the line to go on with.

@@ -5,6 +5,7 @@ use crate::hl7::ack::{Acknowledgement, acknowledge};
 use crate::hl7::charset::Charset;
 use crate::hl7::message::Message;
 use crate::model::{Moment, Outgoing};
+use bytes::Bytes;
 use chrono::DateTime;
 use proptest::prelude::*;
 
@@ -18,7 +19,7 @@ fn read(lines: &[&str]) -> Result<OruReport, Rejected> {
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<OruReport, Rejected> {
-    OruReport::read(bytes, Charset::ISO_8859_1)
+    OruReport::read(&Bytes::copy_from_slice(bytes), Charset::ISO_8859_1)
 }
 
 fn texts(group: &OruGroup) -> Vec<String> {
@@ -63,7 +64,7 @@ fn a_report_is_read_whole() {
     assert_eq!((group.interpreter.display().as_str(), group.interpreter.id.as_str()), ("Dr. med. Anna Weiß", "17"));
     let expected = ["Keine Blutung./Zweite Zeile a&b", "Tel. durchgegeben", "eins/zwei//drei", "", "12.5 mm", "erhöht"];
     assert_eq!(texts(group), expected);
-    let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-1.4".to_vec() };
+    let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-1.4".to_vec().into() };
     assert_eq!(group.observations[3].content, document);
 }
 
@@ -164,7 +165,7 @@ fn unescaped_text_is_kept() {
     for kept in ["first line", "second line", "CT|| with a table", "a^b & c", "text after it all", "note/goes on"] {
         assert!(all.contains(kept), "{kept} in {all}");
     }
-    let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-".to_vec() };
+    let document = Content::Document { mime: "application/pdf".into(), bytes: b"%PDF-".to_vec().into() };
     assert!(report.groups[0].observations.iter().any(|o| o.content == document), "Base64 with line breaks");
 }
 
@@ -203,7 +204,7 @@ fn documents_are_read_in_the_forms_of_the_field() {
         ("ED", "^TEXT^plain^A^%PDF-", "application/pdf"),
     ] {
         let report = read(&[MSH, PID, OBR, &format!("OBX|1|{value_type}|a||{value}||||||F")]).expect("read");
-        let expected = Content::Document { mime: mime.into(), bytes: b"%PDF-".to_vec() };
+        let expected = Content::Document { mime: mime.into(), bytes: b"%PDF-".to_vec().into() };
         assert_eq!(report.groups[0].observations[0].content, expected, "{value}");
     }
     let report = read(&[MSH, PID, OBR, r"OBX|1|RP|a||https://ris.example/r?a=1\T\b=2^RIS^application^pdf||||||F"])
@@ -313,14 +314,14 @@ impl Sent {
 fn what_is_written_is_read_again() {
     let sent = Sent::new();
     let text = "Kein Nachweis | einer & Blutung^~\\\nZweite Zeile";
-    let pdf: Vec<u8> = (0..=255).collect();
+    let pdf = Encapsulated::from((0..=255).collect::<Vec<u8>>());
     let observations = [
         ObservationToSend::Text { code: &sent.title, text },
         ObservationToSend::Document { code: &sent.title, mime: "application/pdf", bytes: &pdf, flags: &[] },
     ];
     for set in ["8859/2", "Windows-1250", "UNICODE UTF-8"] {
         let charset = Charset::named(set).expect("known");
-        let bytes = sent.oru("Świątek^Łucja^^Dr.^jun", &observations).outgoing(&Outgoing::new(charset)).bytes;
+        let bytes = sent.oru("Świątek^Łucja^^Dr.^jun", &observations).outgoing(&Outgoing::new(charset)).content.whole();
         let report = read_bytes(&bytes).expect("read");
         assert_eq!((report.patient_name.as_str(), report.control_id.as_str()), ("Świątek^Łucja^^Dr.^jun", "C1"));
         assert_eq!(report.patient_ids, std::slice::from_ref(&sent.id));
@@ -344,8 +345,8 @@ fn a_letter_the_receiver_cannot_read_is_named_and_sent_as_utf_8() {
     let latin1 = Outgoing::new(Charset::ISO_8859_1);
     let message = sent.oru("Świątek^Łucja", &[]).outgoing(&latin1);
     assert_eq!(message.warnings, ["sent as UTF-8: 8859/1 does not hold ą (U+0105), Ł (U+0141), Ś (U+015A)"]);
-    assert_eq!(read_bytes(&message.bytes).expect("read").patient_name, "Świątek^Łucja");
-    assert!(String::from_utf8(message.bytes).expect("UTF-8").contains("|UNICODE UTF-8\r"));
+    assert_eq!(read_bytes(&message.content.whole()).expect("read").patient_name, "Świątek^Łucja");
+    assert!(String::from_utf8(message.content.whole().to_vec()).expect("UTF-8").contains("|UNICODE UTF-8\r"));
     assert!(sent.oru("Müßig^Jörg", &[]).outgoing(&latin1).warnings.is_empty());
 }
 
@@ -353,7 +354,7 @@ fn a_letter_the_receiver_cannot_read_is_named_and_sent_as_utf_8() {
 fn the_message_sent_has_the_form_of_v2_5_1() {
     let sent = Sent::new();
     let observations = [ObservationToSend::Text { code: &sent.title, text: "a\nb" }];
-    let bytes = sent.oru("Müßig^Jörg", &observations).outgoing(&Outgoing::new(Charset::ISO_8859_1)).bytes;
+    let bytes = sent.oru("Müßig^Jörg", &observations).outgoing(&Outgoing::new(Charset::ISO_8859_1)).content.whole();
     let text = Charset::ISO_8859_1.decode(&bytes).text;
     let expected = [
         r"MSH|^~\&|NEISSE|N|KIS|DRKRAB|20261122021000+0100||ORU^R01^ORU_R01|C1|P|2.5.1||||||8859/1",
@@ -417,7 +418,7 @@ fn a_result_is_sent_on_in_parts_and_a_deleted_one_as_such() {
         ObservationToSend::Deleted { code: &sent.title, words: "zurück" },
         ObservationToSend::Deleted { code: &nothing, words: "namenlos" },
     ];
-    let bytes = sent.oru("X^Y", &observations).outgoing(&Outgoing::default()).bytes;
+    let bytes = sent.oru("X^Y", &observations).outgoing(&Outgoing::default()).content.whole().to_vec();
     let text = String::from_utf8(bytes).expect("UTF-8");
     let at = "20261122021000+0100";
     let code = "24627-2^CT Thorax^LN";
@@ -434,7 +435,7 @@ fn a_result_is_sent_on_in_parts_and_a_deleted_one_as_such() {
     let mut taken_back = sent.oru("X^Y", &observations[3..4]);
     taken_back.status = ReportStatus::Withdrawn;
     taken_back.application_ack = true;
-    let text = String::from_utf8(taken_back.outgoing(&Outgoing::default()).bytes).expect("UTF-8");
+    let text = String::from_utf8(taken_back.outgoing(&Outgoing::default()).content.whole().to_vec()).expect("UTF-8");
     assert!(text.contains(&format!("OBX|1|FT|{code}|1|||||||X|||{at}")), "{text}");
     assert!(text.contains("|C1|P|2.5.1|||AL|AL||UNICODE UTF-8\r"), "{text}");
 }
@@ -488,7 +489,7 @@ proptest! {
         }
         crate::hl7::fuzz_message(&bytes);
         if let Ok(message) = Message::parse(&bytes)
-            && let Err(refused) = OruReport::parse(&message, Charset::UTF_8)
+            && let Err(refused) = OruReport::parse(&message, Charset::UTF_8, None)
         {
             let answer = acknowledge(&message, refused.verdict(), Some(&refused), Moment(0));
             let no = answer.is_empty() || Acknowledgement::parse(&answer).unwrap().code.verdict() == refused.verdict();

@@ -8,12 +8,12 @@
 //! it: a receiver that does not know it keeps it as one more result, where a ZDS segment in an ORU is a local
 //! agreement. Last, because simple receivers show the first OBX as the report.
 
-use super::{Coded, Interpreter, Specimen, Structured, names};
+use super::{Coded, Encapsulated, Interpreter, Specimen, Structured, names};
+use crate::hl7::charset::Charset;
 use crate::hl7::message::{MessageBuilder, SegmentBuilder, escape};
-use crate::hl7::outgoing::{Sent, outgoing};
+use crate::hl7::outgoing::outgoing;
 use crate::hl7::{mdm, oul};
-use crate::model::{IssuedId, Outgoing, ReportStatus, Uid};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use crate::model::{IssuedId, Outgoing, Pieces, ReportStatus, Uid};
 use chrono::{DateTime, FixedOffset};
 
 /// As which message a report goes.
@@ -85,7 +85,7 @@ pub enum ObservationToSend<'a> {
     Document {
         code: &'a Coded,
         mime: &'a str,
-        bytes: &'a [u8],
+        bytes: &'a Encapsulated,
         flags: &'a [String],
     },
     /// A number, a code, a time, or a text with a flag.
@@ -109,10 +109,22 @@ pub enum ValueToSend<'a> {
     Structured(&'a Structured),
 }
 
+/// A report ready to be sent. Its documents are those that came, in their memory.
+#[derive(Clone, Debug)]
+pub struct SentReport {
+    pub content: Pieces,
+    /// What it is in, and what MSH-18 says.
+    pub charset: Charset,
+    /// For the case's story and a person; no patient data.
+    pub warnings: Vec<String>,
+}
+
 impl OruToSend<'_> {
     /// The message as its receiver takes it, which MSH-18 says.
-    pub fn outgoing(&self, policy: &Outgoing) -> Sent {
-        outgoing(self.build().text(), policy)
+    pub fn outgoing(&self, policy: &Outgoing) -> SentReport {
+        let message = self.build();
+        let sent = outgoing(message.text(), policy);
+        SentReport { content: message.put_in(sent.bytes), charset: sent.charset, warnings: sent.warnings }
     }
 
     fn build(&self) -> MessageBuilder {
@@ -234,9 +246,9 @@ impl OruToSend<'_> {
             }
             ObservationToSend::Document { code, mime, bytes, flags } => {
                 let (kind, subtype) = mime.split_once('/').unwrap_or(("application", "octet-stream"));
-                let mut value = format!("^{}^{}^Base64^", escape(kind), escape(subtype));
-                STANDARD.encode_string(bytes, &mut value);
-                self.obx_frame(set_id, "ED", status, named(code).raw(5, value).repetitions(8, &texts(flags)))
+                let value = format!("^{}^{}^Base64^", escape(kind), escape(subtype));
+                let obx = named(code).raw(5, value).followed_by(5, bytes.base64());
+                self.obx_frame(set_id, "ED", status, obx.repetitions(8, &texts(flags)))
             }
             ObservationToSend::Value { code, value, units, range, flags } => {
                 let (value_type, value) = match value {

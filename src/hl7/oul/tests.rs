@@ -11,7 +11,7 @@ const MSH: &str = r"MSH|^~\&|LIS|PATH|NEISSE|N|20261122021000||OUL^R22^OUL_R22|1
 const PID: &str = "PID|1||77^^^RAB||X^Y";
 
 fn read(lines: &[&str]) -> Result<OruReport, Rejected> {
-    OruReport::read([&[MSH, PID], lines].concat().join("\r").as_bytes(), Charset::UTF_8)
+    OruReport::read(&[&[MSH, PID], lines].concat().join("\r").into(), Charset::UTF_8)
 }
 
 fn ids(specimens: &[Specimen]) -> Vec<String> {
@@ -52,7 +52,7 @@ fn what_no_order_follows_stays_with_the_report_before_it() {
     let refused = read(&["SPM|1|A1", "OBX|1|TX|S||x||||||F"]).expect_err("no OBR");
     assert_eq!((refused.segment, refused.code.number()), ("OBR", "100"));
     let other = MSH.replace("OUL^R22^OUL_R22", "OUL^R01");
-    let refused = OruReport::read([&other, PID, obr].join("\r").as_bytes(), Charset::UTF_8).expect_err("not taken");
+    let refused = OruReport::read(&[&other, PID, obr].join("\r").into(), Charset::UTF_8).expect_err("not taken");
     assert_eq!((refused.segment, refused.field, refused.code.number()), ("MSH", 9, "201"));
 }
 
@@ -85,7 +85,8 @@ fn sent(shape: Shape<'_>, observations: &[ObservationToSend<'_>]) -> Vec<String>
         interpreter: &interpreter,
         observations,
     };
-    let text = String::from_utf8(report.outgoing(&crate::model::Outgoing::default()).bytes).expect("UTF-8");
+    let text =
+        String::from_utf8(report.outgoing(&crate::model::Outgoing::default()).content.whole().to_vec()).expect("UTF-8");
     text.trim_end().split('\r').skip(2).map(|line| line.split("|||").next().unwrap_or(line).to_owned()).collect()
 }
 

@@ -245,6 +245,6 @@ proptest! {
         let charset = Charset::of_message(&message, Charset::ASCII).expect("named");
         prop_assert_eq!(charset, sent.charset);
         prop_assert!(!sent.charset.decode(&sent.bytes).lossy || set(from) == sent.charset);
-        let _ = OruReport::parse(&message, charset);
+        let _ = OruReport::parse(&message, charset, None);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 fn incoming(message: &str) -> Result<Incoming, (Box<Incoming>, &'static str)> {
-    let report = OruReport::read(message.as_bytes(), Charset::UTF_8).unwrap();
+    let report = OruReport::read(&Bytes::copy_from_slice(message.as_bytes()), Charset::UTF_8).unwrap();
     let sender = PartnerId::new("chemnitz").unwrap();
     Incoming::from_oru(report, sender, Moment(0), Bytes::copy_from_slice(message.as_bytes()))
 }
@@ -25,7 +25,7 @@ fn thousands_of_groups_with_dozens_of_numbers_are_held_at_once() {
             write!(message, "IPC|{group}-{number}||1.2.{group}.{number}\r").unwrap();
         }
     }
-    let report = OruReport::read(message.as_bytes(), Charset::UTF_8).unwrap();
+    let report = OruReport::read(&Bytes::copy_from_slice(message.as_bytes()), Charset::UTF_8).unwrap();
     let begun = Instant::now();
     let sender = PartnerId::new("chemnitz").unwrap();
     let (held, reason) = Incoming::from_oru(report, sender, Moment(0), Bytes::new()).unwrap_err();

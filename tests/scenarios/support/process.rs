@@ -5,6 +5,7 @@
 use super::{blocking, eventually};
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -72,6 +73,12 @@ impl Process {
     /// The most memory it has had at once since it started (VmHWM).
     pub fn peak_memory_bytes(&self) -> u64 {
         self.status_bytes("VmHWM:")
+    }
+
+    /// Its peak is what it has now, and from now on what it has had since.
+    pub fn forget_peak(&self) {
+        // proc(5): 5 resets VmHWM.
+        fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("its peak forgotten");
     }
 
     /// The most it has ever reserved, touched or not (VmPeak).
@@ -155,14 +162,20 @@ fn log_of(folder: &Path) -> String {
 
 fn spawn(folder: &Path, arguments: &[String]) -> Child {
     let log = File::options().append(true).create(true).open(folder.join("neisse.log")).expect("a log file");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_neisse"));
-    command.arg("serve").arg("--config").arg(folder).args(arguments).env("NO_COLOR", "1");
+    let mut command = command(folder, "serve", arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("the router's binary")
+}
+
+/// A command of the router's, with the configuration in `folder`.
+pub fn command(folder: &Path, name: &str, arguments: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_neisse"));
+    command.arg(name).args(arguments).arg("--config").arg(folder).env("NO_COLOR", "1");
     for variable in fs::read_dir(folder.join("environment")).into_iter().flatten() {
         let path = variable.expect("a file").path();
         command.env(path.file_name().expect("its name"), fs::read_to_string(&path).expect("its text"));
     }
-    command.spawn().expect("the router's binary")
+    command
 }
 
 fn page(http: SocketAddr, request: &str) -> Option<(u16, String)> {
