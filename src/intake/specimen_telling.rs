@@ -1,8 +1,8 @@
 //! Tells the other side what has become of a specimen: an SSU^U03 for each event and partner, owed like everything else.
 //!
 //! In: events nobody has been told of. Out: messages owed to the origin (`[specimens] events`) and to the readers of its
-//! cases (`[orders] deliver`), but not to whoever told it; with the ids each knows. What has no case or no reader yet
-//! waits for them.
+//! cases (`[orders] deliver`), but not to whoever told it, and to each once; with the ids each knows. What has no case or no
+//! reader yet waits for them, for each of its cases.
 
 use crate::{
     config::{Config, Partner},
@@ -28,52 +28,64 @@ pub(super) async fn tell(
 ) -> Result<usize, StoreError> {
     let specimen = tx.specimen(event.specimen).await?;
     let mut cases = super::specimens::cases_of(tx, specimen.id).await?;
-    let mut telling = Telling { config, specimen: &specimen, event, now, told: BTreeSet::new() };
-    if event.untold != Untold::Reader
-        && let Some(case) = cases.first_mut()
-        && wants_events(config, &specimen.origin)
-    {
-        telling.owe(tx, case, &specimen.origin).await?;
+    let told = tx.told_of_specimen_event(&event.id).await?;
+    let mut telling = Telling { config, specimen: &specimen, event, now, told, owed: 0 };
+    if let Some(case) = cases.first_mut() {
+        telling.go_through(tx, case, &specimen.origin, wants_events(config, &specimen.origin)).await?;
     }
     for case in &mut cases {
-        for reader in case.receivers() {
-            if config.partners.get(&reader).is_some_and(|reader| reader.orders_delivered) {
-                telling.owe(tx, case, &reader).await?;
-            }
+        for partner in case.receivers().into_iter().chain(case.reader.clone()) {
+            let wants = config.partners.get(&partner).is_some_and(|partner| partner.orders_delivered);
+            telling.go_through(tx, case, &partner, wants && partner != case.origin).await?;
         }
     }
     let left = match cases.as_slice() {
         [] => Untold::Case,
-        cases if cases.iter().all(|case| case.reader.is_none()) => Untold::Reader,
+        cases if cases.iter().any(|case| case.reader.is_none()) => Untold::Reader,
         _ => Untold::No,
     };
     tx.set_untold(&event.id, left).await?;
-    Ok(telling.told.len())
+    Ok(telling.owed)
 }
 
 fn wants_events(config: &Config, origin: &PartnerId) -> bool {
     config.partners.get(origin).is_some_and(|origin| origin.specimens.events)
 }
 
-/// One event of one specimen, and who has been made owed it by now.
+/// One event of one specimen, and for whom it has been gone through by now.
 struct Telling<'a> {
     config: &'a Config,
     specimen: &'a SpecimenRow,
     event: &'a SpecimenEventRow,
     now: Moment,
-    told: BTreeSet<PartnerId>,
+    told: BTreeSet<String>,
+    owed: usize,
 }
 
 impl Telling<'_> {
-    /// Whoever told it knows it; and nobody is told for each of its cases.
+    /// Each partner once, however many cases of the specimen it has, and whenever it got them.
+    async fn go_through(
+        &mut self,
+        tx: &mut Tx,
+        case: &mut CaseRow,
+        partner: &PartnerId,
+        wants: bool,
+    ) -> Result<(), StoreError> {
+        if !self.told.insert(partner.to_string()) {
+            return Ok(());
+        }
+        if wants {
+            self.owe(tx, case, partner).await?;
+        }
+        tx.note_told_of_specimen_event(&self.event.id, partner).await
+    }
+
+    /// Whoever told it knows it.
     async fn owe(&mut self, tx: &mut Tx, case: &mut CaseRow, to: &PartnerId) -> Result<(), StoreError> {
         let (specimen, event, now) = (self.specimen, self.event, self.now);
         let Some(partner) = self.config.partners.get(to).filter(|_| event.teller != to.as_str()) else {
             return Ok(());
         };
-        if self.told.contains(to) {
-            return Ok(());
-        }
         let control_id = new_control_id();
         let Some(sent) = self.message(partner, &control_id) else { return Ok(()) };
         for warning in &sent.warnings {
@@ -97,7 +109,7 @@ impl Telling<'_> {
         .await?;
         let what = format!("{to} is told that specimen {} was {}", specimen.id, event.event);
         tx.tell(case.id, now, "intake", &what).await?;
-        self.told.insert(to.clone());
+        self.owed += 1;
         Ok(())
     }
 
@@ -110,7 +122,10 @@ impl Telling<'_> {
         let reason = SpecimenCode {
             code: event.reason_code.clone(),
             text: event.reason.clone(),
-            system: if known.is_some() { "HL70490".into() } else { String::new() },
+            system: match known {
+                Some(_) if event.reason_system.is_empty() => "HL70490".into(),
+                _ => event.reason_system.clone(),
+            },
         };
         let ssu = SsuToSend {
             sending_facility: &self.config.node.name,
