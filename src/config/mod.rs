@@ -73,6 +73,11 @@ impl Config {
         (!there).then_some(reason)
     }
 
+    /// Whether any reader wants identifiers of its own.
+    pub fn has_mappings(&self) -> bool {
+        self.partners.values().any(|partner| partner.identity.identifiers != Identifiers::AsIs)
+    }
+
     /// How the identifiers of `origin` are called toward `reader`. `None`: as they are.
     pub fn mapping(&self, reader: &PartnerId, origin: &PartnerId) -> Option<Mapping> {
         let wants = self.partners.get(reader).filter(|_| reader != origin)?;

@@ -55,6 +55,7 @@ async fn note(desk: &Escalation, finding: &AtomicBool) -> Result<bool, StoreErro
     finding.store(true, Ordering::Relaxed);
     let now = desk.clock.now();
     let mut tx = desk.store.begin(Durability::Process).await?;
+    tx.hold_notices().await?;
     let mut opened = Vec::new();
     for one in &waiting {
         if tx.note_waiting(one, now).await? {
@@ -75,6 +76,7 @@ async fn resolve(desk: &Escalation) -> Result<bool, StoreError> {
     }
     let now = desk.clock.now();
     let mut tx = desk.store.begin(Durability::Process).await?;
+    tx.hold_notices().await?;
     for id in &gone {
         tx.resolve_notice(id, now).await?;
     }

@@ -6,7 +6,7 @@
 use super::{
     near_misses::no_more_proposals,
     order_match::{contradict, known_as},
-    orders::take_over,
+    orders::{hold_with, take_over},
 };
 use crate::{
     model::{CaseId, CaseState, Moment, OrderId},
@@ -53,6 +53,7 @@ pub async fn link(store: &Store, case: CaseId, order: OrderId, why: &str, now: M
     tx.forget_unlink(order, case.id).await?;
     case.waits_until = None;
     case.priority = case.priority.max(ordered.priority);
+    hold_with(&ordered, &mut case)?;
     take_over(&mut tx, &ordered, &mut case).await?;
     no_more_proposals(&mut case);
     finish(tx, &case, &format!("linked to its order by a person: {why}"), now).await

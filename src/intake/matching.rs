@@ -168,7 +168,8 @@ async fn without_known<'a>(
 }
 
 /// A study has one patient (PS3.3 A.1.2). A scanner whose operator did not close the last patient's study sends two under
-/// one UID: the images go on, and a person is told. An issuer that is not known contradicts none.
+/// one UID: the images go on, and a person is told. An issuer that is not known contradicts none, and an identifier that was
+/// merged into the case's is the same patient's.
 async fn note_patients(
     tx: &mut Tx,
     case: &mut CaseRow,
@@ -183,10 +184,18 @@ async fn note_patients(
         if known.is_empty() {
             *known = id.clone();
             tx.save_facts(case).await?;
-        } else if (id.value != known.value
-            || (id.issuer != known.issuer && !id.issuer.is_empty() && !known.issuer.is_empty()))
-            && case.needs_a_person(TWO_PATIENTS)
-        {
+            continue;
+        }
+        let differs =
+            id.value != known.value || (id.issuer != known.issuer && !id.issuer.is_empty() && !known.issuer.is_empty());
+        if !differs {
+            continue;
+        }
+        let known = known.clone();
+        if tx.surviving_patient(&case.origin, id).await?.is_some_and(|surviving| surviving == known) {
+            case.facts.former_patient_ids.push(id.clone());
+            tx.save_facts(case).await?;
+        } else if case.needs_a_person(TWO_PATIENTS) {
             return tx.tell(case.id, now, "intake", TWO_PATIENTS).await;
         }
     }

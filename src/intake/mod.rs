@@ -26,6 +26,7 @@ pub mod recovery;
 pub mod retention;
 pub mod slides;
 pub mod specimen_messages;
+mod specimen_strays;
 mod specimen_telling;
 pub mod specimen_watch;
 pub mod specimens;

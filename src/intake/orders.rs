@@ -432,6 +432,14 @@ fn hold(case: &mut CaseRow, reason: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A case that is joined to an order on hold waits with it, as long as nothing has been sent.
+///
+/// # Errors
+/// When the table of states forbids it.
+pub(super) fn hold_with(order: &OrderRow, case: &mut CaseRow) -> Result<(), StoreError> {
+    if order.state == OrderState::OnHold && progress(case) == Progress::NotSent { hold(case, ON_HOLD) } else { Ok(()) }
+}
+
 /// Joins the order to the studies of its origin that are there already.
 async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreError> {
     if matches!(order.state, OrderState::Cancelled | OrderState::Replaced) {
@@ -526,9 +534,7 @@ pub(super) async fn join_as(
                 }
                 return Ok(more_urgent);
             }
-            if order.state == OrderState::OnHold && progress(case) == Progress::NotSent {
-                hold(case, ON_HOLD)?;
-            }
+            hold_with(order, case)?;
             take_over(tx, order, case).await?;
             no_more_proposals(case);
             case.waits_until = None;

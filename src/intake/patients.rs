@@ -8,7 +8,7 @@
 use crate::{
     config::{Config, Live, Partner},
     hl7::{
-        ack::{Verdict, acknowledge},
+        ack::{ErrorCode, Rejected, Verdict, acknowledge},
         adt::{News, PatientNews},
         charset::Charset,
         message::Message,
@@ -21,6 +21,9 @@ use std::collections::BTreeSet;
 
 /// News of a patient are a few KiB.
 const MAX_BYTES: usize = 1 << 20;
+/// Cases or orders of one patient. An identifier that more have names nobody (`0`, `UNKNOWN`): to change them all at one
+/// message would be a mistake of somebody's.
+const MOST: usize = 5_000;
 
 #[derive(Clone)]
 pub struct PatientTaker {
@@ -51,7 +54,10 @@ impl PatientTaker {
         key: &MessageKey,
         now: Moment,
     ) -> Result<Vec<u8>, StoreError> {
-        use crate::hl7::ack::{ErrorCode, Rejected};
+        let refuse = |problem: &Rejected| {
+            tracing::warn!(site = %partner.id, problem = %problem, "Refused news of a patient of {}: {problem}", partner.id);
+            acknowledge(view, problem.verdict(), Some(problem), now)
+        };
         let parsed = if bytes.len() > MAX_BYTES {
             Err(Rejected::new("MSH", 1, 0, ErrorCode::DataType, "news of a patient of more than 1 MiB"))
         } else {
@@ -59,10 +65,7 @@ impl PatientTaker {
         };
         let mut news = match parsed {
             Ok(news) => news,
-            Err(problem) => {
-                tracing::warn!(site = %partner.id, problem = %problem, "Refused news of a patient of {}: {problem}", partner.id);
-                return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
-            }
+            Err(problem) => return Ok(refuse(&problem)),
         };
         for id in news.patient_ids.iter_mut().chain(&mut news.merged_ids).filter(|id| id.issuer.is_empty()) {
             id.issuer.clone_from(&partner.issuer);
@@ -75,7 +78,10 @@ impl PatientTaker {
         }
         tx.hold_origin(&partner.id).await?;
         let told = Told { news, sha256: &key.sha256, now };
-        let (cases, orders) = apply(&mut tx, &config, partner, &told).await?;
+        let Some((cases, orders)) = apply(&mut tx, &config, partner, &told).await? else {
+            let text = "more than 5000 cases or orders go by this identifier: it names nobody";
+            return Ok(refuse(&Rejected::new("PID", 1, 3, ErrorCode::UnknownKey, text)));
+        };
         if cases > 0 {
             tx.keep_patient_content(&key.sha256, now, bytes).await?;
         }
@@ -89,8 +95,13 @@ impl PatientTaker {
     }
 }
 
-/// Changes the orders and cases it concerns. Returned: how many of each.
-async fn apply(tx: &mut Tx, config: &Config, partner: &Partner, told: &Told<'_>) -> Result<(usize, usize), StoreError> {
+/// Changes the orders and cases it concerns. Returned: how many of each; none where they are so many that it is nobody's.
+async fn apply(
+    tx: &mut Tx,
+    config: &Config,
+    partner: &Partner,
+    told: &Told<'_>,
+) -> Result<Option<(usize, usize)>, StoreError> {
     let news = &told.news;
     let surviving = surviving(&news.patient_ids, &partner.issuer);
     if news.news == News::Merged {
@@ -100,9 +111,12 @@ async fn apply(tx: &mut Tx, config: &Config, partner: &Partner, told: &Told<'_>)
     }
     let known_by: Vec<&IssuedId> = news.patient_ids.iter().chain(&news.merged_ids).collect();
     let (mut cases, mut orders) = (BTreeSet::new(), BTreeSet::new());
-    for id in known_by {
-        orders.extend(tx.orders_of_patient(&partner.id, id).await?);
-        cases.extend(tx.cases_of_patient(&partner.id, id).await?);
+    for id in &known_by {
+        orders.extend(tx.orders_of_patient(&partner.id, id, MOST + 1).await?);
+        cases.extend(tx.cases_of_patient(&partner.id, id, MOST + 1).await?);
+    }
+    if orders.len() > MOST || cases.len() > MOST {
+        return Ok(None);
     }
     let mut changed_orders = 0;
     for id in orders {
@@ -111,11 +125,15 @@ async fn apply(tx: &mut Tx, config: &Config, partner: &Partner, told: &Told<'_>)
     let mut changed_cases = 0;
     for id in cases {
         let mut case = tx.case(id).await?;
+        // They were looked up by the beginning of the identifier.
+        if !known_by.contains(&&case.facts.patient_id) {
+            continue;
+        }
         if change_case(tx, config, &mut case, told, &surviving).await? {
             changed_cases += 1;
         }
     }
-    Ok((changed_cases, changed_orders))
+    Ok(Some((changed_cases, changed_orders)))
 }
 
 /// The hospital's own identifier: it is the one its images carry.

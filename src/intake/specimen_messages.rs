@@ -43,6 +43,17 @@ pub struct Incoming<'a> {
     pub now: Moment,
 }
 
+/// Which of its names an id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    /// SPM-2.1.
+    Placer,
+    /// SPM-2.2.
+    Filler,
+    /// SAC-3.
+    Container,
+}
+
 /// What a partner is to a specimen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Role {
@@ -253,13 +264,13 @@ impl Telling<'_> {
         tx: &mut Tx,
         said: &SpecimenSaid,
     ) -> Result<Result<Vec<(SpecimenRow, Role)>, Rejected>, StoreError> {
-        let own = [&said.placer, &said.filler].into_iter().filter(|id| !id.is_empty());
-        for (id, is_container) in own.map(|id| (id, false)).chain(said.containers.iter().map(|id| (id, true))) {
+        let own = [(Name::Placer, &said.placer), (Name::Filler, &said.filler)];
+        let containers = said.containers.iter().map(|id| (Name::Container, id));
+        for (name, id) in own.into_iter().chain(containers).filter(|(_, id)| !id.is_empty()) {
+            let is_container = name == Name::Container;
             let mut found = Vec::new();
             for specimen in tx.specimens_with(&id.value).await? {
-                let contradicts = |a: &IssuedId, b: &IssuedId| !a.is_empty() && !b.is_empty() && a.value != b.value;
-                let in_it = !is_container || specimen.said.containers.iter().any(|known| known.value == id.value);
-                if !(in_it && goes_by(&specimen, id)) || contradicts(&specimen.said.placer, &said.placer) {
+                if !self.goes_by(&specimen, name, id) || self.contradicts(&specimen, said) {
                     continue;
                 }
                 if let Some(role) = self.role(tx, &specimen).await? {
@@ -281,6 +292,37 @@ impl Telling<'_> {
             }
         }
         Ok(Ok(Vec::new()))
+    }
+
+    /// An id that names no issuer may be anybody's; one that does is that issuer's alone. The two houses count apart: a number
+    /// of the one is compared with no number of the other. What the teller itself has told of before any order, under
+    /// whichever of the two, is its own.
+    fn goes_by(&self, specimen: &SpecimenRow, name: Name, id: &IssuedId) -> bool {
+        let known = &specimen.said;
+        let is_own = specimen.origin == self.partner.id && !specimen.ordered;
+        let is_it = |known: &IssuedId| known.value == id.value && (id.issuer.is_empty() || known.issuer == id.issuer);
+        match name {
+            Name::Container => known.containers.iter().any(is_it),
+            Name::Placer => is_it(&known.placer) || (is_own && is_it(&known.filler)),
+            Name::Filler => is_it(&known.filler) || (is_own && is_it(&known.placer)),
+        }
+    }
+
+    /// The same house has given it another number.
+    fn contradicts(&self, specimen: &SpecimenRow, said: &SpecimenSaid) -> bool {
+        let differ = |a: &IssuedId, b: &IssuedId| !a.is_empty() && !b.is_empty() && a.value != b.value;
+        let (known, told) = (&specimen.said.filler, &said.filler);
+        let houses = (self.house(specimen, known), self.house(specimen, told));
+        let of_two_houses = matches!(houses, (Some(one), Some(other)) if one != other);
+        differ(&specimen.said.placer, &said.placer) || (differ(known, told) && !of_two_houses)
+    }
+
+    /// Who gave a laboratory's number. `None`: nobody says; the hospital that leaves the issuer out, or has it filled in with
+    /// its own, means the laboratory's.
+    fn house<'a>(&'a self, specimen: &SpecimenRow, number: &'a IssuedId) -> Option<&'a str> {
+        let of_origin = self.config.partners.get(&specimen.origin).map(|origin| origin.issuer.as_str());
+        let said = if number.issuer.is_empty() { &self.partner.issuer } else { &number.issuer };
+        Some(said.as_str()).filter(|house| Some(*house) != of_origin)
     }
 
     /// What the teller is to a specimen; `None`: it may not know of it.
@@ -368,11 +410,6 @@ impl Telling<'_> {
             }
         })
     }
-}
-
-/// An id that names no issuer may be anybody's; one that does is that issuer's alone.
-fn goes_by(specimen: &SpecimenRow, id: &IssuedId) -> bool {
-    specimen.said.ids().any(|known| known.value == id.value && (id.issuer.is_empty() || known.issuer == id.issuer))
 }
 
 /// The first reason of table 0490, or the first at all; the others are told beside it.

@@ -6,15 +6,16 @@
 
 use super::{
     specimen_messages::SpecimenTaker,
+    specimen_strays::Strays,
     specimen_telling,
     specimens::{self, Raising, Taken},
 };
 use crate::{
     config::{Config, Live},
     model::{Aside, Bell, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
-    store::{About, AlarmKind, CaseRow, Durability, SpecimenEventRow, SpecimenRow, Store, StoreError, Tx},
+    store::{About, AlarmKind, CaseRow, Durability, SpecimenEventRow, SpecimenNews, Store, StoreError, UnreadableRow},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,9 +36,9 @@ pub struct SpecimenWatch {
 
 impl SpecimenWatch {
     pub async fn run(self, stop: CancellationToken) {
-        let mut aside = Aside::default();
+        let mut patience = Patience::default();
         loop {
-            self.look(&mut aside).await;
+            self.look(&mut patience).await;
             tokio::select! {
                 () = self.bell.rung() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -47,46 +48,51 @@ impl SpecimenWatch {
     }
 
     /// Each look stands for itself: what keeps one from succeeding does not keep the others from it.
-    async fn look(&self, aside: &mut Aside<SpecimenId>) {
+    async fn look(&self, patience: &mut Patience) {
         let said = |done: Result<(), StoreError>| {
             if let Err(error) = done {
                 tracing::error!(error = %chain(&error), "Specimens cannot be looked after now");
             }
         };
-        said(self.take_news().await);
-        said(self.tell().await);
-        said(self.overdue().await);
-        said(self.not_ordered(aside).await);
-        said(self.without_specimen().await);
-        said(self.of_ended_orders().await);
+        said(self.take_news(patience).await);
+        said(self.tell(patience).await);
+        said(self.overdue(patience).await);
+        said(self.not_ordered(patience).await);
+        said(self.without_specimen(patience).await);
+        said(self.of_ended_orders(patience).await);
     }
 
     /// What results said of their specimens.
-    async fn take_news(&self) -> Result<(), StoreError> {
+    async fn take_news(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let taker = SpecimenTaker { store: self.store.clone(), watch: self.bell.clone() };
         let config = self.config.now();
         for news in self.store.specimen_news(BATCH).await? {
-            match config.partners.get(&news.partner) {
-                Some(partner) => {
-                    unless_about_one(taker.take_news(&config, partner, &news.id, &news.said, news.told).await)?;
-                }
-                None => {
-                    let mut tx = self.store.begin(Durability::Process).await?;
-                    tx.specimen_news_taken(&news.id).await?;
-                    tx.commit().await?;
-                }
+            let Some(news) = patience.read(news) else { continue };
+            if !patience.waits(&news.id) {
+                patience.unless_about_one(&news.id, self.take_one(&taker, &config, &news).await)?;
             }
         }
         Ok(())
     }
 
-    async fn tell(&self) -> Result<(), StoreError> {
+    async fn take_one(&self, taker: &SpecimenTaker, config: &Config, news: &SpecimenNews) -> Result<(), StoreError> {
+        if let Some(partner) = config.partners.get(&news.partner) {
+            return taker.take_news(config, partner, &news.id, &news.said, news.told).await;
+        }
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.specimen_news_taken(&news.id).await?;
+        tx.commit().await
+    }
+
+    async fn tell(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let mut owed = 0;
         for event in self.store.untold_specimen_events(BATCH).await? {
-            match self.tell_one(&event).await {
-                Ok(messages) => owed += messages,
-                other => unless_about_one(other.map(drop))?,
+            let Some(event) = patience.read(event) else { continue };
+            if patience.waits(&event.id) {
+                continue;
             }
+            let done = self.tell_one(&event).await.map(|messages| owed += messages);
+            patience.unless_about_one(&event.id, done)?;
         }
         if owed > 0 {
             self.handoff.ring();
@@ -104,10 +110,14 @@ impl SpecimenWatch {
         Ok(owed)
     }
 
-    async fn overdue(&self) -> Result<(), StoreError> {
+    async fn overdue(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let now = self.clock.now();
         for id in self.store.specimens_overdue(now, BATCH).await? {
-            unless_about_one(self.late(id, now).await)?;
+            let Some(id) = patience.read(id) else { continue };
+            let row = format!("{id}, overdue");
+            if !patience.waits(&row) {
+                patience.unless_about_one(&row, self.late(id, now).await)?;
+            }
         }
         Ok(())
     }
@@ -135,118 +145,38 @@ impl SpecimenWatch {
 
     /// Specimens that lay in a laboratory before their order came. One whose number only looks like that of another is
     /// looked at less and less often.
-    async fn not_ordered(&self, aside: &mut Aside<SpecimenId>) -> Result<(), StoreError> {
-        let config = self.config.now();
-        for specimen in self.store.specimens_not_ordered(BATCH).await? {
-            if aside.waits(&specimen.id) {
-                continue;
-            }
-            match self.find_its_order(&config, &specimen).await {
-                Ok(true) => aside.done(&specimen.id),
-                other => {
-                    aside.failed(specimen.id);
-                    unless_about_one(other.map(drop))?;
+    async fn not_ordered(&self, patience: &mut Patience) -> Result<(), StoreError> {
+        let strays = Strays { store: &self.store, config: &self.config.now(), clock: &self.clock, bell: &self.bell };
+        let mut after = String::new();
+        loop {
+            let page = self.store.specimens_not_ordered(&after, BATCH).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after.clone_from(last);
+            for (row, specimen) in page {
+                let Some(specimen) = patience.read(specimen) else { continue };
+                let row = format!("{row}, without order");
+                if patience.waits(&row) {
+                    continue;
+                }
+                match strays.find_its_order(&specimen).await {
+                    Ok(false) => patience.later(&row),
+                    other => patience.unless_about_one(&row, other.map(drop))?,
                 }
             }
         }
-        Ok(())
-    }
-
-    /// True when it was found.
-    async fn find_its_order(&self, config: &Config, stray: &SpecimenRow) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let mut origins = BTreeSet::from([stray.origin.clone()]);
-        for id in stray.said.ids() {
-            origins.extend(self.store.specimens_with(&id.value).await?.into_iter().map(|found| found.origin));
-        }
-        let mut tx = self.store.begin(Durability::Process).await?;
-        for origin in &origins {
-            tx.hold_origin(origin).await?;
-        }
-        let stray = tx.specimen(stray.id).await?;
-        if stray.ordered {
-            specimens::now_ordered(&mut tx, &stray, now).await?;
-            tx.commit().await?;
-            return Ok(true);
-        }
-        let Some(meant) = self.meant(&mut tx, &stray).await? else { return Ok(false) };
-        self.merge(&mut tx, config, &stray, meant, now).await?;
-        tx.commit().await?;
-        self.bell.ring();
-        Ok(true)
-    }
-
-    /// The one ordered specimen that goes by an id of this one, with its issuer, and that its teller reads.
-    async fn meant(&self, tx: &mut Tx, stray: &SpecimenRow) -> Result<Option<SpecimenId>, StoreError> {
-        let mut meant: Vec<SpecimenId> = Vec::new();
-        for id in stray.said.ids() {
-            for specimen in tx.specimens_with(&id.value).await? {
-                let is_same = specimen
-                    .said
-                    .ids()
-                    .any(|known| known == id || (known.value == id.value && self.is_own_issuer(stray, &id.issuer)));
-                if specimen.ordered && is_same && reads(tx, stray, &specimen).await? && !meant.contains(&specimen.id) {
-                    meant.push(specimen.id);
-                }
-            }
-        }
-        Ok(if let [one] = meant.as_slice() { Some(*one) } else { None })
-    }
-
-    /// Its teller left the issuer out, so that it was taken for its own.
-    fn is_own_issuer(&self, stray: &SpecimenRow, issuer: &str) -> bool {
-        self.config.now().partners.get(&stray.origin).is_some_and(|teller| teller.issuer == issuer)
-    }
-
-    /// What was told of the one without order happened to the one that was ordered.
-    async fn merge(
-        &self,
-        tx: &mut Tx,
-        config: &Config,
-        stray: &SpecimenRow,
-        into: SpecimenId,
-        now: Moment,
-    ) -> Result<(), StoreError> {
-        let mut meant = tx.specimen(into).await?;
-        let mut cases = specimens::cases_of(tx, into).await?;
-        for alarm in tx.specimen_alarms_of(About::Specimen(stray.id)).await? {
-            specimens::end(tx, &alarm, "its order has come", &mut cases, now).await?;
-        }
-        for event in self.store.specimen_story(stray.id).await? {
-            let told = specimens::Told {
-                event: event.event,
-                teller: event.teller,
-                who: event.who,
-                happened: event.happened.or(Some(event.told)),
-                reason: crate::model::SpecimenCode {
-                    code: event.reason_code,
-                    text: event.reason,
-                    system: String::new(),
-                },
-                shipment: event.shipment,
-                due: None,
-            };
-            match specimens::take(tx, config, &mut meant, &told, now).await? {
-                Ok(taken) => taken.log(),
-                Err(contradiction) => {
-                    let what =
-                        format!("specimen {into}: {} was told before its order came: {contradiction}", told.event);
-                    for case in &cases {
-                        tx.tell(case.id, now, "intake", &what).await?;
-                    }
-                }
-            }
-        }
-        tx.forget_specimen(stray.id, into).await
     }
 
     /// Orders for which nothing was collected or received in the time their hospital gave.
-    async fn without_specimen(&self) -> Result<(), StoreError> {
+    async fn without_specimen(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let (config, now) = (self.config.now(), self.clock.now());
         for partner in config.partners.values() {
             let Some(within) = partner.specimens.expected_within else { continue };
             for order in self.store.orders_to_look_for_specimens(&partner.id, now - within, BATCH).await? {
-                unless_about_one(self.look_for_specimens(order, now, within).await)?;
+                let Some(order) = patience.read(order) else { continue };
+                let row = format!("{order}, without specimen");
+                if !patience.waits(&row) {
+                    patience.unless_about_one(&row, self.look_for_specimens(order, now, within).await)?;
+                }
             }
         }
         Ok(())
@@ -274,41 +204,70 @@ impl SpecimenWatch {
     }
 
     /// Nothing is expected any more of an order that was cancelled, replaced or is done.
-    async fn of_ended_orders(&self) -> Result<(), StoreError> {
+    async fn of_ended_orders(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let now = self.clock.now();
         for order in self.store.alarms_of_ended_orders(BATCH).await? {
-            let mut tx = self.store.begin(Durability::Process).await?;
-            let mut cases = Vec::new();
-            for case in tx.cases_of_order(order).await? {
-                cases.push(tx.case(case).await?);
+            let Some(order) = patience.read(order) else { continue };
+            let row = format!("{order}, ended");
+            if !patience.waits(&row) {
+                patience.unless_about_one(&row, self.nothing_is_expected(order, now).await)?;
             }
-            for alarm in tx.specimen_alarms_of(About::Order(order)).await? {
-                specimens::end(&mut tx, &alarm, "its order has ended", &mut cases, now).await?;
-            }
-            tx.commit().await?;
         }
         Ok(())
     }
-}
 
-/// Whether who told of one specimen reads a case of another.
-async fn reads(tx: &mut Tx, stray: &SpecimenRow, specimen: &SpecimenRow) -> Result<bool, StoreError> {
-    for case in tx.cases_of_specimen(specimen.id).await? {
-        let case = tx.case_as_it_is(case).await?;
-        if case.reader.as_ref() == Some(&stray.origin) || case.receivers().contains(&stray.origin) {
-            return Ok(true);
+    async fn nothing_is_expected(&self, order: OrderId, now: Moment) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut cases = Vec::new();
+        for case in tx.cases_of_order(order).await? {
+            cases.push(tx.case(case).await?);
         }
+        for alarm in tx.specimen_alarms_of(About::Order(order)).await? {
+            specimens::end(&mut tx, &alarm, "its order has ended", &mut cases, now).await?;
+        }
+        tx.commit().await
     }
-    Ok(false)
 }
 
-/// One that cannot be read does not keep the others from it.
-fn unless_about_one(done: Result<(), StoreError>) -> Result<(), StoreError> {
-    match done {
-        Err(error) if error.is_about_one() => {
-            tracing::error!(error = %chain(&error), "A specimen cannot be looked after");
-            Ok(())
+/// What waits its time: rows that could not be read or looked after, and what is not there yet. By our own ids.
+#[derive(Default)]
+struct Patience(Aside<String>);
+
+impl Patience {
+    fn waits(&self, row: &String) -> bool {
+        self.0.waits(row)
+    }
+
+    fn later(&mut self, row: &str) {
+        self.0.failed(row.to_owned());
+    }
+
+    /// What cannot be read is said and passed over.
+    fn read<T>(&mut self, read: Result<T, UnreadableRow>) -> Option<T> {
+        let unreadable = match read {
+            Ok(read) => return Some(read),
+            Err(unreadable) => unreadable,
+        };
+        if !self.waits(&unreadable.row) {
+            tracing::error!(error = %chain(&unreadable), "What waits about a specimen (row {}) cannot be read: a person is needed; the others go on", unreadable.row);
+            self.later(&unreadable.row);
         }
-        done => done,
+        None
+    }
+
+    /// What cannot be looked after does not keep the others from it.
+    fn unless_about_one(&mut self, row: &String, done: Result<(), StoreError>) -> Result<(), StoreError> {
+        match done {
+            Err(error) if error.is_about_one() => {
+                tracing::error!(error = %chain(&error), "A specimen cannot be looked after ({row})");
+                self.later(row);
+                Ok(())
+            }
+            Ok(()) => {
+                self.0.done(row);
+                Ok(())
+            }
+            done => done,
+        }
     }
 }

@@ -176,6 +176,7 @@ async fn write_down(
         who: told.who.clone(),
         reason_code: told.reason.code.clone(),
         reason: told.reason.text.clone(),
+        reason_system: told.reason.system.clone(),
         shipment: told.shipment,
         // Of a specimen without order nobody is told: it is nobody's.
         untold: if specimen.ordered { Untold::Yes } else { Untold::No },

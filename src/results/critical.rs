@@ -73,9 +73,9 @@ pub struct CriticalWatch {
 
 impl CriticalWatch {
     pub async fn run(self, stop: CancellationToken) {
-        let mut aside = Aside::default();
+        let (mut aside, mut unreadable) = (Aside::default(), Aside::default());
         loop {
-            if let Err(error) = self.look(&mut aside).await {
+            if let Err(error) = self.look(&mut aside, &mut unreadable).await {
                 tracing::error!(error = %chain(&error), "Critical results cannot be looked up");
             }
             tokio::select! {
@@ -85,10 +85,20 @@ impl CriticalWatch {
         }
     }
 
-    /// One case that cannot be told does not keep the others from it.
-    async fn look(&self, aside: &mut Aside<ReportId>) -> Result<(), StoreError> {
+    /// One case that cannot be told, or a row that cannot be read, does not keep the others from it.
+    async fn look(&self, aside: &mut Aside<ReportId>, unreadable: &mut Aside<String>) -> Result<(), StoreError> {
         let now = self.clock.now();
         for overdue in self.store.overdue_critical(now, BATCH).await? {
+            let overdue = match overdue {
+                Ok(overdue) => overdue,
+                Err(error) => {
+                    if !unreadable.waits(&error.row) {
+                        tracing::error!(error = %chain(&error), "The critical result of a report ({}) is overdue and cannot be read: a person is needed", error.row);
+                        unreadable.failed(error.row);
+                    }
+                    continue;
+                }
+            };
             if aside.waits(&overdue.report) {
                 continue;
             }

@@ -32,7 +32,10 @@ pub async fn owe_news(
         return Ok(());
     }
     let messages = tx.patient_messages(case.id).await?;
-    for partner in takers(config, case) {
+    // In one order, as the messages are: two cases of the patient wait for each other's rows otherwise.
+    let mut takers = takers(config, case);
+    takers.sort();
+    for partner in takers {
         for message in &messages {
             if tx.patient_message_goes_to(&partner, message).await? {
                 owe(tx, config, case, &partner, message, now, give_up).await?;

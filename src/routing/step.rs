@@ -110,6 +110,10 @@ impl RoutingStep {
         let config = self.config.now();
         let give_up = now + config.delivery.give_up;
         let mut tx = self.store.begin(Durability::Process).await?;
+        if config.has_mappings() {
+            let origin = tx.case_as_it_is(id).await?.origin;
+            tx.hold_names(&origin).await?;
+        }
         let mut case = tx.case(id).await?;
         if case.state == CaseState::New && case.waits_until.is_some_and(|until| until > now) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Critical results, who has acknowledged them, and until when somebody must; and what has gone out of a case's reports so
 //! far, by which an answer or a next version finds its report.
 
-use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
+use super::{Store, StoreError, Tx, UnreadableRow, cases::partner, error::each, on_read, on_tx};
 use crate::model::{CaseId, Moment, PartnerId, ReportId};
 
 /// A version of a report whose origin must say that it has it.
@@ -195,8 +195,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn overdue_critical(&self, now: Moment, limit: i64) -> Result<Vec<CriticalResult>, StoreError> {
+    pub async fn overdue_critical(
+        &self,
+        now: Moment,
+        limit: i64,
+    ) -> Result<Vec<Result<CriticalResult, UnreadableRow>>, StoreError> {
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(OVERDUE).bind(now.0).bind(limit).fetch_all(p).await)?;
-        raws.into_iter().map(Raw::read).collect()
+        Ok(each(raws.into_iter().map(|raw| (raw.report_id.clone(), raw)), Raw::read))
     }
 }

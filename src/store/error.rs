@@ -27,6 +27,29 @@ pub enum StoreError {
     IllegalMove(#[from] crate::model::IllegalMove),
 }
 
+/// A row that is there and cannot be read, by its own key: whoever goes through many passes it over.
+#[derive(Debug, thiserror::Error)]
+#[error("row {row} cannot be read")]
+pub struct UnreadableRow {
+    pub row: String,
+    pub source: StoreError,
+}
+
+impl From<UnreadableRow> for StoreError {
+    fn from(unreadable: UnreadableRow) -> Self {
+        unreadable.source
+    }
+}
+
+/// Rows by their keys, each read by itself.
+pub(super) fn each<R, T>(
+    rows: impl IntoIterator<Item = (String, R)>,
+    read: impl Fn(R) -> Result<T, StoreError>,
+) -> Vec<Result<T, UnreadableRow>> {
+    let one = |(row, raw)| read(raw).map_err(|source| UnreadableRow { row, source });
+    rows.into_iter().map(one).collect()
+}
+
 impl StoreError {
     /// True if it is about one row, so that other rows may well succeed; false if the database as a whole is in trouble.
     pub fn is_about_one(&self) -> bool {

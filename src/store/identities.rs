@@ -2,10 +2,10 @@
 //!
 //! In: an origin's identifier and how a reader wants it. Out: the one identifier that stands for it there, the same for
 //! ever; and back again. Which form it takes is `model::identity`'s; that no two origins' identifiers become one is the
-//! table's. Several made in one transaction are made in the order of [`IdentifierKind`].
+//! table's. Those of one origin are made by one transaction at a time ([`Tx::hold_names`]).
 
 use super::{
-    Sql, Store, StoreError, Tx,
+    Sql, Store, StoreError, Tx, TxKind,
     cases::{partner, to_json},
     on_read, on_tx,
 };
@@ -52,6 +52,22 @@ const SENT: Sql = Sql {
 };
 
 impl Tx {
+    /// Names for identifiers of one origin are given by one transaction after the other: two that need the same ones, for several
+    /// readers and out of several messages, never wait for each other's. To be taken before any case by whoever then gives
+    /// names while it holds other rows; held until the transaction ends.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hold_names(&mut self, origin: &PartnerId) -> Result<(), StoreError> {
+        // Of two keys, as the numbers of `share_origin`, and apart from them.
+        const SQL: &str = "SELECT pg_advisory_xact_lock(2, hashtext($1))";
+        // SQLite has only one writer.
+        if let TxKind::Postgres(c) = &mut self.kind {
+            super::in_time(sqlx::query(SQL).bind(origin.as_str()).execute(&mut **c)).await?;
+        }
+        Ok(())
+    }
+
     /// What this identifier of the mapping's origin is called toward its reader: found, or made now. An empty one is
     /// nobody's and stays empty. May be asked any number of times, on several nodes at once: the answer is the same.
     ///
@@ -71,6 +87,10 @@ impl Tx {
         }
         let id = mapping.issued(id);
         let digest = digest(&id);
+        if let Some(known) = self.known(mapping, kind, &digest).await? {
+            return Ok(known);
+        }
+        self.hold_names(&mapping.origin).await?;
         for nth in 0..MOST_FORMS {
             if let Some(known) = self.known(mapping, kind, &digest).await? {
                 return Ok(known);

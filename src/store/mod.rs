@@ -43,7 +43,7 @@ pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
-pub use error::StoreError;
+pub use error::{StoreError, UnreadableRow};
 pub use events::Event;
 pub use identities::{SentInstance, SentUnder};
 pub use instances::{DeliverableInstance, IndexedCase};

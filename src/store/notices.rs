@@ -171,6 +171,12 @@ const SOURCES: [Source; 3] = [
     ),
 ];
 
+/// Every channel is held before any notice is written: whoever writes notices down, and whoever gathers those that a channel
+/// has not told, would otherwise take their rows in different orders.
+const CHANNELS: Sql = Sql {
+    sqlite: "SELECT channel FROM notice_channels ORDER BY channel",
+    postgres: "SELECT channel FROM notice_channels ORDER BY channel FOR UPDATE",
+};
 const CHANNEL: Sql = Sql {
     sqlite: "SELECT call_id, attempts, next_us FROM notice_channels WHERE channel = $1",
     postgres: "SELECT call_id, attempts, next_us FROM notice_channels WHERE channel = $1 FOR UPDATE",
@@ -257,7 +263,18 @@ fn may(next: i64, now: Moment) -> bool {
 }
 
 impl Tx {
-    /// Opens a notice, or adds to it what is new. Returns false if nothing of it has to be told.
+    /// To be called before notices are opened, added to or resolved: one transaction does so at a time, and none while a
+    /// channel gathers or settles its calls.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hold_notices(&mut self) -> Result<(), StoreError> {
+        let sql = self.pick(CHANNELS);
+        let _held: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(sql).fetch_all(&mut **c).await)?;
+        Ok(())
+    }
+
+    /// Opens a notice, or adds to it what is new. The caller has called [`Tx::hold_notices`]. Returns false if nothing of it has to be told.
     ///
     /// # Errors
     /// When the database fails.
@@ -320,7 +337,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// The reason of a notice is gone: nobody is told of it any more.
+    /// The reason of a notice is gone: nobody is told of it any more. The caller has called [`Tx::hold_notices`].
     ///
     /// # Errors
     /// When the database fails.
@@ -452,7 +469,9 @@ impl Tx {
              WHERE call_id <> '' AND call_id = $1 AND channel = $2";
         const DONE: &str = "UPDATE notice_channels SET call_id = '', attempts = 0, next_us = $3, outcome = 'told' \
              WHERE channel = $1 AND call_id = $2";
-        let name = channel.as_str();
+        let (name, held) = (channel.as_str(), self.pick(CHANNEL));
+        let _held: Option<(String, i64, i64)> =
+            on_tx!(self, |c| sqlx::query_as(held).bind(name).fetch_optional(&mut **c).await)?;
         on_tx!(self, |c| sqlx::query(TOLD).bind(call).bind(name).bind(now.0).execute(&mut **c).await.map(drop))?;
         on_tx!(self, |c| sqlx::query(DONE).bind(name).bind(call).bind(next.0).execute(&mut **c).await.map(drop))?;
         Ok(())

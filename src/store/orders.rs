@@ -543,6 +543,9 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(|done| done.rows_affected()))?;
+        if joined == 1 {
+            self.specimen_events_have_news(order).await?;
+        }
         Ok(joined == 1)
     }
 

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::model::{CaseId, IssuedId, Moment, OrderId, PartnerId};
 
-/// More cases or orders of one patient than this are not a patient's.
-const MAX_OF_PATIENT: usize = 500;
+/// Cases or orders of a patient that are read at a time.
+const PAGE: usize = 500;
 
 /// A message about the patient of a case, for whoever sends it on.
 #[derive(Clone, Debug)]
@@ -22,22 +22,24 @@ pub struct PatientMessage {
 }
 
 impl Tx {
-    /// The cases of this origin whose patient has this identifier, in the order of their ids.
+    /// The cases of this origin whose patient's identifier begins as this one does (see `key`), in the order of their ids,
+    /// `most` of them: whoever asks compares the whole.
     ///
     /// # Errors
-    /// When the database fails, or so many have it that it is nobody's.
+    /// When the database fails.
     pub async fn cases_of_patient(
         &mut self,
         origin: &PartnerId,
         patient: &IssuedId,
+        most: usize,
     ) -> Result<Vec<CaseId>, StoreError> {
-        const SQL: &str = "SELECT id FROM cases WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 \
-             ORDER BY id LIMIT 501";
-        let ids = self.of_patient(SQL, origin, &key(&patient.value), &key(&patient.issuer)).await?;
+        const SQL: &str = "SELECT id FROM cases WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 AND id > $4 \
+             ORDER BY id LIMIT $5";
+        let ids = self.of_patient(SQL, origin, [&key(&patient.value), &key(&patient.issuer)], most).await?;
         ids.into_iter().map(|id| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
     }
 
-    /// The same for orders.
+    /// The same for orders, by the whole identifier.
     ///
     /// # Errors
     /// As above.
@@ -45,30 +47,41 @@ impl Tx {
         &mut self,
         origin: &PartnerId,
         patient: &IssuedId,
+        most: usize,
     ) -> Result<Vec<OrderId>, StoreError> {
-        const SQL: &str = "SELECT id FROM orders WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 \
-             ORDER BY id LIMIT 501";
-        let ids = self.of_patient(SQL, origin, &patient.value, &patient.issuer).await?;
+        const SQL: &str = "SELECT id FROM orders WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 AND id > $4 \
+             ORDER BY id LIMIT $5";
+        let ids = self.of_patient(SQL, origin, [&patient.value, &patient.issuer], most).await?;
         ids.into_iter().map(|id| id.parse().map_err(|_| StoreError::Unreadable { what: "order id" })).collect()
     }
 
+    /// Page by page.
     async fn of_patient(
         &mut self,
         sql: &'static str,
         origin: &PartnerId,
-        value: &str,
-        issuer: &str,
+        patient: [&str; 2],
+        most: usize,
     ) -> Result<Vec<String>, StoreError> {
-        let (value, issuer) = (super::plain(value), super::plain(issuer));
-        let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(sql)
-            .bind(origin.as_str())
-            .bind(&value)
-            .bind(&issuer)
-            .fetch_all(&mut **c)
-            .await)?;
-        let ids: Vec<String> = rows.into_iter().map(|(id,)| id).collect();
-        // As with numbers that a great many have: it names nobody (`0`, `UNKNOWN`).
-        Ok(if ids.len() > MAX_OF_PATIENT { Vec::new() } else { ids })
+        let [value, issuer] = patient.map(super::plain);
+        let mut ids: Vec<String> = Vec::new();
+        while ids.len() < most {
+            let after = ids.last().cloned().unwrap_or_default();
+            let page = i64::try_from(PAGE.min(most - ids.len())).unwrap_or(1);
+            let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(sql)
+                .bind(origin.as_str())
+                .bind(&value)
+                .bind(&issuer)
+                .bind(&after)
+                .bind(page)
+                .fetch_all(&mut **c)
+                .await)?;
+            if rows.is_empty() {
+                break;
+            }
+            ids.extend(rows.into_iter().map(|(id,)| id));
+        }
+        Ok(ids)
     }
 
     /// Notes that an identifier has been merged into another one; what had been merged into it goes along.

@@ -3,8 +3,9 @@
 //! Reasons carry no patient data and no id of a specimen but our own.
 
 use super::{
-    Store, StoreError, Tx,
+    Store, StoreError, Tx, UnreadableRow,
     cases::{from_word, partner},
+    error::each,
     on_read, on_tx, plain,
     specimens::{Raw, SpecimenRow},
 };
@@ -228,28 +229,44 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn specimens_overdue(&self, now: Moment, limit: i64) -> Result<Vec<SpecimenId>, StoreError> {
+    pub async fn specimens_overdue(
+        &self,
+        now: Moment,
+        limit: i64,
+    ) -> Result<Vec<Result<SpecimenId, UnreadableRow>>, StoreError> {
         // The condition is that of the partial index `specimens_due`, word for word.
         const SQL: &str = "SELECT id FROM specimens WHERE state = 'shipped' AND due_us IS NOT NULL AND due_us <= $1 \
              ORDER BY due_us LIMIT $2";
         let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(limit).fetch_all(p).await)?;
-        rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "specimen id" })).collect()
+        Ok(ids(rows, "specimen id"))
     }
 
-    /// Specimens that came without an order, and what goes by one of the same ids and was ordered.
+    /// Specimens that lay in a laboratory without an order, whether a person has seen that or not, and for which there is one
+    /// now by the look of an id; those behind this one, in the order of their ids.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn specimens_not_ordered(&self, limit: i64) -> Result<Vec<SpecimenRow>, StoreError> {
-        // CROSS JOIN: SQLite then begins with the alarms, which are few.
-        const SQL: &str = "SELECT s.id, s.origin, s.said, s.state, s.since_us, s.ordered, s.due_us FROM specimen_alarms a \
+    pub async fn specimens_not_ordered(
+        &self,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<(String, Result<SpecimenRow, UnreadableRow>)>, StoreError> {
+        // The condition is that of the partial index `specimens_without_order`. What its own order has made known begins with
+        // the open alarms, which are few: CROSS JOIN and `|| ''` keep SQLite from beginning with all there ever were.
+        const SQL: &str = "SELECT s.id, s.origin, s.said, s.state, s.since_us, s.ordered, s.due_us FROM specimens s \
+             WHERE s.ordered = 0 AND s.id > $1 \
+             AND EXISTS (SELECT 1 FROM specimen_alarms a WHERE a.specimen_id = s.id AND a.kind = 'not_ordered') \
+             AND (EXISTS (SELECT 1 FROM specimens o WHERE o.ordered = 1 AND o.placer = s.placer AND o.placer <> '') \
+             OR EXISTS (SELECT 1 FROM specimens o WHERE o.ordered = 1 AND o.filler = s.filler AND o.filler <> '') \
+             OR EXISTS (SELECT 1 FROM specimen_containers c JOIN specimen_containers oc ON oc.value = c.value \
+             JOIN specimens o ON o.id = oc.specimen_id WHERE c.specimen_id = s.id AND o.ordered = 1)) \
+             UNION ALL SELECT s.id, s.origin, s.said, s.state, s.since_us, s.ordered, s.due_us FROM specimen_alarms a \
              CROSS JOIN specimens s WHERE a.ended_us IS NULL AND a.kind = 'not_ordered' AND s.id = a.specimen_id \
-             AND (s.ordered = 1 OR EXISTS (SELECT 1 FROM specimens o WHERE o.ordered = 1 AND o.placer = s.placer \
-             AND o.placer <> '') OR EXISTS (SELECT 1 FROM specimen_containers c JOIN specimen_containers oc \
-             ON oc.value = c.value JOIN specimens o ON o.id = oc.specimen_id \
-             WHERE c.specimen_id = s.id AND o.ordered = 1)) ORDER BY a.raised_us LIMIT $1";
-        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
-        raws.into_iter().map(Raw::read).collect()
+             AND s.ordered = 1 AND s.id || '' > $1 ORDER BY 1 LIMIT $2";
+        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(p).await)?;
+        let keys: Vec<String> = raws.iter().map(|raw| raw.id.clone()).collect();
+        let read = each(keys.iter().cloned().zip(raws), Raw::read);
+        Ok(keys.into_iter().zip(read).collect())
     }
 
     /// Open orders of this origin for which a specimen should have been collected or received by now, and nobody has
@@ -262,25 +279,30 @@ impl Store {
         origin: &PartnerId,
         received_by: Moment,
         limit: i64,
-    ) -> Result<Vec<OrderId>, StoreError> {
+    ) -> Result<Vec<Result<OrderId, UnreadableRow>>, StoreError> {
         // The condition is that of the partial index `orders_without_look`, word for word.
         const SQL: &str = "SELECT id FROM orders WHERE origin = $1 AND received_us <= $2 AND discipline = 'pathology' \
              AND state = 'open' AND specimens_looked = 0 ORDER BY received_us LIMIT $3";
         let origin = origin.as_str();
         let rows: Vec<(String,)> =
             on_read!(self, |p| sqlx::query_as(SQL).bind(origin).bind(received_by.0).bind(limit).fetch_all(p).await)?;
-        rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "order id" })).collect()
+        Ok(ids(rows, "order id"))
     }
 
     /// Orders without specimen that have ended since: nobody needs to look any more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn alarms_of_ended_orders(&self, limit: i64) -> Result<Vec<OrderId>, StoreError> {
+    pub async fn alarms_of_ended_orders(&self, limit: i64) -> Result<Vec<Result<OrderId, UnreadableRow>>, StoreError> {
         const SQL: &str = "SELECT o.id FROM specimen_alarms a JOIN orders o ON o.id = a.order_id \
              WHERE a.ended_us IS NULL AND a.kind = 'no_specimen' AND o.state <> 'open' AND o.state <> 'on_hold' \
              ORDER BY o.id LIMIT $1";
         let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
-        rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "order id" })).collect()
+        Ok(ids(rows, "order id"))
     }
+}
+
+fn ids<T: std::str::FromStr>(rows: Vec<(String,)>, what: &'static str) -> Vec<Result<T, UnreadableRow>> {
+    let read = |(id,): (String,)| id.parse().map_err(|_| StoreError::Unreadable { what });
+    each(rows.into_iter().map(|row| (row.0.clone(), row)), read)
 }

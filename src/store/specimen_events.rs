@@ -3,12 +3,14 @@
 //! Reasons and names of staff are kept here for people to read; they go into no log and no case's story.
 
 use super::{
-    Store, StoreError, Tx,
+    Store, StoreError, Tx, UnreadableRow,
     cases::{from_json, partner, to_json},
+    error::each,
     on_read, on_tx, plain,
 };
-use crate::model::{Moment, PartnerId, ShipmentId, SpecimenEvent, SpecimenId, SpecimenSaid, SpecimenState};
+use crate::model::{Moment, OrderId, PartnerId, ShipmentId, SpecimenEvent, SpecimenId, SpecimenSaid, SpecimenState};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// Names and reasons are cut here.
@@ -31,6 +33,8 @@ pub struct SpecimenEventRow {
     pub who: String,
     pub reason_code: String,
     pub reason: String,
+    /// Whose code it is (SPM-21.3).
+    pub reason_system: String,
     pub shipment: Option<ShipmentId>,
     pub untold: Untold,
 }
@@ -42,7 +46,7 @@ pub enum Untold {
     No,
     /// Nobody has.
     Yes,
-    /// The origin has; there is no reader yet.
+    /// Everybody there is has; one of its cases has no reader yet.
     Reader,
     /// Nobody has; there is no case yet.
     Case,
@@ -72,6 +76,7 @@ struct Raw {
     who: String,
     reason_code: String,
     reason: String,
+    reason_system: String,
     shipment_id: Option<String>,
     untold: i64,
 }
@@ -91,6 +96,7 @@ impl Raw {
             who: self.who,
             reason_code: self.reason_code,
             reason: self.reason,
+            reason_system: self.reason_system,
             shipment: self.shipment_id.map(|id| id.parse().map_err(|_| unreadable("shipment id"))).transpose()?,
             untold: match self.untold {
                 0 => Untold::No,
@@ -106,7 +112,7 @@ macro_rules! select_events {
     ($rest:literal) => {
         concat!(
             "SELECT e.id, e.specimen_id, e.event, e.state, e.note, e.happened_us, e.told_us, e.teller, e.who, \
-             e.reason_code, e.reason, e.shipment_id, e.untold FROM specimen_events e ",
+             e.reason_code, e.reason, e.reason_system, e.shipment_id, e.untold FROM specimen_events e ",
             $rest
         )
     };
@@ -123,7 +129,8 @@ impl Tx {
     /// When the database fails.
     pub async fn tell_of_specimen(&mut self, event: &SpecimenEventRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO specimen_events (id, specimen_id, event, state, note, happened_us, told_us, teller, who, \
-             reason_code, reason, shipment_id, untold) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+             reason_code, reason, reason_system, shipment_id, untold) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(Uuid::now_v7().to_string())
             .bind(event.specimen.to_string())
@@ -136,6 +143,7 @@ impl Tx {
             .bind(words(&event.who))
             .bind(words(&event.reason_code))
             .bind(words(&event.reason))
+            .bind(words(&event.reason_system))
             .bind(event.shipment.map(|id| id.to_string()))
             .bind(event.untold.number())
             .execute(&mut **c)
@@ -173,13 +181,68 @@ impl Tx {
         Ok(())
     }
 
+    /// For whom an event has been gone through already.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn told_of_specimen_event(&mut self, event: &str) -> Result<BTreeSet<String>, StoreError> {
+        const SQL: &str = "SELECT partner FROM specimen_events_told WHERE event_id = $1";
+        let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(event).fetch_all(&mut **c).await)?;
+        Ok(rows.into_iter().map(|(partner,)| partner).collect())
+    }
+
+    /// Notes that an event has been gone through for a partner: made owed it, or found not to want it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_told_of_specimen_event(&mut self, event: &str, partner: &PartnerId) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO specimen_events_told (event_id, partner) VALUES ($1, $2) \
+             ON CONFLICT (event_id, partner) DO NOTHING";
+        let partner = partner.as_str();
+        on_tx!(self, |c| sqlx::query(SQL).bind(event).bind(partner).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// An order has got another case: what became of its specimens may be news to whoever reads that.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn specimen_events_have_news(&mut self, order: OrderId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE specimen_events SET untold = 1 WHERE untold = 0 AND specimen_id IN \
+             (SELECT specimen_id FROM specimen_orders WHERE order_id = $1)";
+        let order = order.to_string();
+        on_tx!(self, |c| sqlx::query(SQL).bind(&order).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The whole story of a specimen, oldest first, read page by page.
+    ///
+    /// # Errors
+    /// When the database fails, or a part of it cannot be read.
+    pub async fn whole_specimen_story(&mut self, specimen: SpecimenId) -> Result<Vec<SpecimenEventRow>, StoreError> {
+        const SQL: &str = select_events!("WHERE e.specimen_id = $1 AND e.id > $2 ORDER BY e.id LIMIT 500");
+        let (id, mut story) = (specimen.to_string(), Vec::<SpecimenEventRow>::new());
+        loop {
+            let after = story.last().map(|last| last.id.clone()).unwrap_or_default();
+            let raws: Vec<Raw> =
+                on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).bind(&after).fetch_all(&mut **c).await)?;
+            if raws.is_empty() {
+                return Ok(story);
+            }
+            for raw in raws {
+                story.push(raw.read()?);
+            }
+        }
+    }
+
     /// A specimen that turned out to be another, with its story: what was told of it has been told of the other.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn forget_specimen(&mut self, id: SpecimenId, it_is: SpecimenId) -> Result<(), StoreError> {
         const LINE: &str = "UPDATE shipment_specimens SET specimen_id = $2 WHERE specimen_id = $1";
-        const GONE: [&str; 5] = [
+        const GONE: [&str; 6] = [
+            "DELETE FROM specimen_events_told WHERE event_id IN (SELECT id FROM specimen_events WHERE specimen_id = $1)",
             "DELETE FROM specimen_events WHERE specimen_id = $1",
             "DELETE FROM specimen_alarms WHERE specimen_id = $1",
             "DELETE FROM specimen_containers WHERE specimen_id = $1",
@@ -274,37 +337,42 @@ impl Store {
         raws.into_iter().map(Raw::read).collect()
     }
 
-    /// Events that the other side has not been told of, and those whose case has a reader by now. Oldest first.
+    /// Events that the other side has not been told of, and those of which a case has a reader by now who has not been.
+    /// Oldest first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn untold_specimen_events(&self, limit: i64) -> Result<Vec<SpecimenEventRow>, StoreError> {
+    pub async fn untold_specimen_events(
+        &self,
+        limit: i64,
+    ) -> Result<Vec<Result<SpecimenEventRow, UnreadableRow>>, StoreError> {
         // The conditions are those of the partial indexes, word for word.
         const FRESH: &str = select_events!("WHERE e.untold = 1 ORDER BY e.id LIMIT $1");
         const WAITED: &str = select_events!(
             "WHERE e.untold >= 2 AND EXISTS (SELECT 1 FROM specimen_orders so \
              JOIN order_cases oc ON oc.order_id = so.order_id JOIN cases c ON c.id = oc.case_id \
-             WHERE so.specimen_id = e.specimen_id AND (e.untold = 3 OR c.reader IS NOT NULL)) ORDER BY e.id LIMIT $1"
+             WHERE so.specimen_id = e.specimen_id AND (e.untold = 3 OR (c.reader IS NOT NULL AND NOT EXISTS \
+             (SELECT 1 FROM specimen_events_told t WHERE t.event_id = e.id AND t.partner = c.reader)))) \
+             ORDER BY e.id LIMIT $1"
         );
         let mut raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(WAITED).bind(limit).fetch_all(p).await)?;
         let fresh: Vec<Raw> = on_read!(self, |p| sqlx::query_as(FRESH).bind(limit).fetch_all(p).await)?;
         raws.extend(fresh);
-        raws.into_iter().map(Raw::read).collect()
+        Ok(each(raws.into_iter().map(|raw| (raw.id.clone(), raw)), Raw::read))
     }
 
     /// The oldest of what other messages said of specimens.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn specimen_news(&self, limit: i64) -> Result<Vec<SpecimenNews>, StoreError> {
+    pub async fn specimen_news(&self, limit: i64) -> Result<Vec<Result<SpecimenNews, UnreadableRow>>, StoreError> {
         const SQL: &str = "SELECT id, partner, said, told_us FROM specimen_news ORDER BY id LIMIT $1";
         let rows: Vec<(String, String, String, i64)> =
             on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
-        rows.into_iter()
-            .map(|(id, name, said, told)| {
-                let said = from_json(&said, "specimen")?;
-                Ok(SpecimenNews { id, partner: partner(&name)?, said, told: Moment(told) })
-            })
-            .collect()
+        let read = |(id, name, said, told): (String, String, String, i64)| {
+            let said = from_json(&said, "specimen")?;
+            Ok(SpecimenNews { id, partner: partner(&name)?, said, told: Moment(told) })
+        };
+        Ok(each(rows.into_iter().map(|row| (row.0.clone(), row)), read))
     }
 }

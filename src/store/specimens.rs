@@ -31,7 +31,7 @@ pub struct SpecimenRow {
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Raw {
-    id: String,
+    pub(super) id: String,
     origin: String,
     said: String,
     state: String,
@@ -156,7 +156,7 @@ impl Tx {
     ) -> Result<Vec<SpecimenId>, StoreError> {
         const JOIN: &str = "INSERT INTO specimen_orders (specimen_id, order_id, joined_us) VALUES ($1, $2, $3) \
              ON CONFLICT (specimen_id, order_id) DO NOTHING";
-        // What became of it before anybody had ordered anything was told to nobody.
+        // What became of it before was told to nobody whom this order brings.
         const NEWS: &str = "UPDATE specimen_events SET untold = 1 WHERE specimen_id = $1 AND untold = 0";
         let mut ids = Vec::with_capacity(said.len());
         for one in said.iter().filter(|one| one.id().is_some()) {
@@ -164,16 +164,18 @@ impl Tx {
             if !specimen.ordered {
                 specimen.ordered = true;
                 self.save_specimen(&specimen).await?;
-                let id = specimen.id.to_string();
-                on_tx!(self, |c| sqlx::query(NEWS).bind(&id).execute(&mut **c).await.map(drop))?;
             }
-            on_tx!(self, |c| sqlx::query(JOIN)
-                .bind(specimen.id.to_string())
+            let id = specimen.id.to_string();
+            let joined = on_tx!(self, |c| sqlx::query(JOIN)
+                .bind(&id)
                 .bind(order.to_string())
                 .bind(now.0)
                 .execute(&mut **c)
                 .await
-                .map(drop))?;
+                .map(|done| done.rows_affected()))?;
+            if joined == 1 {
+                on_tx!(self, |c| sqlx::query(NEWS).bind(&id).execute(&mut **c).await.map(drop))?;
+            }
             ids.push(specimen.id);
         }
         Ok(ids)

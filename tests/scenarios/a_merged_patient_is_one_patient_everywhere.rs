@@ -6,12 +6,14 @@ use crate::support::{
     center::{About, Center, oru},
     eventually,
     hospital::{Hospital, Scanner},
+    ledger,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
     orders::{answered, ask, orm},
 };
 use neisse::{
     cli::sample::{self, SampleCase, SampleInstance},
-    model::CaseState,
+    model::{CaseState, IssuedId, Uid},
+    store::Durability,
 };
 
 async fn network(footing: Footing, ris: &Hospital) -> Network {
@@ -111,9 +113,46 @@ async fn a_merged_patient_is_one_patient_everywhere() {
         send(&network, &sample::head_ct(2, 64, &next).collect::<Vec<_>>()).await;
         let next = network.case_in(&next.study(), CaseState::Delivered).await;
         assert_eq!(next.facts.patient_id.value, "999");
+        // A study that came under the identifier that stayed, with a slice under the old one.
+        let third = SampleCase { patient_id: "999".into(), placer_order: String::new(), ..SampleCase::numbered(3) };
+        send(&network, &sample::head_ct(2, 64, &third).collect::<Vec<_>>()).await;
+        network.case_in(&third.study(), CaseState::Delivered).await;
+        let third = SampleCase { patient_id: old.to_owned(), ..third };
+        send(&network, &sample::head_ct(3, 64, &third).skip(2).collect::<Vec<_>>()).await;
+        let third = network.case(&third.study(), "the late slice", |case| case.instances == 3).await;
+        assert_eq!((third.attention.as_str(), third.facts.patient_id.value.as_str()), ("", "999"));
         let case = network.node().store.case(case.id).await.expect("the case");
         assert_eq!((case.attention.as_str(), next.attention.as_str()), ("", ""));
         network.at_rest().await;
         assert_eq!(messages(&ris).len(), 3, "each once");
+    }
+}
+
+/// However many cases a patient has; and an identifier that begins like another one is another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_of_a_patient_is_told_and_none_of_another() {
+    for footing in BOTH {
+        let ris = Hospital::start().await;
+        let network = network(footing, &ris).await;
+        let store = &network.node().store;
+        let long = "7".repeat(128);
+        let (mut tx, mut theirs) = (store.begin(Durability::Process).await.expect("a transaction"), Vec::new());
+        for n in 0..1_203 {
+            let mut case = ledger::case("rabenstein", &Uid::generate().to_string());
+            (case.reader, case.state) = (None, CaseState::Held);
+            let value = if n < 1_201 { "777".to_owned() } else { format!("{long}{n}") };
+            case.facts.patient_id = IssuedId::new(value, "RABENSTEIN");
+            assert!(tx.add_case(&case).await.expect("added"));
+            theirs.push(case.id);
+        }
+        tx.commit().await.expect("a commit");
+        told(&network, &adt("A08", "A1", "DRKRAB", "777", "Roe^R", None)).await;
+        told(&network, &adt("A08", "A2", "DRKRAB", &format!("{long}1201"), "Poe^E", None)).await;
+        let mut names = Vec::new();
+        for id in &theirs {
+            names.push(store.case(*id).await.expect("the case").facts.patient_name);
+        }
+        assert!(names[..1_201].iter().all(|name| name == "Roe^R"), "each of them");
+        assert_eq!(names[1_201..], ["Poe^E", ""]);
     }
 }

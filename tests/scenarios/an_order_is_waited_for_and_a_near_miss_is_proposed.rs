@@ -130,3 +130,32 @@ async fn a_near_miss_is_proposed_and_a_person_links_or_unlinks_it() {
         assert!(!refused.status.success() && said.contains("another patient"), "{said}");
     }
 }
+
+/// What waits for its order, and is linked to one on hold, waits on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_is_linked_to_an_order_on_hold_is_held() {
+    for footing in BOTH {
+        let ris = Hospital::start().await;
+        let network = network(footing, &ris, "route").await;
+        let hl7 = network.node().hl7;
+        let patient = SampleCase { placer_order: String::new(), ..SampleCase::numbered(1) };
+        let slices: Vec<SampleInstance> = sample::head_ct(3, 64, &patient).collect();
+        let mistyped = |control_id: &str, control: &str| {
+            orm(control_id, control, "P1", &patient, false).replace(&patient.accession, "MISTYPED")
+        };
+        assert_eq!(answered(hl7, &mistyped("M1", "NW")).await, "OK");
+        assert_eq!(answered(hl7, &mistyped("M2", "HD")).await, "HR");
+        send(&network, &slices).await;
+        let case = network.case(&patient.study(), "a proposal", |case| case.attention.contains("perhaps")).await;
+        let (id, order) = (case.id.to_string(), proposed(&case));
+        network.cases_screen(&["link", &id, &order, "--why", "typing error"]).await;
+        let case = network.node().store.case(case.id).await.expect("the case");
+        assert_eq!(case.state, CaseState::Held);
+        assert!(case.attention.contains("its order is on hold"), "{}", case.attention);
+        assert!(network.chemnitz.arrivals().is_empty());
+        assert_eq!(answered(hl7, &mistyped("M3", "RL")).await, "OR");
+        network.cases_screen(&["release", &id]).await;
+        network.case_in(&patient.study(), CaseState::Delivered).await;
+        network.at_rest().await;
+    }
+}

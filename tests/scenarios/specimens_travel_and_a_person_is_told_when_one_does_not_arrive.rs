@@ -8,7 +8,7 @@ use crate::support::{
     center::Center,
     eventually,
     hospital::Hospital,
-    ledger,
+    ledger::{self, Raw},
     network::{BOTH, Footing, Network, SOON},
     reports::{Oru, exchange, pdf_text},
 };
@@ -67,6 +67,11 @@ fn asked(received: Moment) -> OrderMessageRow {
 
 /// An order for specimens, and its case, which chemnitz reads; without specimens, where none has been named yet.
 async fn ordered(network: &Network, number: &str, specimens: &[&str]) -> (CaseRow, OrderId) {
+    ordered_by(network, number, specimens, Some("chemnitz")).await
+}
+
+/// The same, read by another, or by nobody yet.
+async fn ordered_by(network: &Network, number: &str, specimens: &[&str], reader: Option<&str>) -> (CaseRow, OrderId) {
     let now = network.clock.now();
     let order = OrderRow {
         id: OrderId::generate(),
@@ -87,6 +92,7 @@ async fn ordered(network: &Network, number: &str, specimens: &[&str]) -> (CaseRo
     };
     let mut case = ledger::case("rabenstein", &Uid::generate().to_string());
     (case.has_study, case.state, case.whole) = (false, CaseState::Routed, Some(now));
+    case.reader = reader.map(partner);
     let reading = Reading {
         rule: "Pathology".into(),
         readers: vec![partner("chemnitz")],
@@ -311,6 +317,10 @@ async fn without_an_order(network: &Network, laboratory: &Hospital) {
     assert_eq!(laboratory.reports().len(), before, "the laboratory is not told its own words");
     network.screen("specimen", &["seen", "S-8", "--why", "asked the hospital"]).await;
     alarms_are(network, &[]).await;
+    // So does that of the other, after somebody has looked.
+    ordered(network, "P8", &["S-8"]).await;
+    told(&network.hospital, "S-8", "received").await;
+    assert_eq!(one(network, "S-8").await.1, SpecimenState::Received);
 }
 
 /// A result says what its specimen's own message may never have said.
@@ -351,4 +361,89 @@ async fn an_order_without_specimen(network: &Network) {
     tx.save_order(&cancelled, false, &asked(network.clock.now())).await.expect("saved");
     tx.commit().await.expect("a commit");
     alarms_are(network, &[]).await;
+}
+
+/// The two houses number specimens apart, and their numbers are never compared with each other's; whoever comes to a specimen
+/// later is told what has become of it; and a row that cannot be read holds up nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_house_has_its_numbers_and_each_reader_its_news() {
+    for footing in BOTH {
+        let (network, laboratory) = network(footing).await;
+        let raw = Raw::of(&network, footing).await;
+        spoilt(&network, &raw).await;
+        numbers_are_compared_by_house(&network).await;
+        the_laboratory_s_number_is_kept(&network).await;
+        a_later_reader_is_told(&network, &laboratory).await;
+        a_result_says_it_beside(&network).await;
+        raw.run("DELETE FROM specimen_news WHERE id = '0'").await;
+        raw.run("DELETE FROM specimen_events WHERE id = '0'").await;
+        network.at_rest().await;
+    }
+}
+
+/// Before everything else in its turn, and never to be read.
+async fn spoilt(network: &Network, raw: &Raw) {
+    ordered(network, "P0", &["S-0"]).await;
+    let (id, _) = one(network, "S-0").await;
+    raw.run("INSERT INTO specimen_news (id, partner, said, told_us) VALUES ('0', 'chemnitz', '{nonsense', 0)").await;
+    raw.run(&format!(
+        "INSERT INTO specimen_events (id, specimen_id, event, state, note, told_us, teller, who, reason_code, reason, untold) \
+         VALUES ('0', '{id}', 'collected', 'nonsense', '', 0, 'rabenstein', '', '', '', 1)"
+    ))
+    .await;
+}
+
+async fn numbers_are_compared_by_house(network: &Network) {
+    ordered(network, "P20", &["S-20"]).await;
+    // The laboratory's own number 20 is not the hospital's.
+    accepted(network, &ssu("KLCHEM", "N1", "SAC||||||||I\rSPM|1|^S-20||TISS\r")).await;
+    alarms_are(network, &[AlarmKind::NotOrdered]).await;
+    assert_eq!(one(network, "S-20").await.1, SpecimenState::Expected);
+    network.screen("specimen", &["seen", "S-20", "--partner", "chemnitz", "--why", "it is another"]).await;
+    // What has one number there has no other.
+    accepted(network, &ssu("KLCHEM", "N2", "SAC||||||||I\rSPM|1|S-20^E26-20||TISS\r")).await;
+    told(&network.hospital, "S-20", "received").await;
+    accepted(network, &ssu("KLCHEM", "N3", "SAC||||||||O\rSPM|1|S-20^E26-99||TISS\r")).await;
+    alarms_are(network, &[AlarmKind::NotOrdered]).await;
+    assert_eq!(one(network, "S-20").await.1, SpecimenState::Received);
+    network.screen("specimen", &["seen", "E26-99", "--partner", "chemnitz", "--why", "mistyped"]).await;
+    accepted(network, &ssu("KLCHEM", "N4", "SAC||||||||O\rSPM|1|^E26-20||TISS\r")).await;
+    told(&network.hospital, "S-20", "accepted").await;
+    // A reason in the laboratory's own code.
+    let rejected = "SAC|||C-S-20\rSPM|1|S-20||TISS||||||||||||||||N|Q9^Etikett^99CHEM\r";
+    ordered(network, "P21", &["S-21"]).await;
+    accepted(network, &ssu("KLCHEM", "N5", &rejected.replace("S-20", "S-21"))).await;
+    assert_eq!(told(&network.hospital, "S-21", "rejected").await.field("SPM", 21), "Q9^Etikett^99CHEM");
+    network.screen("specimen", &["seen", "S-21", "--why", "asked for another"]).await;
+    alarms_are(network, &[]).await;
+}
+
+async fn the_laboratory_s_number_is_kept(network: &Network) {
+    accepted(network, &ssu("KLCHEM", "N6", "SAC|||C-S-22^RABENSTEIN|||||I\rSPM|1|^E26-22||TISS\r")).await;
+    alarms_are(network, &[AlarmKind::NotOrdered]).await;
+    ordered(network, "P22", &["S-22"]).await;
+    let ssu = told(&network.hospital, "S-22", "received").await;
+    assert_eq!(ssu.field("SPM", 2), "S-22&RABENSTEIN^E26-22&CHEMNITZ");
+    alarms_are(network, &[]).await;
+}
+
+async fn a_later_reader_is_told(network: &Network, laboratory: &Hospital) {
+    ordered_by(network, "P23", &["S-23"], Some("leipzig-ukl")).await;
+    let (case, _) = ordered_by(network, "P24", &["S-23"], None).await;
+    let collected = "SAC|||C-S-23^RABENSTEIN\rSPM|1|S-23&RABENSTEIN||TISS|||||||||||||20261124073000\r";
+    let before = laboratory.reports().len();
+    accepted(network, &ssu("DRKRAB", "N7", collected)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(laboratory.reports().len(), before, "it has no case of it yet");
+    let mut tx = network.node().store.begin(Durability::Synced).await.expect("a transaction");
+    let mut case = tx.case(case.id).await.expect("the case");
+    case.reader = Some(partner("chemnitz"));
+    tx.save_case(&case).await.expect("saved");
+    tx.commit().await.expect("a commit");
+    told(laboratory, "S-23", "collected").await;
+    // A case that comes when everybody knew everything; and nobody is told twice.
+    ordered(network, "P25", &["S-23"]).await;
+    ordered(network, "P26", &["S-0"]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(laboratory.reports().len(), before + 1);
 }

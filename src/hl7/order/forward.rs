@@ -102,14 +102,14 @@ pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<
             writer.leave_out(place);
         }
     }
-    for (lines, orders) in places.specimens.iter().chain(&places.earlier) {
-        if !orders.iter().any(|sequence| how.sequences.contains(sequence)) {
-            writer.leave_out(lines);
+    for group in places.specimens.iter().chain(&places.earlier) {
+        if !group.orders.iter().any(|sequence| how.sequences.contains(sequence)) {
+            writer.leave_out(&group.lines);
         }
     }
     // Earlier results are known by numbers that have no name in the receiver's domain.
     if writer.has_names {
-        places.earlier.iter().for_each(|(lines, _)| writer.leave_out(lines));
+        places.earlier.iter().for_each(|earlier| writer.leave_out(&earlier.lines));
     }
     let what = format!("{}^{}", read.kind.message_type(), read.kind.event());
     Ok(Forwarded { bytes: writer.edit.write(), charset, what })

@@ -184,7 +184,7 @@ impl Walk {
 
     fn take(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
         let id = segment.id().to_ascii_uppercase();
-        if self.passing_over && !(id == "ORC" || (id == "SPM" && self.kind.specimens_come_first())) {
+        if self.passing_over && !self.ends_earlier_results(&id) {
             return Ok(());
         }
         match id.as_str() {
@@ -211,6 +211,16 @@ impl Walk {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A new order; and what stands before the orders it is for: the next specimen (O33, O35) or its next container (O35).
+    fn ends_earlier_results(&self, id: &str) -> bool {
+        match id {
+            "ORC" => true,
+            "SPM" => self.kind.specimens_come_first(),
+            "SAC" => self.kind == OrderKind::OmlOfContainer,
+            _ => false,
         }
     }
 
@@ -270,6 +280,7 @@ impl Walk {
 
     /// A container without a specimen before it says nothing of any.
     fn sac(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
+        self.passing_over = false;
         self.sacs += 1;
         let sequence = self.sacs;
         self.specimens.last_mut().map_or(Ok(()), |last| specimen::sac(segment, sequence, last, reader))

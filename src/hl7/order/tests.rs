@@ -238,6 +238,18 @@ fn earlier_results_beside_an_order_ask_for_nothing() {
     assert!(answer.ends_with("\rPID|||SYN-9^^^RABENSTEIN||Doe^J\rORC|OK|P1^KIS|\rORC|OK|P2^KIS|\r"), "{answer}");
 }
 
+/// In O35 the next container follows what went along with the order before it.
+#[test]
+fn a_container_behind_earlier_results_belongs_to_its_specimen() {
+    let order = |number: &str| format!("ORC|NW|{number}^KIS\rOBR|1|{number}^KIS||HE^H&E^L\r");
+    let prior = "ORC|PR|OLD1^KIS\rOBR|1|OLD1^KIS||HE^H&E^L\rOBX|1|TX|X||benign\r";
+    let text = oml("O35", &[BIOPSY, &order("P1"), prior, "SAC|||POT-2^KIS\r", &order("P2")].concat());
+    let read = read(&text).expect("orders");
+    let containers: Vec<&str> = read.specimens[0].containers.iter().map(|id| id.value.as_str()).collect();
+    assert_eq!(containers, ["POT-1", "POT-2"]);
+    assert_eq!(read.orders.iter().map(|order| order.specimens.as_slice()).collect::<Vec<_>>(), [[0], [0]]);
+}
+
 #[test]
 fn the_answer_to_a_specimen_with_its_orders_names_the_specimen_first() {
     let order = |number: &str| format!("ORC|NW|{number}^KIS\rOBR|1|{number}^KIS||HE^H&E^L\r");

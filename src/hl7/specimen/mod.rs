@@ -1,7 +1,7 @@
 //! Specimens as HL7 v2: SSU^U03 in and out, and the SPM and SAC of any message (HL7 v2.5.1 13.3.3, 7.4.3, 13.4.3).
 //!
 //! In: a [`Message`](super::message::Message), or what is to be told. Out: a [`SpecimenStatus`], what was said of each
-//! specimen; or bytes in the receiver's character set. Older and looser SSU are tolerated: v2.4 has no SPM, many leave
+//! specimen; or the text of a message, for `outgoing`. Older and looser SSU are tolerated: v2.4 has no SPM, many leave
 //! EQU out.
 //!
 //! Does not say what an event does to a specimen (`model::specimen_event` does), nor who may tell it.

@@ -6,8 +6,9 @@ use crate::{
         ack::{ErrorCode, Rejected},
         charset::Charset,
         message::Message,
+        outgoing::outgoing,
     },
-    model::{IssuedId, SpecimenCode, SpecimenEvent},
+    model::{IssuedId, Outgoing, SpecimenCode, SpecimenEvent},
 };
 use proptest::prelude::*;
 
@@ -96,7 +97,6 @@ fn what_is_written_says_the_same_when_it_is_read() {
             receiving_facility: "DRKRAB",
             control_id: "M1",
             at,
-            charset: Charset::ISO_8859_1,
             teller: "chemnitz",
             specimen: SpecimenToTell {
                 said: &said,
@@ -109,9 +109,9 @@ fn what_is_written_says_the_same_when_it_is_read() {
                 }),
             },
         };
-        let (bytes, missing) = ssu.encode_or_utf8();
-        assert!(missing.is_none());
-        let message = Message::parse(&bytes).expect("a message");
+        let sent = outgoing(&ssu.text(), &Outgoing::new(Charset::ISO_8859_1));
+        assert_eq!((sent.charset, sent.warnings.len()), (Charset::ISO_8859_1, 0));
+        let message = Message::parse(&sent.bytes).expect("a message");
         let read = SpecimenStatus::parse(&message, Charset::ISO_8859_1).expect("a status");
         let told = &read.specimens[0];
         assert_eq!((told.status, &told.said.placer), (Status::Said(event), &said.placer), "{event}");
@@ -121,28 +121,28 @@ fn what_is_written_says_the_same_when_it_is_read() {
     }
 }
 
-/// An id is never written otherwise than it was given: where the receiver's set lacks a letter, the message is UTF-8.
+/// Where the receiver's set lacks a letter, the message is UTF-8; for one that takes no UTF-8, the letter is spelled, and an
+/// id by code point.
 #[test]
-fn a_letter_the_receiver_lacks_makes_the_message_utf_8() {
-    let said = SpecimenSaid { placer: IssuedId::new("Ł-1", "LIBEREC"), ..SpecimenSaid::default() };
+fn letters_the_receiver_lacks_are_told_of() {
+    let kind = SpecimenCode { code: "TISS".into(), text: "Łokieć".into(), system: "L".into() };
+    let said = SpecimenSaid { placer: IssuedId::new("Ł-1", "LIBEREC"), kind, ..SpecimenSaid::default() };
     let at = chrono::DateTime::parse_from_rfc3339("2026-11-24T07:45:00+01:00").expect("a time");
     let specimen = SpecimenToTell { said: &said, event: SpecimenEvent::Shipped, happened: at, reason: None };
     let (sending_facility, receiving_application, receiving_facility) = ("n", "a", "f");
-    let (charset, control_id, teller) = (Charset::ISO_8859_1, "M1", "liberec");
-    let ssu = SsuToSend {
-        sending_facility,
-        receiving_application,
-        receiving_facility,
-        control_id,
-        at,
-        charset,
-        teller,
-        specimen,
-    };
-    let (bytes, missing) = ssu.encode_or_utf8();
-    assert_eq!(missing.expect("a letter").characters, ['Ł']);
-    let text = String::from_utf8(bytes).expect("UTF-8");
+    let (control_id, teller) = ("M1", "liberec");
+    let ssu =
+        SsuToSend { sending_facility, receiving_application, receiving_facility, control_id, at, teller, specimen };
+    let mut policy = Outgoing::new(Charset::ISO_8859_1);
+    let sent = outgoing(&ssu.text(), &policy);
+    let text = String::from_utf8(sent.bytes).expect("UTF-8");
     assert!(text.contains("|UNICODE UTF-8") && text.contains("Ł-1&LIBEREC"), "{text}");
+    assert!(!sent.warnings.is_empty());
+    policy.utf8 = false;
+    let sent = outgoing(&ssu.text(), &policy);
+    let text = Charset::ISO_8859_1.decode(&sent.bytes).text;
+    assert!(text.contains("|8859/1") && text.contains("^Lokiec^") && !text.contains("Ł"), "{text}");
+    assert!(!sent.warnings.is_empty());
 }
 
 /// In results a container follows its specimen.

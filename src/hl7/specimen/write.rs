@@ -1,13 +1,11 @@
 //! Writing SSU^U03: one event of a specimen, for the other side (HL7 v2.5.1 13.3.3).
 //!
 //! SAC-8 says what happened twice: by the nearest code of table 0370, and exactly, as alternate code in our own words.
-//! The ids are those the receiver knows: the origin's and the laboratory's, each with its issuer.
+//! The ids are those the receiver knows: the origin's and the laboratory's, each with its issuer. In which set it goes, and
+//! what becomes of letters that lacks, is `outgoing`'s.
 
 use crate::{
-    hl7::{
-        charset::{Charset, Unmappable},
-        message::{MessageBuilder, SegmentBuilder, escape},
-    },
+    hl7::message::{MessageBuilder, SegmentBuilder, escape},
     model::{IssuedId, SpecimenCode, SpecimenEvent, SpecimenSaid},
 };
 use chrono::{DateTime, FixedOffset};
@@ -20,7 +18,6 @@ pub struct SsuToSend<'a> {
     pub control_id: &'a str,
     /// When the message is made, in the receiver's zone.
     pub at: DateTime<FixedOffset>,
-    pub charset: Charset,
     /// Who told us: EQU-1.
     pub teller: &'a str,
     pub specimen: SpecimenToTell<'a>,
@@ -60,19 +57,8 @@ fn entity(id: &IssuedId) -> String {
 }
 
 impl SsuToSend<'_> {
-    /// The bytes; in UTF-8, named in MSH-18, where the receiver's set does not hold every letter: an id is never written
-    /// otherwise than it was given. Which letters those are is returned beside.
-    pub fn encode_or_utf8(&self) -> (Vec<u8>, Option<Unmappable>) {
-        match self.charset.encode(self.message(self.charset).text().to_owned()) {
-            Ok(bytes) => (bytes, None),
-            Err(missing) => {
-                let bytes = self.message(Charset::UTF_8).text().as_bytes().to_vec();
-                (bytes, Some(missing))
-            }
-        }
-    }
-
-    fn message(&self, charset: Charset) -> MessageBuilder {
+    /// The text of the message; its MSH-18 is set where it is encoded.
+    pub fn text(&self) -> String {
         let mut message = MessageBuilder::new();
         message.push(
             SegmentBuilder::new("MSH")
@@ -84,13 +70,12 @@ impl SsuToSend<'_> {
                 .components(9, &["SSU", "U03", "SSU_U03"])
                 .field(10, self.control_id)
                 .field(11, "P")
-                .field(12, "2.5.1")
-                .field(18, charset.name()),
+                .field(12, "2.5.1"),
         );
         message.push(SegmentBuilder::new("EQU").field(1, self.teller).field(2, &time(self.specimen.happened)));
         message.push(self.sac());
         message.push(self.spm());
-        message
+        message.text().to_owned()
     }
 
     fn sac(&self) -> SegmentBuilder {

@@ -9,39 +9,39 @@ use crate::hl7::message::{Message, Segment};
 /// Lines of the message, by number.
 pub(super) type Lines = Vec<usize>;
 
+/// Lines that go with some of the orders: each line is in one of them, and each order in two at most, so that all of them
+/// together are no longer than the message.
+#[derive(Default)]
+pub(super) struct Group {
+    pub lines: Lines,
+    /// The numbers of its orders.
+    pub orders: Vec<usize>,
+}
+
 #[derive(Default)]
 pub(super) struct Places {
     /// One an ORC, in order: the ORC and what follows it.
     pub orders: Vec<Lines>,
-    /// Specimens and containers that stand before their orders, each with the numbers of its orders.
-    pub specimens: Vec<(Lines, Vec<usize>)>,
+    /// Specimens and containers that stand before their orders.
+    pub specimens: Vec<Group>,
     /// Of the first order, until its ORC comes.
     before: Lines,
-    /// Earlier results (ORC-1 PR), with the number of the order they go with.
-    pub earlier: Vec<(Lines, Vec<usize>)>,
+    /// Earlier results (ORC-1 PR), with the order they go with.
+    pub earlier: Vec<Group>,
 }
 
-/// Indexes into [`Places::specimens`] of those whose orders follow, and whether one has.
+/// The specimens, or the containers of one, whose orders follow, as index into [`Places::specimens`]; and whether one has.
 #[derive(Default)]
 struct Open {
-    indexes: Vec<usize>,
-    have_orders: bool,
-}
-
-impl Open {
-    fn begin(&mut self, index: usize) {
-        if std::mem::replace(&mut self.have_orders, false) {
-            self.indexes.clear();
-        }
-        self.indexes.push(index);
-    }
+    group: Option<usize>,
+    has_orders: bool,
 }
 
 /// Where a line goes that begins nothing.
 enum Within {
     Nothing,
     Order,
-    Specimen,
+    Specimen(usize),
     Earlier,
 }
 
@@ -54,25 +54,22 @@ impl Places {
             if segment.is("ORC") && segment.field(1).component(1).raw().trim_ascii() == b"PR" {
                 // Counted like any other, so that the numbers stay those of `read`.
                 places.orders.push(Vec::new());
-                places.earlier.push((vec![line], vec![last_order]));
+                places.begin_earlier(line, last_order);
                 within = Within::Earlier;
             } else if segment.is("ORC") {
                 // What stands before the first order is that order's, as it is read.
                 let before = std::mem::take(&mut places.before);
                 places.orders.push(before.into_iter().chain([line]).collect());
                 last_order = places.orders.len();
-                for index in specimens.indexes.iter().chain(&containers.indexes) {
-                    places.specimens[*index].1.push(last_order);
+                for open in [&mut specimens, &mut containers] {
+                    places.give_order(open, last_order);
                 }
-                (specimens.have_orders, containers.have_orders) = (true, true);
                 within = Within::Order;
             } else if kind.specimens_come_first() && segment.is("SPM") {
-                specimens.begin(places.begin(line));
+                within = Within::Specimen(places.begin(&mut specimens, line));
                 containers = Open::default();
-                within = Within::Specimen;
             } else if kind == OrderKind::OmlOfContainer && segment.is("SAC") {
-                containers.begin(places.begin(line));
-                within = Within::Specimen;
+                within = Within::Specimen(places.begin(&mut containers, line));
             } else if !(is_about_the_patient(&segment) || is_of_the_message(&segment, &within)) {
                 places.add(line, &within);
             }
@@ -80,17 +77,37 @@ impl Places {
         places
     }
 
-    fn begin(&mut self, line: usize) -> usize {
-        self.specimens.push((vec![line], Vec::new()));
-        self.specimens.len() - 1
+    /// Those that stand together have the same orders.
+    fn begin(&mut self, open: &mut Open, line: usize) -> usize {
+        let group = open.group.filter(|_| !open.has_orders).unwrap_or_else(|| {
+            self.specimens.push(Group::default());
+            self.specimens.len() - 1
+        });
+        *open = Open { group: Some(group), has_orders: false };
+        self.specimens[group].lines.push(line);
+        group
+    }
+
+    fn give_order(&mut self, open: &mut Open, order: usize) {
+        open.has_orders = true;
+        if let Some(group) = open.group.and_then(|group| self.specimens.get_mut(group)) {
+            group.orders.push(order);
+        }
+    }
+
+    fn begin_earlier(&mut self, line: usize, order: usize) {
+        match self.earlier.last_mut().filter(|last| last.orders == [order]) {
+            Some(last) => last.lines.push(line),
+            None => self.earlier.push(Group { lines: vec![line], orders: vec![order] }),
+        }
     }
 
     fn add(&mut self, line: usize, within: &Within) {
         let lines = match within {
             Within::Nothing => Some(&mut self.before),
             Within::Order => self.orders.last_mut(),
-            Within::Specimen => self.specimens.last_mut().map(|(lines, _)| lines),
-            Within::Earlier => self.earlier.last_mut().map(|(lines, _)| lines),
+            Within::Specimen(group) => self.specimens.get_mut(*group).map(|group| &mut group.lines),
+            Within::Earlier => self.earlier.last_mut().map(|group| &mut group.lines),
         };
         lines.into_iter().for_each(|lines| lines.push(line));
     }

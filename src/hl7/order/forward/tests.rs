@@ -1,6 +1,7 @@
 //! What is sent on of a received order, to the byte.
 
 use super::*;
+use crate::hl7::order::OrderKind;
 
 const TWO: &[u8] = b"MSH|^~\\&|KIS|DRKRAB|NEISSE|X|2026||ORM^O01|M1|P|2.3.1|7||AL|NE\r\
     PID|1|old|77||M\xFCller^J\xF6rg||19600101|M\r\
@@ -130,4 +131,21 @@ fn earlier_results_go_with_the_order_before_them() {
     assert_eq!(goes("O21", &rest, &[3]), "ORC|NW|P2^KIS OBR|2|P2^KIS");
     let first = goes("O21", &rest, &[1]);
     assert_eq!(first, "ORC|NW|P1^KIS OBR|1|P1^KIS ORC|PR|OLD^KIS OBR|9|OLD^KIS OBX|9|TX");
+}
+
+/// A message of a MiB has a hundred thousand containers before its orders: they are held once, not once for each order.
+#[test]
+fn many_containers_of_many_orders_take_no_more_than_their_lines() {
+    let (containers, orders) = (50_000, 200);
+    let order = |number: usize| format!("ORC|NW|P{number}^KIS\rOBR|1|P{number}^KIS||HE\r");
+    let rest =
+        format!("SPM|1|S1&KIS||BX\r{}{}", "SAC\r".repeat(containers), (1..=orders).map(order).collect::<String>());
+    let text = OML.replace("EVENT", "O35") + &rest;
+    let message = Message::parse(text.as_bytes()).unwrap();
+    let places = Places::of(&message, OrderKind::OmlOfContainer);
+    let held = |group: &places::Group| group.lines.len() + group.orders.len();
+    assert_eq!(places.specimens.iter().map(held).sum::<usize>(), 1 + containers + 2 * orders);
+    let sent = goes("O35", &rest, &[200]);
+    assert!(sent.starts_with("SPM|1|S1&KIS SAC") && sent.ends_with("ORC|NW|P200^KIS OBR|1|P200^KIS"));
+    assert_eq!(sent.matches("SAC").count(), containers);
 }
