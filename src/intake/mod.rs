@@ -3,7 +3,7 @@
 //! `c_store` takes instances from associations into the journal and answers when they are durable. `index` reads them
 //! into the database in batches, `matching` joins each to its case, `completeness` sees when a study is whole,
 //! `recovery` re-reads at start what the database does not know yet, and `retention` takes off the disk what is done
-//! with. `orders` takes what hospitals ask for, and `order_match` says to which study an order belongs. `order_case` begins the
+//! with. `orders` takes what hospitals ask for (`scheduled`: what of it is for the scanner), and `order_match` says to which study an order belongs. `order_case` begins the
 //! case of a pathology order, and `slides` finds it for the images of its specimens. `specimens` takes what happens to specimens,
 //! `specimen_messages` reads it from HL7, `specimen_watch` tells the other side and sees what is late. The stage ends with a
 //! commit and a ring of the bell; it never decides who reads.
@@ -24,6 +24,7 @@ pub mod orders;
 pub mod patients;
 pub mod recovery;
 pub mod retention;
+mod scheduled;
 pub mod slides;
 pub mod specimen_messages;
 mod specimen_strays;

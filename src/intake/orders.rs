@@ -11,7 +11,7 @@ use super::{
     near_misses::{NEAR, no_more_proposals, propose_to_cases},
     order_case,
     order_match::{Fit, contradict, fits, fits_by_specimen},
-    slides,
+    scheduled, slides,
     specimens::{self, Taken},
 };
 use crate::{
@@ -186,7 +186,7 @@ async fn one(
         Ok(state) => {
             let mut order = known.cloned().unwrap_or_else(|| new_order(partner, now));
             let before = known.map(|order| order.state);
-            update(&mut order, before.is_none(), message, request, &partner.issuer, state);
+            update(&mut order, before.is_none(), message, request, partner, state);
             if order.discipline == Discipline::Pathology && partner.orders_frozen.contains(&order.facts.procedure_code)
             {
                 order.priority = Priority::Stat;
@@ -229,7 +229,7 @@ async fn keep_specimens(
 fn as_new(work: &Work<'_>, request: &OrderRequest) -> Option<OrderRow> {
     let state = order::next(None, request.control, request.status, Progress::NotSent).ok()?;
     let mut order = new_order(work.partner, work.now);
-    update(&mut order, true, work.message, request, &work.partner.issuer, state);
+    update(&mut order, true, work.message, request, work.partner, state);
     // One with specimens, or that is a case by itself, is looked at whole.
     let is_plain = order.discipline != Discipline::Pathology && request.specimens.is_empty();
     is_plain.then_some(order)
@@ -321,9 +321,10 @@ fn update(
     is_new: bool,
     message: &OrderMessage,
     request: &OrderRequest,
-    issuer: &str,
+    partner: &Partner,
     state: OrderState,
 ) {
+    let issuer = &partner.issuer;
     order.state = state;
     let numbers = [
         (&mut order.placer, &request.placer),
@@ -341,15 +342,13 @@ fn update(
     if is_new {
         order.facts.patients = message.patient_ids.iter().map(|id| with_issuer(id, issuer)).collect();
         // The hospital's own identifier first: it is the one its images carry.
-        let own = order.facts.patients.iter().find(|id| id.issuer == issuer);
+        let own = order.facts.patients.iter().find(|id| id.issuer == *issuer);
         order.patient = own.or(order.facts.patients.first()).cloned().unwrap_or_default();
     }
     if !request.accession.is_empty() {
         order.accession = with_issuer(&request.accession, issuer);
     }
-    if !request.study_uids.is_empty() {
-        order.studies.clone_from(&request.study_uids);
-    }
+    scheduled::take_studies(order, &request.study_uids);
     let text = |known: &mut String, said: &str| {
         if !said.is_empty() {
             said.clone_into(known);
@@ -365,6 +364,7 @@ fn update(
     if request.discipline == Discipline::Pathology {
         order.discipline = Discipline::Pathology;
     }
+    scheduled::take(order, &request.requested, partner);
 }
 
 const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing is until it is released";

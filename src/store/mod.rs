@@ -26,10 +26,12 @@ mod instances;
 mod lateness;
 mod links;
 mod messages;
+mod modality_worklist;
 mod notices;
 mod orders;
 mod patients;
 mod pauses;
+mod performed;
 mod reports;
 mod retention;
 mod shipments;
@@ -50,10 +52,12 @@ pub use instances::{DeliverableInstance, IndexedCase};
 pub use lateness::Wanted;
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
+pub use modality_worklist::{By, Listed, Look, Place};
 pub use notices::{Notice, NoticeCall, NoticeChannel, NoticeRhythm, NoticeTold, Waiting};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
 pub use pauses::Pause;
+pub use performed::{AwaitedStep, PerformedStep};
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
 };

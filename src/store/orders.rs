@@ -3,9 +3,10 @@
 use super::{
     Sql, Store, StoreError, Tx, TxKind,
     cases::{CaseRow, MAX_ALIKE, from_json, from_word, has_number, key, partner, to_json, to_word},
+    modality_worklist::{save_steps, steps_of},
     on_read, on_tx,
 };
-use crate::model::{CaseId, Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Uid};
+use crate::model::{CaseId, Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Priority, Requested, Uid};
 use serde::{Deserialize, Serialize};
 
 /// An order as it is stored.
@@ -45,6 +46,8 @@ pub struct OrderFacts {
     /// OBR-4: code and text.
     pub procedure_code: String,
     pub procedure: String,
+    /// For the scanner's worklist; complete (`Requested::completed`) where it has steps.
+    pub requested: Requested,
 }
 
 /// What a message asked of an order.
@@ -185,14 +188,18 @@ const SAVE: Sql = Sql {
         save_order!(),
         "; INSERT INTO order_studies (order_id, origin, study_uid) SELECT $1, $2, value FROM json_each($18) WHERE true \
          ON CONFLICT (order_id, study_uid) DO NOTHING; ",
-        keep_message!("$1, $19, $20, $21, $22, $23")
+        keep_message!("$1, $19, $20, $21, $22, $23"),
+        "; ",
+        save_steps!("json_each($26) WHERE true", "value ->> '$.")
     ),
     postgres: concat!(
         "WITH saved AS (",
         save_order!(),
         "), named AS (INSERT INTO order_studies (order_id, origin, study_uid) \
          SELECT $1, $2, value FROM jsonb_array_elements_text($18::jsonb) \
-         ON CONFLICT (order_id, study_uid) DO NOTHING) ",
+         ON CONFLICT (order_id, study_uid) DO NOTHING), scheduled AS (",
+        save_steps!("jsonb_array_elements($26::jsonb) AS step (value) WHERE true", "value ->> '"),
+        ") ",
         keep_message!("$1, $19, $20, $21, $22, $23")
     ),
 };
@@ -468,7 +475,9 @@ impl Tx {
         const FORGET: &str = "DELETE FROM order_studies WHERE order_id = $1";
         if !is_new {
             on_tx!(self, |c| sqlx::query(FORGET).bind(order.id.to_string()).execute(&mut **c).await.map(drop))?;
+            self.forget_steps_behind(order.id, order.facts.requested.steps.len()).await?;
         }
+        let steps = to_json(&steps_of(order), "list of steps")?;
         let (facts, studies) = (to_json(&order.facts, "order")?, to_json(&uids(&order.studies), "list of studies")?);
         let sql = self.pick(SAVE);
         on_tx!(self, |c| sqlx::query(sql)
@@ -497,6 +506,7 @@ impl Tx {
             .bind(message.answer)
             .bind(&order.group.value)
             .bind(&order.group.issuer)
+            .bind(steps)
             .execute(&mut **c)
             .await
             .map(drop))?;

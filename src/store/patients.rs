@@ -170,7 +170,7 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
-        Ok(())
+        self.save_patient_of_steps(order).await
     }
 
     /// Keeps the message itself, once for all the cases it concerns.

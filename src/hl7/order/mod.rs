@@ -10,13 +10,14 @@
 mod forward;
 mod fuzz;
 mod read;
+mod schedule;
 mod specimen;
 
 pub use forward::{Forward, ForwardError, Forwarded, forward, identifiers};
 pub use fuzz::fuzz_order;
 
 use super::oru::Coded;
-use crate::model::{Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid};
+use crate::model::{Discipline, IssuedId, OrderControl, OrderStatus, Priority, Requested, SpecimenSaid, Uid};
 
 /// More orders than this in one message are not a request of a hospital.
 pub const MAX_ORDERS: usize = 200;
@@ -148,6 +149,8 @@ pub struct OrderRequest {
     pub discipline: Discipline,
     /// Which of the message's specimens it is about.
     pub specimens: Vec<usize>,
+    /// What it says for the scanner's worklist.
+    pub requested: Requested,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! would be a guess. Earlier results that go along (ORC-1 PR) are passed over. Specimens belong to the order before them; in
 //! O33 and O35 to the orders behind them.
 
-use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest, specimen};
+use super::{MAX_ORDERS, OrderKind, OrderMessage, OrderRequest, schedule, specimen};
 use crate::hl7::{
     ack::{ErrorCode, Rejected},
     charset::Charset,
@@ -14,7 +14,8 @@ use crate::hl7::{
     strict,
 };
 use crate::model::{
-    Discipline, IssuedId, OrderControl, OrderStatus, Priority, SpecimenSaid, Uid, specimen::MAX_SPECIMENS,
+    Discipline, IssuedId, OrderControl, OrderStatus, Priority, Requested, SpecimenSaid, Step, Uid,
+    specimen::MAX_SPECIMENS,
 };
 use std::cell::Cell;
 
@@ -41,6 +42,9 @@ struct Draft {
     is_pathology: bool,
     /// Numbers in [`Walk::specimens`].
     specimens: Vec<usize>,
+    requested: Requested,
+    /// What holds for each of its steps.
+    all_steps: Step,
 }
 
 /// A message as far as it has been read.
@@ -57,6 +61,8 @@ struct Walk {
     group_has_orders: bool,
     /// Inside of earlier results.
     passing_over: bool,
+    /// Said of the patient, and so with every order.
+    visit: Requested,
 }
 
 impl OrderMessage {
@@ -85,6 +91,7 @@ impl OrderMessage {
             if segment.is("PID") {
                 patients += 1;
                 patient(&segment, patients, &mut read, &reader)?;
+                schedule::account(&segment, &mut walk.visit, &reader);
             } else {
                 walk.take(&segment, &reader)?;
             }
@@ -179,6 +186,7 @@ impl Walk {
             group: Vec::new(),
             group_has_orders: false,
             passing_over: false,
+            visit: Requested::default(),
         }
     }
 
@@ -189,12 +197,24 @@ impl Walk {
         }
         match id.as_str() {
             "ORC" => self.orc(segment, reader),
-            "OBR" => obr(self.current(), segment, reader),
+            "OBR" => {
+                self.scheduled(segment, reader);
+                obr(self.current(), segment, reader)
+            }
+            "OBX" => {
+                self.scheduled(segment, reader);
+                Ok(())
+            }
+            "PV1" | "AL1" => {
+                schedule::patient(segment, &mut self.visit, reader);
+                Ok(())
+            }
             "SPM" => self.spm(segment, reader),
             "SAC" => self.sac(segment, reader),
             "TQ1" => {
                 let priority = reader.text(segment.field(9).component(1));
                 set(&mut self.current().priorities[0], priority);
+                self.scheduled(segment, reader);
                 Ok(())
             }
             "IPC" => {
@@ -204,6 +224,7 @@ impl Walk {
                 }
                 set(&mut draft.modality, reader.text(segment.field(5).component(1)));
                 study(draft, &reader.text(segment.field(3).component(1)));
+                self.scheduled(segment, reader);
                 Ok(())
             }
             "ZDS" => {
@@ -233,6 +254,11 @@ impl Walk {
         &mut self.drafts[last]
     }
 
+    fn scheduled(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) {
+        let draft = self.current();
+        schedule::of_order(segment, &mut draft.requested, &mut draft.all_steps, reader);
+    }
+
     fn orc(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
         self.orcs += 1;
         let control = reader.text(segment.field(1).component(1));
@@ -249,7 +275,9 @@ impl Walk {
         let draft = self.current();
         draft.sequence = sequence;
         draft.specimens.extend(group);
-        orc(draft, &control, segment, reader)
+        orc(draft, &control, segment, reader)?;
+        self.scheduled(segment, reader);
+        Ok(())
     }
 
     fn spm(&mut self, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<(), Rejected> {
@@ -299,6 +327,8 @@ impl Walk {
         let finish = |mut draft: Draft| {
             draft.specimens = draft.specimens.iter().filter_map(|old| numbers.get(*old).copied().flatten()).collect();
             draft.is_pathology |= is_laboratory;
+            let steps = std::mem::take(&mut draft.all_steps);
+            schedule::finish(&mut draft.requested, steps, &self.visit);
             finish(draft)
         };
         let orders = self.drafts.into_iter().map(finish).collect::<Result<_, _>>()?;
@@ -444,5 +474,6 @@ fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
         modality,
         discipline: if draft.is_pathology { Discipline::Pathology } else { of_modality },
         specimens: draft.specimens,
+        requested: draft.requested,
     })
 }

@@ -6,7 +6,7 @@ use crate::hl7::{
     charset::Charset,
     message::Message,
 };
-use crate::model::{Moment, SpecimenCode, TimeSaid};
+use crate::model::{IssuedId, Moment, SpecimenCode, TimeSaid};
 use proptest::prelude::*;
 
 const ORM: &str = "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124230000||ORM^O01|M1|P|2.3.1\r\
@@ -42,6 +42,11 @@ fn an_orm_with_zds_says_which_study_it_asks_for() {
             modality: "CT".into(),
             discipline: Discipline::Radiology,
             specimens: Vec::new(),
+            requested: Requested {
+                procedure_scheme: "L".into(),
+                requesting_physician: "Arzt".into(),
+                ..Requested::default()
+            },
         }]
     );
     assert!(!read.lossy && read.birth_date == "19310202" && read.patient_name == "Müßig^Jörg");
@@ -67,6 +72,36 @@ fn an_omi_says_it_in_tq1_and_ipc_and_may_hold_several_orders() {
             (OrderControl::Cancel, OrderStatus::Cancelled, "A8", None, "CT"),
         ]
     );
+}
+
+/// What a scanner's worklist shows (IHE RAD-4, RAD-13).
+#[test]
+fn an_omi_says_what_is_scheduled_where_and_when() {
+    let omi = "MSH|^~\\&|RIS|GOERLITZ|||2026||OMI^O23^OMI_O23|M2|P|2.5.1\rPID|||7^^^GOERLITZ\r\
+        PV1||I|ST3^12||||||||||||B6||||V-9^^^GOERLITZ\r\
+        AL1|1|DA|^Jod\rAL1|2||PEN^Penicillin\r\
+        ORC|NW|P1||G|SC|||||||||4711^Weiß^Anna^^^Dr.\r\
+        TQ1|1||||||202611240830+0100||A\r\
+        OBR|1|||CTK^CT Kopf^99RAB||||||||^Anfälle|Sturz||||||||||||||||||W19^Sturz^I10|||&Braun&Jan&&&Dr.\r\
+        OBX|1|NM|29463-7^Body weight^LN||70,5|kg\rOBX|2|NM|8302-2^^LN||172|cm\r\
+        IPC|A7^GOERLITZ|RP7|1.2.7|S1|CT|PK^Schädel nativ^99RAB|ST1^CT Keller|R12|GOE_CT1\r\
+        IPC|A7^GOERLITZ|RP7|1.2.7|S2|CT||||GOE_CT2\r";
+    let requested = read(omi).expect("an order").orders.remove(0).requested;
+    assert_eq!((requested.procedure_id.as_str(), requested.procedure_scheme.as_str()), ("RP7", "99RAB"));
+    assert_eq!(requested.requesting_physician, "Weiß^Anna^^Dr.");
+    assert_eq!((requested.reason.as_str(), requested.history.as_str()), ("Sturz", "Sturz"));
+    assert_eq!((requested.danger.as_str(), requested.location.as_str()), ("Anfälle", "ST3"));
+    assert_eq!(requested.admission, IssuedId::new("V-9", "GOERLITZ"));
+    assert_eq!((requested.weight.as_str(), requested.size.as_str()), ("70.5", "1.72"));
+    assert_eq!(requested.allergies, ["Jod", "Penicillin"]);
+    assert!(requested.pregnant);
+    let [first, second] = requested.steps.as_slice() else { panic!("{} steps", requested.steps.len()) };
+    assert_eq!((first.id.as_str(), second.id.as_str()), ("S1", "S2"));
+    assert_eq!((first.station_ae.as_str(), second.station_ae.as_str()), ("GOE_CT1", "GOE_CT2"));
+    assert_eq!((first.station_name.as_str(), first.location.as_str()), ("CT Keller", "R12"));
+    assert_eq!((first.protocol.value.as_str(), first.protocol.meaning.as_str()), ("PK", "Schädel nativ"));
+    assert_eq!((first.start.as_str(), second.start.as_str()), ("202611240830+0100", "202611240830+0100"));
+    assert_eq!(first.performing_physician, "Braun^Jan^^Dr.");
 }
 
 #[test]

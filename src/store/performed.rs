@@ -1,0 +1,264 @@
+//! Performed procedure steps (PS3.4 F): what scanners say they do and did, the scheduled steps it was, and the images they name.
+//!
+//! In: a step of a hospital with its attributes. Out: the same, held for change; and those that have ended, for `intake`, which
+//! looks whether their images are there. States are moved by `worklist`.
+
+use super::{
+    Sql, Store, StoreError, Tx,
+    cases::{from_json, partner, to_json},
+    on_read, on_tx,
+};
+use crate::model::{CaseId, Moment, OrderId, PartnerId, StepState, Uid};
+
+/// As its modality told it.
+#[derive(Clone, Debug)]
+pub struct PerformedStep {
+    pub origin: PartnerId,
+    pub uid: Uid,
+    /// Performed Procedure Step Status (0040,0252).
+    pub state: String,
+    pub studies: Vec<Uid>,
+    /// Every instance of its Performed Series Sequence.
+    pub instances: Vec<Uid>,
+    /// DICOM JSON. Patient data: never into a log.
+    pub attributes: String,
+    pub created: Moment,
+    pub changed: Moment,
+    /// It has ended, and its images are looked for.
+    pub awaited: bool,
+}
+
+/// One that has ended, whose images may still be on their way.
+#[derive(Clone, Debug)]
+pub struct AwaitedStep {
+    pub origin: PartnerId,
+    pub uid: Uid,
+    pub is_completed: bool,
+    pub studies: Vec<Uid>,
+    pub instances: i64,
+    pub changed: Moment,
+}
+
+type Raw = (String, String, String, String, i64, i64, i64);
+const ONE: Sql = Sql {
+    sqlite: "SELECT state, studies, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
+             WHERE origin = $1 AND uid = $2",
+    postgres: "SELECT state, studies, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
+               WHERE origin = $1 AND uid = $2 FOR UPDATE",
+};
+const MISSING: Sql = Sql {
+    sqlite: "SELECT COUNT(*) FROM performed_steps p, json_each(p.instances) AS wanted WHERE p.origin = $1 AND p.uid = $2 \
+             AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.case_id = $3 AND i.sop_uid = wanted.value)",
+    postgres: "SELECT COUNT(*) FROM performed_steps p, jsonb_array_elements_text(p.instances::jsonb) AS wanted (value) \
+               WHERE p.origin = $1 AND p.uid = $2 \
+               AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.case_id = $3 AND i.sop_uid = wanted.value)",
+};
+
+impl Tx {
+    /// Adds a step. False: the hospital has one of that UID.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_performed_step(&mut self, step: &PerformedStep) -> Result<bool, StoreError> {
+        const SQL: &str = "INSERT INTO performed_steps (origin, uid, state, studies, instances, attributes, created_us, \
+             changed_us, awaited) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (origin, uid) DO NOTHING";
+        self.write_performed(SQL, step).await.map(|rows| rows == 1)
+    }
+
+    /// Writes a step anew that is held for change.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_performed_step(&mut self, step: &PerformedStep) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE performed_steps SET state = $3, studies = $4, instances = $5, attributes = $6, \
+             created_us = $7, changed_us = $8, awaited = $9 WHERE origin = $1 AND uid = $2";
+        self.write_performed(SQL, step).await.map(drop)
+    }
+
+    async fn write_performed(&mut self, sql: &'static str, step: &PerformedStep) -> Result<u64, StoreError> {
+        let (studies, instances) = (to_json(&step.studies, "UID list")?, to_json(&step.instances, "UID list")?);
+        let written = on_tx!(self, |c| sqlx::query(sql)
+            .bind(step.origin.as_str())
+            .bind(step.uid.as_str())
+            .bind(&step.state)
+            .bind(&studies)
+            .bind(&instances)
+            .bind(&step.attributes)
+            .bind(step.created.0)
+            .bind(step.changed.0)
+            .bind(i64::from(step.awaited))
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(written)
+    }
+
+    /// The step of that UID of this hospital, held for change. None: there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn performed_step(&mut self, origin: &PartnerId, uid: &Uid) -> Result<Option<PerformedStep>, StoreError> {
+        let sql = self.pick(ONE);
+        let raw: Option<Raw> = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(origin.as_str())
+            .bind(uid.as_str())
+            .fetch_optional(&mut **c)
+            .await)?;
+        raw.map(|raw| read(origin, uid, raw)).transpose()
+    }
+
+    /// The hospital's scheduled steps that a performed one names: of that study, or else of that accession number; of these the
+    /// one with that step id, or all where it names none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn steps_named(
+        &mut self,
+        origin: &PartnerId,
+        study: &str,
+        accession: &str,
+        step: &str,
+    ) -> Result<Vec<(OrderId, i64)>, StoreError> {
+        const BY_STUDY: &str = "SELECT order_id, number FROM scheduled_steps WHERE origin = $1 AND study_uid = $2 \
+             AND ($3 = '' OR step_id = $3) ORDER BY order_id, number LIMIT 65";
+        const BY_ACCESSION: &str = "SELECT order_id, number FROM scheduled_steps WHERE origin = $1 AND accession = $2 \
+             AND ($3 = '' OR step_id = $3) ORDER BY order_id, number LIMIT 65";
+        let step = super::plain(step);
+        for (sql, value) in [(BY_STUDY, study), (BY_ACCESSION, accession)] {
+            if value.is_empty() {
+                continue;
+            }
+            let value = super::plain(value);
+            let rows: Vec<(String, i64)> = on_tx!(self, |c| sqlx::query_as(sql)
+                .bind(origin.as_str())
+                .bind(&value)
+                .bind(&step)
+                .fetch_all(&mut **c)
+                .await)?;
+            // As with numbers that a great many have: it names nobody's.
+            if !rows.is_empty() && rows.len() <= super::MAX_ALIKE {
+                let unreadable = |_| StoreError::Unreadable { what: "order id" };
+                return rows.into_iter().map(|(id, n)| Ok((id.parse().map_err(unreadable)?, n))).collect();
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Notes which scheduled step it was.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn link_performed(
+        &mut self,
+        origin: &PartnerId,
+        uid: &Uid,
+        (order, number): (OrderId, i64),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO performed_orders (origin, uid, order_id, number) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (origin, uid, order_id, number) DO NOTHING";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(origin.as_str())
+            .bind(uid.as_str())
+            .bind(order.to_string())
+            .bind(number)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Moves the scheduled steps that it was. What is done stays done; what is not is listed while its order is open.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn move_steps_of(&mut self, origin: &PartnerId, uid: &Uid, to: StepState) -> Result<u64, StoreError> {
+        const SQL: &str = "UPDATE scheduled_steps SET state = $3, listed = CASE WHEN $3 <> 'done' AND EXISTS (SELECT 1 FROM \
+             orders o WHERE o.id = scheduled_steps.order_id AND o.state = 'open') THEN 1 ELSE 0 END \
+             WHERE state <> 'done' AND EXISTS (SELECT 1 FROM performed_orders p WHERE p.origin = $1 AND p.uid = $2 \
+             AND p.order_id = scheduled_steps.order_id AND p.number = scheduled_steps.number)";
+        let moved = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(origin.as_str())
+            .bind(uid.as_str())
+            .bind(to.as_str())
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(moved)
+    }
+
+    /// How many of the instances a step names are not among a case's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn missing_instances(&mut self, step: &AwaitedStep, case: CaseId) -> Result<i64, StoreError> {
+        let sql = self.pick(MISSING);
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(sql)
+            .bind(step.origin.as_str())
+            .bind(step.uid.as_str())
+            .bind(case.to_string())
+            .fetch_one(&mut **c)
+            .await)?;
+        Ok(count)
+    }
+
+    /// Its images are there, or have been asked for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn await_no_more(&mut self, step: &AwaitedStep) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE performed_steps SET awaited = 0 WHERE origin = $1 AND uid = $2";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(step.origin.as_str())
+            .bind(step.uid.as_str())
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+}
+
+fn read(origin: &PartnerId, uid: &Uid, raw: Raw) -> Result<PerformedStep, StoreError> {
+    let (state, studies, instances, attributes, created, changed, awaited) = raw;
+    Ok(PerformedStep {
+        origin: origin.clone(),
+        uid: uid.clone(),
+        state,
+        studies: from_json(&studies, "UID list")?,
+        instances: from_json(&instances, "UID list")?,
+        attributes,
+        created: Moment(created),
+        changed: Moment(changed),
+        awaited: awaited != 0,
+    })
+}
+
+impl Store {
+    /// Steps that have ended and whose images are looked for, the one that ended first before the others.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn awaited_steps(
+        &self,
+        after: Option<(Moment, String)>,
+        limit: i64,
+    ) -> Result<Vec<AwaitedStep>, StoreError> {
+        const SQL: &str = "SELECT origin, uid, state, studies, changed_us, instances FROM performed_steps \
+             WHERE awaited = 1 AND (changed_us, uid) > ($1, $2) ORDER BY changed_us, uid LIMIT $3";
+        let (at, uid) = after.unwrap_or((Moment(i64::MIN), String::new()));
+        let rows: Vec<(String, String, String, String, i64, String)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(at.0).bind(uid).bind(limit).fetch_all(p).await)?;
+        rows.into_iter()
+            .map(|(origin, uid, state, studies, changed, instances)| {
+                let instances: Vec<Uid> = from_json(&instances, "UID list")?;
+                Ok(AwaitedStep {
+                    origin: partner(&origin)?,
+                    uid: Uid::new(&uid).map_err(|_| StoreError::Unreadable { what: "UID" })?,
+                    is_completed: state == "COMPLETED",
+                    studies: from_json(&studies, "UID list")?,
+                    instances: i64::try_from(instances.len()).unwrap_or(i64::MAX),
+                    changed: Moment(changed),
+                })
+            })
+            .collect()
+    }
+}
