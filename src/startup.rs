@@ -255,15 +255,7 @@ impl Running {
         self.listen(intake, desk, spool, dicom, hl7, http);
     }
 
-    fn listen(
-        &self,
-        intake: Intake,
-        desk: Hl7Desk,
-        spool: Spool,
-        dicom: TcpListener,
-        hl7: TcpListener,
-        http: Http,
-    ) {
+    fn listen(&self, intake: Intake, desk: Hl7Desk, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();

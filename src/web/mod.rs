@@ -8,6 +8,8 @@
 //! Does not decide what a partner may see, and says of what it may not see only that it is not there.
 
 mod caller;
+mod dicomweb;
+mod json_model;
 mod metrics;
 mod openapi;
 mod problem;
@@ -19,6 +21,7 @@ mod tls;
 mod viewer;
 
 pub use caller::Caller;
+pub use json_model::to_json;
 pub use problem::Problem;
 pub use storing::{OpenStorage, Storing};
 
@@ -29,6 +32,7 @@ use axum::{
     response::IntoResponse,
 };
 use caller::Callers;
+use dicomweb::Shelf;
 use std::{io, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +53,7 @@ pub struct Site {
     pub services: Option<Arc<dyn Services>>,
     /// Who takes instances.
     pub storage: Arc<dyn OpenStorage>,
+    shelf: Shelf,
     callers: Callers,
     is_secure: bool,
 }
@@ -90,7 +95,7 @@ impl Http {
         let callers = Callers::new(watched.store.clone(), watched.config.clone(), watched.clock.clone());
         let config = watched.config.clone();
         let is_secure = self.certificates.is_some();
-        let site = Arc::new(Site { watched, services, storage, callers, is_secure });
+        let site = Arc::new(Site { watched, services, storage, shelf: Shelf::default(), callers, is_secure });
         let router = routes::router(&site);
         let settings = server::ServerSettings { max_connections: self.max_connections };
         let serving = server::serve(self.listener, self.certificates.clone(), router, settings, stop.clone());

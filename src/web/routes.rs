@@ -28,6 +28,7 @@ pub struct Entry {
     pub is_open: bool,
     pub group: &'static str,
     pub summary: &'static str,
+    /// Of the query string.
     pub query: &'static [Parameter],
     pub takes: Takes,
     pub gives: &'static [Gives],
@@ -134,7 +135,7 @@ const NODE: &[Entry] = &[
 ];
 
 /// Whoever adds a room of routes adds its table here.
-pub const TABLES: &[&[Entry]] = &[NODE];
+pub const TABLES: &[&[Entry]] = &[NODE, super::dicomweb::ROUTES];
 
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().flat_map(|table| table.iter())
@@ -186,7 +187,12 @@ fn cors(site: &Arc<Site>) -> CorsLayer {
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::ACCEPT, header::CONTENT_TYPE, header::RANGE])
-        .expose_headers([header::CONTENT_LOCATION, header::LOCATION, header::WARNING, HeaderName::from_static("retry-after")])
+        .expose_headers([
+            header::CONTENT_LOCATION,
+            header::LOCATION,
+            header::WARNING,
+            HeaderName::from_static("retry-after"),
+        ])
         .max_age(Duration::from_secs(3600))
 }
 
