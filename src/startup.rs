@@ -8,7 +8,10 @@ mod hl7_desk;
 use crate::{
     config::{Config, Live, Replacer},
     delivery::{overdue, probe, worker},
-    dicom::scp::{self, ScpSettings},
+    dicom::{
+        scp::{self, ScpSettings},
+        service::Services,
+    },
     escalation::Escalation,
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
@@ -32,7 +35,7 @@ use crate::{
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
-    web::{self, Watched},
+    web::{self, Http, OpenStorage, Watched},
     worklist::Desk,
 };
 use anyhow::Context;
@@ -75,6 +78,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let carrier = Carrier::open(&config.queue, &config.node.name, partners)
         .with_context(|| format!("preparing the queue ({:?})", config.queue))?;
     let (dicom, hl7, http) = bind(&config).await?;
+    let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
     let running = Running {
         dicom: dicom.local_addr()?,
@@ -175,7 +179,7 @@ fn hl7_settings(config: &Config) -> ListenerSettings {
 
 impl Running {
     /// Starts the stages, each with the bells it rings and hears, then the listeners that feed them.
-    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: TcpListener) {
+    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let (store, clock, carrier, config) = (&self.store, &self.clock, &self.carrier, &self.config);
         let (bells, handoff, open) = (Bells::default(), Bell::default(), OpenStudies::default());
         let (index, indexer) = Indexer::new(store.clone(), spool.clone(), config.clone(), clock.clone(), bells.clone());
@@ -257,22 +261,16 @@ impl Running {
         self.listen(intake, desk, spool, dicom, hl7, http);
     }
 
-    fn listen(
-        &self,
-        intake: Intake,
-        desk: Hl7Desk,
-        spool: Spool,
-        dicom: TcpListener,
-        hl7: TcpListener,
-        http: TcpListener,
-    ) {
+    fn listen(&self, intake: Intake, desk: Hl7Desk, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();
-        let services = Desk { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() };
+        let desk_of_questions: Arc<dyn Services> =
+            Arc::new(Desk { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() });
         let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
         let settings = scp_settings(&config);
-        listeners.spawn(scp::serve_all(dicom, settings, intake, Arc::new(services), Arc::new(held), stop()));
+        let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
+        listeners.spawn(scp::serve_all(dicom, settings, intake, desk_of_questions.clone(), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),
@@ -281,7 +279,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(web::serve(http, Arc::new(watched), stop()));
+        listeners.spawn(http.serve(watched, Some(desk_of_questions), storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot
@@ -302,6 +300,9 @@ impl Running {
             ("[hl7] max_connections", old.hl7.max_connections != new.hl7.max_connections),
             ("[hl7] message_within", old.hl7.message_within != new.hl7.message_within),
             ("[http] listen", old.http.listen != new.http.listen),
+            ("[http] certificate and key", old.http.tls != new.http.tls),
+            ("[http] max_connections", old.http.max_connections != new.http.max_connections),
+            ("[http] viewer", old.http.viewer != new.http.viewer),
         ];
         for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{what} has changed in the configuration: that takes a restart");

@@ -50,7 +50,7 @@ mod tests;
 mod writer;
 
 pub use error::SpoolError;
-pub use reader::{PlaceReader, Verified};
+pub use reader::{PlaceReader, RangeReader, Verified};
 pub use records::Records;
 pub use writer::JournalWriter;
 
@@ -204,6 +204,14 @@ impl Spool {
     /// When the journal is not there or cannot be opened.
     pub fn reader(&self, place: &JournalPlace) -> Result<PlaceReader, SpoolError> {
         Ok(PlaceReader::new(self.shared.open(place.journal, false)?, *place))
+    }
+
+    /// For parts of an instance. Blocking.
+    ///
+    /// # Errors
+    /// When the journal is not there or cannot be opened.
+    pub fn ranges(&self, place: &JournalPlace) -> Result<RangeReader, SpoolError> {
+        Ok(RangeReader::new(self.shared.open(place.journal, false)?, *place))
     }
 
     /// Every journal, oldest first. Blocking.

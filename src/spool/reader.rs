@@ -34,6 +34,34 @@ pub struct PlaceReader {
     verified: Verified,
 }
 
+/// Parts of one instance, by positioned reads on the calling thread: frames, bulk data, the header. What is read so is not
+/// compared with the digest, which is of the whole.
+pub struct RangeReader {
+    file: File,
+    place: JournalPlace,
+}
+
+impl RangeReader {
+    pub(super) fn new(file: File, place: JournalPlace) -> Self {
+        Self { file, place }
+    }
+
+    /// Bytes of the data set.
+    pub fn length(&self) -> u64 {
+        self.place.length
+    }
+
+    /// Fills `into` with what stands from byte `offset` of the data set on. Blocking.
+    ///
+    /// # Errors
+    /// When that reaches past the data set's end, or the journal cannot be read.
+    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(into.len() as u64).filter(|end| *end <= self.place.length);
+        let at = end.and_then(|_| self.place.data.checked_add(offset)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.file.read_exact_at(into, at)
+    }
+}
+
 struct ReadBlock {
     bytes: BytesMut,
     hasher: Sha256,

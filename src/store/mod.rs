@@ -40,6 +40,7 @@ mod specimen_alarms;
 mod specimen_events;
 mod specimens;
 mod sqlite;
+mod tokens;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use critical::{CriticalResult, FormBefore, SentReport};
@@ -67,6 +68,7 @@ pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
 pub use specimens::SpecimenRow;
+pub use tokens::TokenRow;
 
 use crate::config::DatabaseUrl;
 use sqlite::{SqliteDb, SqliteTx};

@@ -1,0 +1,136 @@
+//! Instances that are being looked into: their headers and where their frames lie, kept while a viewer scrolls.
+//!
+//! What is kept is bounded in bytes; how many are taken apart at once, too: a header may take 16 MiB.
+
+use super::{super::Problem, unreadable};
+use crate::{
+    dicom::{
+        instance::{FrameIndex, Head, InstanceError, ReadAt},
+        service::HeldInstance,
+    },
+    model::JournalPlace,
+    spool::{RangeReader, Spool, SpoolError},
+};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Of headers and offsets that are kept.
+const MAX_KEPT_BYTES: usize = 64 << 20;
+const MAX_KEPT: usize = 256;
+/// Taken apart at once, all callers together.
+const AT_ONCE: usize = 8;
+/// Made into pictures at once: each takes a core and a frame's memory several times over.
+const RENDERED_AT_ONCE: usize = 2;
+
+/// An open instance.
+pub struct Source(RangeReader);
+
+impl Source {
+    /// # Errors
+    /// When they are not there, or cannot be read.
+    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+}
+
+impl ReadAt for Source {
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+
+    fn length(&self) -> u64 {
+        self.0.length()
+    }
+}
+
+/// What is known of one instance.
+pub struct Opened {
+    pub source: Arc<Source>,
+    pub head: Head,
+    /// `None`: it has no frames that can be told apart.
+    pub frames: Option<FrameIndex>,
+    place: JournalPlace,
+    weight: usize,
+}
+
+pub struct Shelf {
+    /// The least recently used first.
+    kept: Mutex<VecDeque<Arc<Opened>>>,
+    at_once: Semaphore,
+    rendering: Semaphore,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        let (at_once, rendering) = (Semaphore::new(AT_ONCE), Semaphore::new(RENDERED_AT_ONCE));
+        Self { kept: Mutex::default(), at_once, rendering }
+    }
+}
+
+impl Shelf {
+    /// Its header, and its frames where it has some.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn open(&self, spool: &Spool, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
+        if let Some(opened) = self.kept(held) {
+            return Ok(opened);
+        }
+        let _turn = turn(&self.at_once).await?;
+        let (spool, held) = (spool.clone(), held.clone());
+        let opened = tokio::task::spawn_blocking(move || open(&spool, &held)).await;
+        let opened = opened.map_err(|error| unreadable("reading its header was given up", &error))?;
+        let opened = Arc::new(opened.map_err(|error| unreadable("its header", &error))?);
+        self.keep(opened.clone());
+        Ok(opened)
+    }
+
+    /// # Errors
+    /// When the node stops.
+    pub async fn rendering(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        turn(&self.rendering).await
+    }
+
+    fn kept(&self, held: &HeldInstance) -> Option<Arc<Opened>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|opened| opened.place == held.place)?;
+        let opened = kept.remove(at)?;
+        kept.push_back(opened.clone());
+        Some(opened)
+    }
+
+    fn keep(&self, opened: Arc<Opened>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(opened);
+        let mut bytes: usize = kept.iter().map(|opened| opened.weight).sum();
+        while bytes > MAX_KEPT_BYTES || kept.len() > MAX_KEPT {
+            let Some(gone) = kept.pop_front() else { return };
+            bytes -= gone.weight;
+        }
+    }
+}
+
+async fn turn(semaphore: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    semaphore.acquire().await.map_err(|_| Problem::unavailable("the node stops"))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotOpened {
+    #[error("journal not readable")]
+    Journal(#[from] SpoolError),
+    #[error("header not readable")]
+    Header(#[from] InstanceError),
+}
+
+fn open(spool: &Spool, held: &HeldInstance) -> Result<Opened, NotOpened> {
+    let source = Arc::new(Source(spool.ranges(&held.place)?));
+    let head = Head::read(&*source, &held.transfer_syntax)?;
+    // Frames of a deflated data set lie nowhere: it would have to be inflated from the start for each.
+    let frames = if head.is_deflated { None } else { FrameIndex::read(&*source, &head).ok() };
+    let weight = 1024 + head.bytes().len() + frames.as_ref().map_or(0, FrameIndex::weight);
+    Ok(Opened { source, head, frames, place: held.place, weight })
+}
