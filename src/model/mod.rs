@@ -37,7 +37,7 @@ pub use ids::{
 pub use letters::{Changes, Outgoing};
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
-pub use report::{ReportForm, ReportStatus};
+pub use report::{OrderNumbers, ReportForm, ReportStatus};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};

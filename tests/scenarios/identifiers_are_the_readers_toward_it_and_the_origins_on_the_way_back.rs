@@ -237,6 +237,7 @@ async fn rabenstein_gets_its_report_as_sr(scene: &Scene, patient: &SampleCase, t
         ..StudyFacts::default()
     };
     let about = DocumentAbout {
+        orders: &[],
         outgoing: Default::default(),
         study: patient.study(),
         series: Uid::generate(),

@@ -29,18 +29,22 @@ fn made_as(forms: &str, language: &str, obr_25: &str, results: &[&str]) -> Made 
     let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
     let config = config::load_from(std::path::Path::new("/nowhere"), &files.into(), &|_| None).unwrap();
     let rabenstein = PartnerId::new("rabenstein").unwrap();
+    let case = case(&rabenstein);
+    let incoming = incoming(obr_25, results);
+    let answered = crate::results::parts::answered(&incoming.clues, &case.facts, &[]);
     let making = Making {
         id: ReportId::generate(),
         version: 2,
         replaces: Some(Moment(0)),
         before: &[],
+        answered: &answered,
         critical: false,
-        case: &case(&rabenstein),
+        case: &case,
         origin: &config.partners[&rabenstein],
         reader_name: "Chemnitz",
         node: "NEISSE",
     };
-    make(&incoming(obr_25, results), &making)
+    make(&incoming, &making)
 }
 
 fn incoming(obr_25: &str, results: &[&str]) -> Incoming {
@@ -207,5 +211,28 @@ fn every_hl7_form_has_its_own_control_id() {
     for (kind, row) in &made.forms {
         assert!(row.control_id.len() == 20 && holds(&made, *kind, &row.control_id), "{kind}");
         assert!(holds(&made, *kind, "Keine Blutung") && holds(&made, *kind, &STANDARD.encode(PDF)), "{kind}");
+    }
+}
+
+/// An order of the origin's that is not known here keeps its number; one that may be anybody's is shown to a person.
+#[test]
+fn every_form_names_the_order_of_each_part() {
+    let results = |issuer: &str| {
+        let part = |n: u8| format!("OBR|{n}|P{n}^{issuer}||CT{n}^Teil {n}^L|||||||||||||||||||||F");
+        [part(2), TEXT.to_owned(), part(3), TEXT.to_owned()]
+    };
+    for (issuer, told) in [("RAB", &[][..]), ("KC", &[UNKNOWN_ORDER])] {
+        let results = results(issuer);
+        let made = made("de", "F", &results.each_ref().map(String::as_str));
+        assert_eq!(made.warnings, told);
+        for number in ["P2", "P3"] {
+            assert!(holds(&made, DeliveryKind::ReportOru, &format!("|{number}^{issuer}|")), "{number}");
+            assert!(holds(&made, DeliveryKind::ReportSr, &format!("Auftrag: {number}")), "in its text: {number}");
+            // Referenced Request Sequence: (0040,2016) with two letters.
+            let element = format!("\x40\0\x16\x20LO\x02\0{number}");
+            for form in [DeliveryKind::ReportSr, DeliveryKind::ReportPdf] {
+                assert!(holds(&made, form, &element), "{form} {number}");
+            }
+        }
     }
 }
