@@ -4,14 +4,15 @@
 //! same bytes with the identifiers in its header replaced while they stream, and the digest of what left. Every
 //! identifier is in the database before the first byte leaves, so that it is the same each time and finds back. Memory
 //! is the header's; a deflated data set is rewritten whole, up to a bound. What cannot be rewritten is not sent as it is:
-//! a number of another domain would stand in the reader's.
+//! a number of another domain would stand in the reader's. One that is found only behind Pixel Data breaks off the transfer
+//! before it has left.
 
 use crate::dicom::charset::SenderCharset;
 use crate::{
     config::Config,
     dicom::{
         rewrite::{
-            HeaderReader, MAX_INFLATED_BYTES, Modification, Patcher, Patches, RewriteError, Said, identifiers_of,
+            HeaderReader, MAX_INFLATED_BYTES, Modification, Patcher, Patches, Rest, RewriteError, Said, identifiers_of,
             rewrite_whole,
         },
         scan::is_deflated,
@@ -113,7 +114,7 @@ impl Identities {
         if !kept {
             reader = spool.reader(&instance.place)?;
         }
-        Ok(Outgoing::streamed(instance, reader, head, patches))
+        Ok(Outgoing::streamed(instance, reader, head, patches, header.rest()))
     }
 
     async fn rewritten_in_memory(
@@ -191,7 +192,7 @@ async fn read_whole(spool: &Spool, instance: &DeliverableInstance) -> Result<Vec
 }
 
 /// Whether the journal still holds what was received.
-async fn verify(spool: &Spool, instance: &DeliverableInstance) -> Result<(), NotSent> {
+pub async fn verify(spool: &Spool, instance: &DeliverableInstance) -> Result<(), NotSent> {
     let (mut reader, mut piece) = (spool.reader(&instance.place)?, BytesMut::new());
     while reader.read(&mut piece, PIECE_BYTES).await? > 0 {
         piece.clear();
@@ -206,6 +207,8 @@ pub struct Outgoing {
     pub length: u64,
     identifiers: u32,
     source: Source,
+    /// It turned out on the way that it must not leave.
+    unfit: Option<RewriteError>,
     /// Ready to leave.
     ready: BytesMut,
     hash: Sha256,
@@ -213,23 +216,42 @@ pub struct Outgoing {
 
 enum Source {
     /// The journal hands out the last block only when the digest is the one of the receipt.
-    Journal { head: BytesMut, reader: Box<PlaceReader>, patcher: Patcher, piece: BytesMut },
+    Journal { head: BytesMut, reader: Box<PlaceReader>, patcher: Patcher, rest: Rest, piece: BytesMut },
     /// Nothing follows what is ready.
     Nowhere,
 }
 
 impl Outgoing {
-    fn streamed(instance: &DeliverableInstance, reader: PlaceReader, head: BytesMut, patches: Patches) -> Self {
+    fn streamed(
+        instance: &DeliverableInstance,
+        reader: PlaceReader,
+        head: BytesMut,
+        patches: Patches,
+        rest: Rest,
+    ) -> Self {
         let (length, identifiers) = (patches.length(instance.place.length), patches.identifiers());
         let (patcher, piece) = (Patcher::new(patches), BytesMut::new());
-        let source = Source::Journal { head, reader: Box::new(reader), patcher, piece };
-        Self { seq: instance.seq, length, identifiers, source, ready: BytesMut::new(), hash: Sha256::new() }
+        let source = Source::Journal { head, reader: Box::new(reader), patcher, rest, piece };
+        Self {
+            seq: instance.seq,
+            length,
+            identifiers,
+            source,
+            unfit: None,
+            ready: BytesMut::new(),
+            hash: Sha256::new(),
+        }
     }
 
     fn whole(instance: &DeliverableInstance, bytes: Vec<u8>, identifiers: u32) -> Self {
         let (length, hash) = (bytes.len() as u64, Sha256::new_with_prefix(&bytes));
         let ready = BytesMut::from(bytes.as_slice());
-        Self { seq: instance.seq, length, identifiers, source: Source::Nowhere, ready, hash }
+        Self { seq: instance.seq, length, identifiers, source: Source::Nowhere, unfit: None, ready, hash }
+    }
+
+    /// Why it must not leave, where that was seen only while it did.
+    pub fn unfit(&mut self) -> Option<RewriteError> {
+        self.unfit.take()
     }
 
     /// What was sent, once all of it has been read.
@@ -239,7 +261,7 @@ impl Outgoing {
 
     async fn fill(&mut self) -> io::Result<()> {
         while self.ready.is_empty() {
-            let Source::Journal { head, reader, patcher, piece } = &mut self.source else { return Ok(()) };
+            let Source::Journal { head, reader, patcher, rest, piece } = &mut self.source else { return Ok(()) };
             if head.is_empty() {
                 piece.clear();
                 reader.read(piece, PIECE_BYTES).await?;
@@ -250,6 +272,11 @@ impl Outgoing {
                 patcher.finish(&mut self.ready);
                 self.source = Source::Nowhere;
             } else {
+                if let Err(unfit) = rest.push(piece) {
+                    self.unfit = Some(unfit);
+                    self.source = Source::Nowhere;
+                    return Err(io::Error::other("an identifier stands behind its header"));
+                }
                 patcher.push(piece, &mut self.ready);
             }
             self.hash.update(&self.ready);

@@ -199,7 +199,13 @@ fn survey(tag: u32, item: &Item<'_>) -> Result<Surveyed, RewriteError> {
     each_element(item.content, 0, item.syntax, false, keep).ok_or(malformed(tag, "an item cannot be read"))?;
     match twice {
         Some(tag) => Err(malformed(tag, "it is there twice")),
-        None => Ok(Surveyed { syntax: item.syntax, kept, before, end: item.content.len() as u64 }),
+        None => Ok(Surveyed {
+            syntax: item.syntax,
+            kept,
+            before,
+            end: item.content.len() as u64,
+            rest: item.content.len() as u64,
+        }),
     }
 }
 
