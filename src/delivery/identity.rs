@@ -134,29 +134,28 @@ impl Identities {
     /// Finds out, or gives, what each identifier is called toward the reader.
     async fn give(&mut self, said: &[Said]) -> Result<(), StoreError> {
         let mut said: Vec<Said> = said.iter().filter(|said| !self.given.contains_key(said)).cloned().collect();
-        // In one order everywhere, so that two that name the same do not wait for each other.
-        said.sort_by(|a, b| (a.kind, &a.id.value, &a.id.issuer).cmp(&(b.kind, &b.id.value, &b.id.issuer)));
-        let mut missing = Vec::new();
-        for said in said {
-            match self.store.known_mapped(&self.mapping, said.kind, &self.issued(&said)).await? {
-                Some(mapped) => {
-                    self.given.insert(said, mapped);
-                }
-                None => missing.push(said),
-            }
-        }
-        if missing.is_empty() {
+        if said.is_empty() {
             return Ok(());
         }
-        // Synced: what the reader has seen must find back.
+        // In one order everywhere, so that two that name the same do not wait for each other.
+        said.sort_by(|a, b| (a.kind, &a.id.value, &a.id.issuer).cmp(&(b.kind, &b.id.value, &b.id.issuer)));
+        let wanted: Vec<(IdentifierKind, IssuedId)> = said.iter().map(|said| (said.kind, self.issued(said))).collect();
+        let known = self.store.known_mapped(&self.mapping, &wanted).await?;
+        // Synced: what the reader has seen must find back, whoever has made it, and as durably as that was.
         let mut tx = self.store.begin(Durability::Synced).await?;
-        let mut made = Vec::new();
-        for said in missing {
-            let mapped = tx.mapped(&self.mapping, said.kind, &self.issued(&said), self.now).await?;
-            made.push((said, mapped));
+        if let Some(((kind, id), _)) = wanted.iter().zip(&known).find(|(_, known)| known.is_some()) {
+            tx.assure_mapped(&self.mapping, *kind, id).await?;
+        }
+        let mut given = Vec::new();
+        for ((said, (kind, id)), known) in said.into_iter().zip(&wanted).zip(known) {
+            let mapped = match known {
+                Some(mapped) => mapped,
+                None => tx.mapped(&self.mapping, *kind, id, self.now).await?,
+            };
+            given.push((said, mapped));
         }
         tx.commit().await?;
-        self.given.extend(made);
+        self.given.extend(given);
         Ok(())
     }
 

@@ -215,6 +215,13 @@ impl Store {
         Ok(())
     }
 
+    fn pick(&self, sql: Sql) -> &'static str {
+        match &self.db {
+            Db::Sqlite(_) => sql.sqlite,
+            Db::Postgres(_) => sql.postgres,
+        }
+    }
+
     pub async fn close(&self) {
         match &self.db {
             Db::Sqlite(db) => db.close().await,

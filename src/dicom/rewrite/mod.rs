@@ -85,6 +85,8 @@ pub enum RewriteError {
     Malformed { tag: u32, what: &'static str },
     #[error("({:04X},{:04X}) cannot be read for certain in the data set's character set", .tag >> 16, .tag & 0xFFFF)]
     Undecodable { tag: u32 },
+    #[error("it names more requests than one examination answers")]
+    TooMany,
     #[error("it is deflated and too large to be rewritten, or damaged")]
     Deflated,
     #[error("({:04X},{:04X}) becomes too long, or holds letters beyond ASCII", .tag >> 16, .tag & 0xFFFF)]
@@ -140,7 +142,7 @@ impl RewritableHeader {
     /// Every identifier it says, each once. `sender` where it names no Specific Character Set.
     ///
     /// # Errors
-    /// One of them cannot be read for certain.
+    /// One of them cannot be read for certain, or they are more than one examination has.
     pub fn identifiers(&self, sender: &SenderCharset) -> Result<Vec<Said>, RewriteError> {
         level::identifiers(&self.0, sender)
     }

@@ -300,6 +300,20 @@ fn an_identifier_behind_the_header_stops_the_data_set() {
 }
 
 #[test]
+fn as_many_identifiers_as_one_examination_has_are_read_and_no_more() {
+    for (name, syntax) in PLAIN {
+        let with = |numbers: u32| {
+            let request = |number| text(syntax, PLACER_ORDER_NUMBER, b"LO", &format!("P{number}"));
+            // Each twice: that is no further one.
+            let items: Vec<Vec<u8>> = (0..numbers).chain(0..numbers).map(request).collect();
+            read(name, &sequence(syntax, REQUEST_ATTRIBUTES, false, &items)).identifiers(&SenderCharset::default())
+        };
+        assert_eq!(with(64).map(|all| all.len()).unwrap(), 64, "{name}");
+        assert_eq!(with(65).err(), Some(RewriteError::TooMany), "{name}");
+    }
+}
+
+#[test]
 fn what_would_nest_too_deeply_among_the_previous_values_is_refused() {
     let syntax = Syntax::ExplicitLe;
     let nested = |depth| {
