@@ -24,8 +24,11 @@ use crate::{
 };
 use bytes::BytesMut;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, io, mem};
+use std::{collections::HashMap, io, mem, sync::Arc};
+use tokio::sync::Semaphore;
 
+/// Deflated data sets that are rewritten at once: each takes its inflated size several times.
+static IN_MEMORY: Semaphore = Semaphore::const_new(2);
 /// Bytes read at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// Of a header that is longer than this the beginning is read twice rather than kept.
@@ -122,12 +125,23 @@ impl Identities {
         spool: &Spool,
         instance: &DeliverableInstance,
     ) -> Result<Outgoing, NotSent> {
-        let data = read_whole(spool, instance).await?;
-        let syntax = &instance.transfer_syntax;
-        let said = identifiers_of(syntax, &data, &self.charset)?;
+        let _place = IN_MEMORY.acquire().await.map_err(io::Error::other)?;
+        let data: Arc<[u8]> = read_whole(spool, instance).await?.into();
+        let said = {
+            let (data, syntax, charset) = (Arc::clone(&data), instance.transfer_syntax.clone(), self.charset.clone());
+            apart(move || identifiers_of(&syntax, &data, &charset)).await?
+        };
         self.give(&said).await?;
-        let noted = Some(self.noted(&said));
-        let (bytes, identifiers) = rewrite_whole(syntax, &data, &self.charset, &|said| self.becomes(said), noted)?;
+        let at = self.noted(&said).at;
+        let own: HashMap<Said, Option<IssuedId>> =
+            said.into_iter().map(|said| (said.clone(), self.becomes(&said))).collect();
+        let (syntax, charset) = (instance.transfer_syntax.clone(), self.charset.clone());
+        let (node, origin) = (self.node.clone(), self.mapping.origin.clone());
+        let (bytes, identifiers) = apart(move || {
+            let noted = Some(Modification { at, system: &node, source: origin.as_str() });
+            rewrite_whole(&syntax, &data, &charset, &|said| own.get(said).cloned().flatten(), noted)
+        })
+        .await?;
         Ok(Outgoing::whole(instance, bytes, identifiers))
     }
 
@@ -178,6 +192,13 @@ impl Identities {
         let at = at.unwrap_or(self.now);
         Modification { at, system: &self.node, source: self.mapping.origin.as_str() }
     }
+}
+
+/// Inflating and deflating takes seconds at worst: on a thread for long work.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RewriteError> + Send + 'static,
+) -> Result<T, NotSent> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??)
 }
 
 /// All of an instance in memory.
