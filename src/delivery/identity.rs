@@ -147,7 +147,8 @@ impl Identities {
 
     /// Finds out, or gives, what each identifier is called toward the reader.
     async fn give(&mut self, said: &[Said]) -> Result<(), StoreError> {
-        let mut said: Vec<Said> = said.iter().filter(|said| !self.given.contains_key(said)).cloned().collect();
+        let is_named = |said: &&Said| !self.given.contains_key(said) && self.mapping.names(&self.issued(said));
+        let mut said: Vec<Said> = said.iter().filter(is_named).cloned().collect();
         if said.is_empty() {
             return Ok(());
         }
