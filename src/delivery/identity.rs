@@ -237,7 +237,7 @@ pub struct Outgoing {
 
 enum Source {
     /// The journal hands out the last block only when the digest is the one of the receipt.
-    Journal { head: BytesMut, reader: Box<PlaceReader>, patcher: Patcher, rest: Rest, piece: BytesMut },
+    Journal { head: BytesMut, reader: Box<PlaceReader>, patcher: Patcher, rest: Box<Rest>, piece: BytesMut },
     /// Nothing follows what is ready.
     Nowhere,
 }
@@ -252,7 +252,7 @@ impl Outgoing {
     ) -> Self {
         let (length, identifiers) = (patches.length(instance.place.length), patches.identifiers());
         let (patcher, piece) = (Patcher::new(patches), BytesMut::new());
-        let source = Source::Journal { head, reader: Box::new(reader), patcher, rest, piece };
+        let source = Source::Journal { head, reader: Box::new(reader), patcher, rest: Box::new(rest), piece };
         Self {
             seq: instance.seq,
             length,
