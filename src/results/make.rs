@@ -21,7 +21,7 @@ use crate::{
     model::{
         CaseId, Channel, DeliveryKind, Discipline, IssuedId, Moment, ReportForm, ReportId, ReportStatus, Uid, chain,
     },
-    store::{CaseRow, FormBefore, ReportFormRow},
+    store::{CaseRow, FormBefore, ImageOfCase, ReportFormRow},
 };
 
 /// What a report is made for.
@@ -32,6 +32,8 @@ pub struct Making<'a> {
     pub replaces: Option<Moment>,
     /// The forms its origin was owed of earlier versions, the last of each.
     pub before: &'a [FormBefore],
+    /// The images that were read, as far as they are referred to.
+    pub images: &'a [ImageOfCase],
     /// What its parts answer, in the origin's numbers.
     pub answered: &'a Answered,
     /// It is to be acknowledged by the origin in time.
@@ -425,10 +427,18 @@ fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: ReportForm) -> Docu
         time_zone: making.origin.time_zone,
         institution: making.reader_name.to_owned(),
         author: Some(author).filter(|author| !author.is_empty()),
-        evidence: Vec::new(),
+        evidence: making.images.iter().map(referenced).collect(),
         version: u32::try_from(making.version).unwrap_or(1),
         predecessor: predecessor(making, form),
         outgoing: making.origin.dicom_outgoing(),
+    }
+}
+
+fn referenced(image: &ImageOfCase) -> ReferencedInstance {
+    ReferencedInstance {
+        sop_class: image.sop_class.clone(),
+        sop_instance: image.sop_instance.clone(),
+        series: image.series.clone(),
     }
 }
 

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{CaseEvent, CaseId, CaseState, Lane, Moment, OrderNumbers, Priority, ReportId, ReportStatus, StudyFacts},
-    store::{CaseRow, Durability, FormBefore, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
+    model::{
+        CaseEvent, CaseId, CaseState, Lane, Moment, OrderNumbers, Priority, ReportForm, ReportId, ReportStatus,
+        StudyFacts,
+    },
+    store::{CaseRow, Durability, FormBefore, ImageOfCase, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -44,14 +47,20 @@ struct Place {
     before: Vec<FormBefore>,
     /// The case's orders, where the report answers several.
     orders: Vec<OrderNumbers>,
+    /// What was read, where its origin wants an SR, which refers to it.
+    images: Vec<ImageOfCase>,
 }
 
 impl Place {
-    async fn next(tx: &mut Tx, case: CaseId, clues: &Clues) -> Result<Self, StoreError> {
+    async fn next(tx: &mut Tx, config: &Config, case: &CaseRow, clues: &Clues) -> Result<Self, StoreError> {
+        let wants_sr =
+            config.partners.get(&case.origin).is_some_and(|origin| origin.report_forms.contains(&ReportForm::Sr));
+        let images = if wants_sr && case.has_study { tx.images_of(case.id).await? } else { Vec::new() };
+        let case = case.id;
         let (version, replaces) = tx.next_version(case).await?;
         let orders = if clues.orders.len() > 1 { tx.orders_answered_by(case).await? } else { Vec::new() };
         let orders = orders.iter().map(numbers_of).collect();
-        Ok(Self { version, replaces, before: tx.forms_before(case).await?, orders })
+        Ok(Self { version, replaces, before: tx.forms_before(case).await?, orders, images })
     }
 }
 
@@ -82,7 +91,7 @@ pub async fn prepare_for(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let place = Place::next(&mut tx, case.id, &incoming.clues).await?;
+    let place = Place::next(&mut tx, config, case, &incoming.clues).await?;
     drop(tx);
     let made = made(config, incoming, case, id, &place).await;
     Ok(Prepared { id, case: case.id, facts: case.facts.clone(), place, made })
@@ -218,7 +227,7 @@ async fn still_right(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let place = Place::next(tx, case.id, &incoming.clues).await?;
+    let place = Place::next(tx, config, case, &incoming.clues).await?;
     // Its patient may have been renamed or merged, or its order have come, while the forms were being made.
     let fits = |ready: &Prepared| ready.case == case.id && ready.place == place && ready.facts == case.facts;
     match prepared.filter(fits) {
@@ -305,12 +314,23 @@ async fn made(config: &Arc<Config>, incoming: &Arc<Incoming>, case: &CaseRow, id
         let reader = config.partners.get(&incoming.sender);
         let reader_name = reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str());
         let node = &config.node.name;
-        let Place { version, replaces, before, orders } = &place;
+        let Place { version, replaces, before, orders, images } = &place;
         let answered = &answered(&incoming.clues, &case.facts, orders);
         let (critical, before) = (is_critical(&config, &incoming, &case), before.as_slice());
         let (version, replaces) = (*version, *replaces);
-        let making =
-            Making { id, version, replaces, before, answered, critical, case: &case, origin, reader_name, node };
+        let making = Making {
+            id,
+            version,
+            replaces,
+            before,
+            images,
+            answered,
+            critical,
+            case: &case,
+            origin,
+            reader_name,
+            node,
+        };
         let made = make(&incoming, &making);
         if made.forms.is_empty() && made.warnings.is_empty() {
             return nowhere(format!("{} wants no form of it", case.origin));

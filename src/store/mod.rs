@@ -45,7 +45,7 @@ pub use due::Late;
 pub use error::StoreError;
 pub use events::Event;
 pub use identities::{SentInstance, SentUnder};
-pub use instances::{DeliverableInstance, IndexedCase};
+pub use instances::{DeliverableInstance, ImageOfCase, IndexedCase};
 pub use lateness::Wanted;
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};

@@ -32,11 +32,18 @@ fn made_as(forms: &str, language: &str, obr_25: &str, results: &[&str]) -> Made 
     let case = case(&rabenstein);
     let incoming = incoming(obr_25, results);
     let answered = crate::results::parts::answered(&incoming.clues, &case.facts, &[]);
+    let uid = |text| Uid::new(text).unwrap();
+    let images = [ImageOfCase {
+        series: uid("1.2.3.4"),
+        sop_class: uid("1.2.840.10008.5.1.4.1.1.2"),
+        sop_instance: uid("1.2.3.4.5"),
+    }];
     let making = Making {
         id: ReportId::generate(),
         version: 2,
         replaces: Some(Moment(0)),
         before: &[],
+        images: &images,
         answered: &answered,
         critical: false,
         case: &case,
@@ -234,5 +241,15 @@ fn every_form_names_the_order_of_each_part() {
                 assert!(holds(&made, form, &element), "{form} {number}");
             }
         }
+    }
+}
+
+/// Current Requested Procedure Evidence Sequence (0040,A375): the images that were read.
+#[test]
+fn an_sr_refers_to_the_images_that_were_read() {
+    let made = made("de", "F", &[TEXT]);
+    for words in [b"\x40\0\x75\xA3SQ".as_slice(), b"1.2.3.4.5"] {
+        let (_, row) = made.forms.iter().find(|(kind, _)| *kind == DeliveryKind::ReportSr).unwrap();
+        assert!(row.content.windows(words.len()).any(|bytes| bytes == words), "{words:?}");
     }
 }
