@@ -43,7 +43,7 @@ pub use letters::{Changes, Outgoing};
 pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use pieces::Pieces;
-pub use report::{ReportForm, ReportStatus};
+pub use report::{OrderNumbers, ReportForm, ReportStatus};
 pub use scheduled::{Requested, Step, StepState};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};

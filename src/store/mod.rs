@@ -49,7 +49,7 @@ pub use due::Late;
 pub use error::{StoreError, UnreadableRow};
 pub use events::Event;
 pub use identities::{SentInstance, SentUnder};
-pub use instances::{DeliverableInstance, IndexedCase};
+pub use instances::{DeliverableInstance, ImageOfCase, IndexedCase};
 pub use lateness::Wanted;
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
@@ -220,6 +220,13 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         on_read!(self, |p| sqlx::query("SELECT 1").execute(p).await.map(drop))?;
         Ok(())
+    }
+
+    fn pick(&self, sql: Sql) -> &'static str {
+        match &self.db {
+            Db::Sqlite(_) => sql.sqlite,
+            Db::Postgres(_) => sql.postgres,
+        }
     }
 
     pub async fn close(&self) {

@@ -559,6 +559,19 @@ impl Tx {
         Ok(joined == 1)
     }
 
+    /// The orders that a case answers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orders_answered_by(&mut self, case: CaseId) -> Result<Vec<OrderRow>, StoreError> {
+        const SQL: &str = select_orders!(
+            "WHERE id IN (SELECT order_id FROM order_cases WHERE case_id = $1) ORDER BY received_us, id LIMIT 200"
+        );
+        let id = case.to_string();
+        let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
+        raws.into_iter().map(Raw::read).collect()
+    }
+
     /// The cases an order has become, in the order of their ids.
     ///
     /// # Errors
