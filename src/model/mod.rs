@@ -20,6 +20,7 @@ pub mod report;
 pub mod specimen;
 pub mod specimen_event;
 pub mod study;
+pub mod task;
 
 pub use aside::Aside;
 pub use bell::Bell;
@@ -41,3 +42,4 @@ pub use report::{ReportForm, ReportStatus};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};
+pub use task::{TaskEvent, TaskKey, TaskMove, TaskRefusal, TaskState};
