@@ -16,3 +16,4 @@ pub mod scp;
 pub mod scu;
 pub mod service;
 pub mod status;
+pub mod ups;

@@ -42,29 +42,52 @@ pub struct TaskNews {
     pub at: Moment,
     /// For this subscriber alone.
     pub only: Option<(PartnerId, String)>,
+    /// Of the task: who reads it, whose case it is, when it was made.
+    pub reader: PartnerId,
+    pub origin: PartnerId,
+    pub created: Moment,
 }
 
-type NewsRow = (i64, String, i64, String, i64, String, i64, String, String);
+#[derive(sqlx::FromRow)]
+struct NewsRow {
+    id: i64,
+    task_uid: String,
+    kind: i64,
+    state: String,
+    ready: i64,
+    content: String,
+    at_us: i64,
+    only_partner: String,
+    only_ae: String,
+    reader: String,
+    origin: String,
+    created_us: i64,
+}
 
-fn news((id, task, kind, state, ready, content, at, partner_only, ae_only): NewsRow) -> Result<TaskNews, StoreError> {
+fn news(row: NewsRow) -> Result<TaskNews, StoreError> {
     let unreadable = |what| StoreError::Unreadable { what };
     Ok(TaskNews {
-        id,
-        task: Uid::new(&task).map_err(|_| unreadable("task UID"))?,
-        event: TaskEvent::of(kind).ok_or(unreadable("task event"))?,
-        state: TaskState::parse(&state).ok_or(unreadable("task state"))?,
-        is_ready: ready != 0,
-        content,
-        at: Moment(at),
-        only: if partner_only.is_empty() { None } else { Some((partner(&partner_only)?, ae_only)) },
+        id: row.id,
+        task: Uid::new(&row.task_uid).map_err(|_| unreadable("task UID"))?,
+        event: TaskEvent::of(row.kind).ok_or(unreadable("task event"))?,
+        state: TaskState::parse(&row.state).ok_or(unreadable("task state"))?,
+        is_ready: row.ready != 0,
+        content: row.content,
+        at: Moment(row.at_us),
+        only: if row.only_partner.is_empty() { None } else { Some((partner(&row.only_partner)?, row.only_ae)) },
+        reader: partner(&row.reader)?,
+        origin: partner(&row.origin)?,
+        created: Moment(row.created_us),
     })
 }
 
 macro_rules! select_events {
     ($rest:literal) => {
         concat!(
-            "SELECT e.id, e.task_uid, e.kind, e.state, e.ready, e.content, e.at_us, e.only_partner, e.only_ae \
-             FROM task_events e ",
+            "SELECT e.id AS id, e.task_uid AS task_uid, e.kind AS kind, e.state AS state, e.ready AS ready, \
+             e.content AS content, e.at_us AS at_us, e.only_partner AS only_partner, e.only_ae AS only_ae, \
+             t.reader AS reader, t.origin AS origin, t.created_us AS created_us \
+             FROM task_events e JOIN tasks t ON t.uid = e.task_uid ",
             $rest
         )
     };
@@ -73,7 +96,7 @@ macro_rules! select_events {
 /// What another node is noting at this moment is not waited for.
 const TO_NOTE: Sql = Sql {
     sqlite: select_events!("WHERE e.noted = 0 ORDER BY e.id LIMIT $1"),
-    postgres: select_events!("WHERE e.noted = 0 ORDER BY e.id LIMIT $1 FOR UPDATE SKIP LOCKED"),
+    postgres: select_events!("WHERE e.noted = 0 ORDER BY e.id LIMIT $1 FOR UPDATE OF e SKIP LOCKED"),
 };
 
 const NOTE: Sql = Sql {
@@ -150,6 +173,31 @@ impl Tx {
             .bind(only_partner)
             .bind(only_ae)
             .bind(now.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// The same for everything open that this partner is to read: who subscribes to all with a lock gets it (PS3.4 CC.2.4.3).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_first_task_events(
+        &mut self,
+        partner: &PartnerId,
+        ae_title: &str,
+        limit: i64,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO task_events (task_uid, kind, state, ready, content, only_partner, only_ae, at_us, noted) \
+             SELECT uid, 1, state, ready, '{}', $1, $2, $3, 0 FROM tasks WHERE reader = $1 \
+             AND state IN ('SCHEDULED', 'IN PROGRESS') ORDER BY scheduled_us LIMIT $4";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(partner.as_str())
+            .bind(ae_title)
+            .bind(now.0)
+            .bind(limit)
             .execute(&mut **c)
             .await
             .map(drop))?;

@@ -526,6 +526,44 @@ impl Store {
         raws.into_iter().map(Raw::read).collect()
     }
 
+    /// Instances of a case, the first in the order received: series, SOP Class, SOP Instance.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn instances_named(&self, case: CaseId, limit: i64) -> Result<Vec<(Uid, Uid, Uid)>, StoreError> {
+        const SQL: &str = "SELECT series_uid, sop_class, sop_uid FROM instances WHERE case_id = $1 AND conflict = 0 \
+             ORDER BY seq LIMIT $2";
+        let id = case.to_string();
+        let rows: Vec<(String, String, String)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(limit).fetch_all(p).await)?;
+        let uid = |text: &str| Uid::new(text).map_err(|_| StoreError::Unreadable { what: "instance UID" });
+        rows.iter().map(|(series, class, instance)| Ok((uid(series)?, uid(class)?, uid(instance)?))).collect()
+    }
+
+    /// The series of a case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn series_of(&self, case: CaseId, limit: i64) -> Result<Vec<Uid>, StoreError> {
+        const SQL: &str = "SELECT series_uid FROM instances WHERE case_id = $1 AND conflict = 0 GROUP BY series_uid \
+             ORDER BY MIN(seq) LIMIT $2";
+        let id = case.to_string();
+        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(limit).fetch_all(p).await)?;
+        rows.iter().map(|(uid,)| Uid::new(uid).map_err(|_| StoreError::Unreadable { what: "series UID" })).collect()
+    }
+
+    /// DICOM objects that a report was made into: SOP Class and Instance.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn report_objects_made(&self, report: ReportId) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        const SQL: &str = "SELECT sop_class, sop_uid FROM report_forms WHERE report_id = $1 AND sop_uid <> '' ORDER BY form";
+        let id = report.to_string();
+        let rows: Vec<(String, String)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_all(p).await)?;
+        let uid = |text: &str| Uid::new(text).map_err(|_| StoreError::Unreadable { what: "report UID" });
+        rows.iter().map(|(class, instance)| Ok((uid(class)?, uid(instance)?))).collect()
+    }
+
     /// Claims whose lease has passed, with their case.
     ///
     /// # Errors
