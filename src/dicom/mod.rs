@@ -1,6 +1,6 @@
 //! DICOM on the wire: associations in (`scp`) and out (`scu`), the PDV reader, DIMSE command sets, statuses, the header
 //! scanner, character sets, other identifiers in a header (`rewrite`), and building of SR and Encapsulated PDF objects
-//! (`documents`), and what else a peer may ask (`service`).
+//! (`documents`), and what else a peer may ask (`service`) with the matching of its keys (`matching`).
 //!
 //! Knows no case, no partner's rules, no SQL. `startup` gives it its handler. Nothing that came from the network reaches
 //! dicom-object before [`scan`] has passed it.
@@ -9,6 +9,7 @@ pub mod acceptor;
 pub mod charset;
 pub mod dimse;
 pub mod documents;
+pub mod matching;
 pub mod pdv;
 pub mod rewrite;
 pub mod scan;

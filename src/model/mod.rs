@@ -11,6 +11,7 @@ pub mod charset;
 pub mod clock;
 pub mod decision;
 pub mod delivery;
+pub mod folding;
 pub mod identity;
 pub mod ids;
 pub mod letters;
@@ -30,6 +31,7 @@ pub use charset::{Charset, Decoded, UnknownCharset, Unmappable};
 pub use clock::{Clock, Moment};
 pub use decision::{Decision, Disposition, Reading};
 pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
+pub use folding::fold;
 pub use identity::{GivenOut, IdentifierKind, Identifiers, Mapped, Mapping};
 pub use ids::{
     CaseId, DeliveryId, Digest, InvalidUid, IssuedId, JournalId, OrderId, PartnerId, ReportId, ShipmentId, SpecimenId,
