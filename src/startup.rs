@@ -31,7 +31,7 @@ use crate::{
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
-    web::{self, Watched},
+    web::{self, Http, OpenStorage, Watched},
 };
 use anyhow::Context;
 use hl7_desk::Hl7Desk;
@@ -72,6 +72,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let carrier = Carrier::open(&config.queue, &config.node.name, partners)
         .with_context(|| format!("preparing the queue ({:?})", config.queue))?;
     let (dicom, hl7, http) = bind(&config).await?;
+    let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
     let running = Running {
         dicom: dicom.local_addr()?,
@@ -172,7 +173,7 @@ fn hl7_settings(config: &Config) -> ListenerSettings {
 
 impl Running {
     /// Starts the stages, each with the bells it rings and hears, then the listeners that feed them.
-    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: TcpListener) {
+    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let (store, clock, carrier, config) = (&self.store, &self.clock, &self.carrier, &self.config);
         let (bells, handoff, open) = (Bells::default(), Bell::default(), OpenStudies::default());
         let (index, indexer) = Indexer::new(store.clone(), spool.clone(), config.clone(), clock.clone(), bells.clone());
@@ -261,11 +262,12 @@ impl Running {
         spool: Spool,
         dicom: TcpListener,
         hl7: TcpListener,
-        http: TcpListener,
+        http: Http,
     ) {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();
+        let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
         listeners.spawn(scp::serve(dicom, scp_settings(&config), intake, stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
@@ -275,7 +277,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(web::serve(http, Arc::new(watched), stop()));
+        listeners.spawn(http.serve(watched, None, storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot
@@ -296,6 +298,9 @@ impl Running {
             ("[hl7] max_connections", old.hl7.max_connections != new.hl7.max_connections),
             ("[hl7] message_within", old.hl7.message_within != new.hl7.message_within),
             ("[http] listen", old.http.listen != new.http.listen),
+            ("[http] certificate and key", old.http.tls != new.http.tls),
+            ("[http] max_connections", old.http.max_connections != new.http.max_connections),
+            ("[http] viewer", old.http.viewer != new.http.viewer),
         ];
         for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{what} has changed in the configuration: that takes a restart");

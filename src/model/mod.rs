@@ -22,6 +22,7 @@ pub mod specimen;
 pub mod specimen_event;
 pub mod study;
 pub mod task;
+pub mod token;
 
 pub use aside::Aside;
 pub use bell::Bell;
@@ -45,3 +46,4 @@ pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};
 pub use task::{TaskEvent, TaskKey, TaskMove, TaskRefusal, TaskState};
+pub use token::{Token, TokenId, same_digest};

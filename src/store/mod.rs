@@ -39,6 +39,7 @@ mod specimens;
 mod sqlite;
 mod task_events;
 mod tasks;
+mod tokens;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use critical::{CriticalResult, FormBefore, SentReport};
@@ -66,6 +67,7 @@ pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
 pub use specimens::SpecimenRow;
 pub use task_events::{TaskNews, TaskSubscription};
 pub use tasks::{NewClaim, TaskPage, TaskRow, Withdrawal};
+pub use tokens::TokenRow;
 
 use crate::config::DatabaseUrl;
 use sqlite::{SqliteDb, SqliteTx};

@@ -61,7 +61,7 @@ impl Tasks {
             reader_name: reader.map_or(task.reader.as_str(), |reader| reader.name.as_str()),
             time_zone: zone,
             ae_title: &config.dicom.ae_title,
-            web_root: self.web_root.as_deref(),
+            web_root: config.http.url.as_deref(),
             input,
             output,
         }))
