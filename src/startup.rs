@@ -32,6 +32,10 @@ use crate::{
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
     web::{self, Http, OpenStorage, Watched},
+    worklist::{
+        Desk,
+        tasks::{Tasks, events::EventTeller},
+    },
 };
 use anyhow::Context;
 use hl7_desk::Hl7Desk;
@@ -53,6 +57,8 @@ pub struct Running {
     spool: Spool,
     config: Live,
     replacer: Replacer,
+    /// Who answers what a peer asks.
+    desk: Desk,
     listeners: Phase,
     stages: Phase,
 }
@@ -74,6 +80,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let (dicom, hl7, http) = bind(&config).await?;
     let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
+    let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -84,6 +91,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         spool: spool.clone(),
         config: live,
         replacer,
+        desk: Desk { tasks },
         listeners: Phase::default(),
         stages: Phase::default(),
     };
@@ -242,6 +250,8 @@ impl Running {
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
+        let teller = EventTeller { tasks: self.desk.tasks.clone(), wire: None };
+        stages.spawn(teller.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {
@@ -255,15 +265,7 @@ impl Running {
         self.listen(intake, desk, spool, dicom, hl7, http);
     }
 
-    fn listen(
-        &self,
-        intake: Intake,
-        desk: Hl7Desk,
-        spool: Spool,
-        dicom: TcpListener,
-        hl7: TcpListener,
-        http: Http,
-    ) {
+    fn listen(&self, intake: Intake, desk: Hl7Desk, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();
@@ -277,7 +279,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(http.serve(watched, None, storage, stop()));
+        listeners.spawn(http.serve(watched, Some(Arc::new(self.desk.clone())), storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot

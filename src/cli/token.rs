@@ -105,7 +105,10 @@ async fn create(
     tx.add_token(&row).await?;
     tx.commit().await?;
     println!("{}", token.reveal());
-    eprintln!("Keep it now: it is not stored and cannot be shown again. Shut it out with: neisse token revoke {}", row.id);
+    eprintln!(
+        "Keep it now: it is not stored and cannot be shown again. Shut it out with: neisse token revoke {}",
+        row.id
+    );
     Ok(())
 }
 

@@ -15,6 +15,42 @@ pub const GLOBAL: &str = "1.2.840.10008.5.1.4.34.5";
 /// UPS Filtered Global Subscription SOP Instance.
 pub const FILTERED: &str = "1.2.840.10008.5.1.4.34.5.1";
 
+/// What can be matched and returned (PS3.4 Table CC.2.5-3); anything else is left out of answers, with FF01.
+pub const SUPPORTED: [Tag; 32] = [
+    tags::SOP_CLASS_UID,
+    tags::SOP_INSTANCE_UID,
+    tags::PROCEDURE_STEP_STATE,
+    tags::SCHEDULED_PROCEDURE_STEP_PRIORITY,
+    tags::SCHEDULED_PROCEDURE_STEP_MODIFICATION_DATE_TIME,
+    tags::PROCEDURE_STEP_LABEL,
+    tags::WORKLIST_LABEL,
+    tags::SCHEDULED_PROCESSING_PARAMETERS_SEQUENCE,
+    tags::SCHEDULED_STATION_NAME_CODE_SEQUENCE,
+    tags::SCHEDULED_STATION_CLASS_CODE_SEQUENCE,
+    tags::SCHEDULED_STATION_GEOGRAPHIC_LOCATION_CODE_SEQUENCE,
+    tags::SCHEDULED_PROCEDURE_STEP_START_DATE_TIME,
+    tags::SCHEDULED_PROCEDURE_STEP_EXPIRATION_DATE_TIME,
+    tags::EXPECTED_COMPLETION_DATE_TIME,
+    tags::SCHEDULED_WORKITEM_CODE_SEQUENCE,
+    tags::SCHEDULED_HUMAN_PERFORMERS_SEQUENCE,
+    tags::COMMENTS_ON_THE_SCHEDULED_PROCEDURE_STEP,
+    tags::INPUT_READINESS_STATE,
+    tags::INPUT_INFORMATION_SEQUENCE,
+    tags::STUDY_INSTANCE_UID,
+    tags::PATIENT_NAME,
+    tags::PATIENT_ID,
+    tags::ISSUER_OF_PATIENT_ID,
+    tags::PATIENT_BIRTH_DATE,
+    tags::PATIENT_SEX,
+    tags::ADMISSION_ID,
+    tags::ISSUER_OF_ADMISSION_ID_SEQUENCE,
+    tags::ADMITTING_DIAGNOSES_DESCRIPTION,
+    tags::REFERENCED_REQUEST_SEQUENCE,
+    tags::REPLACED_PROCEDURE_STEP_SEQUENCE,
+    tags::PROCEDURE_STEP_PROGRESS_INFORMATION_SEQUENCE,
+    tags::UNIFIED_PROCEDURE_STEP_PERFORMED_PROCEDURE_SEQUENCE,
+];
+
 /// Coding scheme of what has no code elsewhere: partners.
 const OWN_SCHEME: &str = "99NEISSE";
 /// Code Value is SH; what is longer goes into Long Code Value (PS3.3 8.1).
@@ -117,7 +153,13 @@ mod tests {
     use super::*;
 
     fn facts(event: TaskEvent, content: &str) -> EventFacts<'_> {
-        EventFacts { event, state: TaskState::InProgress, is_ready: true, content, reader: ("chemnitz", "Klinikum Chemnitz") }
+        EventFacts {
+            event,
+            state: TaskState::InProgress,
+            is_ready: true,
+            content,
+            reader: ("chemnitz", "Klinikum Chemnitz"),
+        }
     }
 
     #[test]

@@ -647,7 +647,8 @@ impl Store {
     /// When the database fails.
     pub async fn cases_meant(&self, by: &Meant<'_>, limit: i64) -> Result<Option<Vec<CaseId>>, StoreError> {
         let is_sqlite = matches!(self.db, super::Db::Sqlite(_));
-        let list = |values: &[&str]| to_json(&values.iter().map(|value| key(value)).collect::<Vec<_>>(), "list of keys");
+        let list =
+            |values: &[&str]| to_json(&values.iter().map(|value| key(value)).collect::<Vec<_>>(), "list of keys");
         let (sql, one, other) = match by {
             Meant::Study(uids) if is_sqlite => (MEANT_STUDY.sqlite, list(uids)?, String::new()),
             Meant::Study(uids) => (MEANT_STUDY.postgres, list(uids)?, String::new()),
@@ -656,12 +657,8 @@ impl Store {
             Meant::Accession(numbers) if is_sqlite => (MEANT_ACCESSION.sqlite, list(numbers)?, String::new()),
             Meant::Accession(numbers) => (MEANT_ACCESSION.postgres, list(numbers)?, String::new()),
         };
-        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(sql)
-            .bind(&one)
-            .bind(&other)
-            .bind(limit + 1)
-            .fetch_all(p)
-            .await)?;
+        let rows: Vec<(String,)> =
+            on_read!(self, |p| sqlx::query_as(sql).bind(&one).bind(&other).bind(limit + 1).fetch_all(p).await)?;
         if i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit {
             return Ok(None);
         }

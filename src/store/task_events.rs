@@ -352,8 +352,7 @@ impl Tx {
         failed: bool,
         next: Moment,
     ) -> Result<(), StoreError> {
-        const NEXT: &str =
-            "UPDATE task_receivers SET attempts = CASE WHEN $3 = 1 THEN attempts ELSE 0 END, next_us = $4 \
+        const NEXT: &str = "UPDATE task_receivers SET attempts = CASE WHEN $3 = 1 THEN attempts ELSE 0 END, next_us = $4 \
              WHERE partner = $1 AND ae = $2";
         if !told.is_empty() {
             let sql = self.pick(TOLD);

@@ -412,8 +412,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn open_tasks(&mut self, case: CaseId) -> Result<Vec<TaskRow>, StoreError> {
-        const SQL: &str =
-            select_tasks!("WHERE case_id = $1 AND state IN ('SCHEDULED', 'IN PROGRESS') ORDER BY reader");
+        const SQL: &str = select_tasks!("WHERE case_id = $1 AND state IN ('SCHEDULED', 'IN PROGRESS') ORDER BY reader");
         let id = case.to_string();
         let raws: Vec<Raw> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
         raws.into_iter().map(Raw::read).collect()
@@ -557,7 +556,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn report_objects_made(&self, report: ReportId) -> Result<Vec<(Uid, Uid)>, StoreError> {
-        const SQL: &str = "SELECT sop_class, sop_uid FROM report_forms WHERE report_id = $1 AND sop_uid <> '' ORDER BY form";
+        const SQL: &str =
+            "SELECT sop_class, sop_uid FROM report_forms WHERE report_id = $1 AND sop_uid <> '' ORDER BY form";
         let id = report.to_string();
         let rows: Vec<(String, String)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_all(p).await)?;
         let uid = |text: &str| Uid::new(text).map_err(|_| StoreError::Unreadable { what: "report UID" });

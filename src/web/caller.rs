@@ -252,7 +252,8 @@ mod tests {
         assert_eq!(of(&format!("bearer  {text}")), expected);
         let basic = BASE64_STANDARD.encode(format!("anybody:{text}"));
         assert_eq!(of(&format!("Basic {basic}")), expected);
-        for bad in [&text, "Bearer", "Bearer x", "Basic !!", &format!("Digest {text}"), &format!("Bearer {text}{text}")] {
+        for bad in [&text, "Bearer", "Bearer x", "Basic !!", &format!("Digest {text}"), &format!("Bearer {text}{text}")]
+        {
             assert_eq!(of(bad), None, "{bad}");
         }
         assert_eq!(of(&format!("Bearer {}", "a".repeat(5_000))), None);

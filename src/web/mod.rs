@@ -16,6 +16,7 @@ mod routes;
 mod server;
 mod storing;
 mod tls;
+mod ups_rs;
 mod viewer;
 
 pub use caller::Caller;

@@ -98,8 +98,7 @@ mod tests {
                 described.insert((path.clone(), method.clone()));
             }
         }
-        let routed: Vec<_> =
-            entries().map(|entry| (entry.path.to_owned(), entry.method.as_str().to_owned())).collect();
+        let routed: Vec<_> = entries().map(|entry| (entry.path.to_owned(), entry.method.as_str().to_owned())).collect();
         assert_eq!(routed.len(), described.len(), "a route is there twice");
         assert_eq!(described, routed.into_iter().collect());
     }

@@ -1,7 +1,7 @@
 //! The one table of what can be asked over HTTP. From it come the router and `/openapi.json`, so that neither is ahead
 //! of the other; and every route that is not open needs a token, whether its handler asks who calls or not.
 
-use super::{Site, caller, metrics_page, openapi, problem::Problem, ready, viewer};
+use super::{Site, caller, metrics_page, openapi, problem::Problem, ready, ups_rs, viewer};
 use axum::{
     Router,
     body::Body,
@@ -134,7 +134,7 @@ const NODE: &[Entry] = &[
 ];
 
 /// Whoever adds a room of routes adds its table here.
-pub const TABLES: &[&[Entry]] = &[NODE];
+pub const TABLES: &[&[Entry]] = &[NODE, ups_rs::TABLE];
 
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().flat_map(|table| table.iter())
@@ -186,7 +186,12 @@ fn cors(site: &Arc<Site>) -> CorsLayer {
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::ACCEPT, header::CONTENT_TYPE, header::RANGE])
-        .expose_headers([header::CONTENT_LOCATION, header::LOCATION, header::WARNING, HeaderName::from_static("retry-after")])
+        .expose_headers([
+            header::CONTENT_LOCATION,
+            header::LOCATION,
+            header::WARNING,
+            HeaderName::from_static("retry-after"),
+        ])
         .max_age(Duration::from_secs(3600))
 }
 

@@ -76,9 +76,9 @@ pub fn mount(router: Router<Arc<Site>>, config: &HttpListener) -> Router<Arc<Sit
     let own = config.viewer_config.clone().map(ServeFile::new);
     let app_config = match own {
         Some(file) => get_service(file),
-        None => get(|| async {
-            ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], APP_CONFIG).into_response()
-        }),
+        None => {
+            get(|| async { ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], APP_CONFIG).into_response() })
+        }
     };
     let set = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))

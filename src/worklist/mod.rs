@@ -8,7 +8,9 @@ pub mod tasks;
 use crate::{
     dicom::{
         scp::{AssociationRequest, Rejection},
-        service::{Answers, Asker, DataSet, Done, Find, FindModel, HeldInstance, MoveDestination, Refusal, Services, Target},
+        service::{
+            Answers, Asker, DataSet, Done, Find, FindModel, HeldInstance, MoveDestination, Refusal, Services, Target,
+        },
         ups,
     },
     model::Uid,

@@ -112,7 +112,12 @@ fn patient(set: &mut DataSet, about: &About<'_>) {
     put(set, tags::PATIENT_ID, VR::LO, &one_value(&about.identifiers.patient.value));
     put(set, tags::ISSUER_OF_PATIENT_ID, VR::LO, &one_value(&about.identifiers.patient.issuer));
     put(set, tags::PATIENT_BIRTH_DATE, VR::DA, digits(&facts.birth_date, 8));
-    put(set, tags::PATIENT_SEX, VR::CS, if matches!(facts.sex.trim(), "M" | "F" | "O") { facts.sex.trim() } else { "" });
+    put(
+        set,
+        tags::PATIENT_SEX,
+        VR::CS,
+        if matches!(facts.sex.trim(), "M" | "F" | "O") { facts.sex.trim() } else { "" },
+    );
     put(set, tags::ADMISSION_ID, VR::LO, "");
     put_items(set, tags::ISSUER_OF_ADMISSION_ID_SEQUENCE, Vec::new());
     put(set, tags::ADMITTING_DIAGNOSES_DESCRIPTION, VR::LO, "");
@@ -217,7 +222,8 @@ fn completed(set: &mut DataSet, about: &About<'_>, at: Moment) {
         }
     }
     if performed.get(tags::OUTPUT_INFORMATION_SEQUENCE).is_none() {
-        let output = about.output.iter().map(|(class, uid)| reference(class.as_str(), uid.as_str())).collect::<Vec<_>>();
+        let output =
+            about.output.iter().map(|(class, uid)| reference(class.as_str(), uid.as_str())).collect::<Vec<_>>();
         let mut item = DataSet::new_empty();
         put(&mut item, tags::TYPE_OF_INSTANCES, VR::CS, "DICOM");
         put(&mut item, tags::STUDY_INSTANCE_UID, VR::UI, about.case.study.as_str());

@@ -8,6 +8,7 @@ use crate::{
     dicom::{
         matching::{MatchOptions, Names, check, matches, returned, values},
         service::{Answers, Asker, DataSet, Find, Refusal},
+        ups::SUPPORTED,
     },
     model::{CaseId, IdentifierKind, Moment, Priority, TaskState, Uid},
     store::{Meant, StoreError, TaskPage, TaskRow},
@@ -27,42 +28,9 @@ const MAX_LIMIT: u64 = 5_000;
 /// Further than any zone is from another: the store narrows by days, matching decides.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What can be matched and returned (PS3.4 Table CC.2.5-3); anything else is left out of answers, with FF01.
-const SUPPORTED: [Tag; 33] = [
-    tags::SOP_CLASS_UID,
-    tags::SOP_INSTANCE_UID,
-    tags::PROCEDURE_STEP_STATE,
-    tags::SCHEDULED_PROCEDURE_STEP_PRIORITY,
-    tags::SCHEDULED_PROCEDURE_STEP_MODIFICATION_DATE_TIME,
-    tags::PROCEDURE_STEP_LABEL,
-    tags::WORKLIST_LABEL,
-    tags::SCHEDULED_PROCESSING_PARAMETERS_SEQUENCE,
-    tags::SCHEDULED_STATION_NAME_CODE_SEQUENCE,
-    tags::SCHEDULED_STATION_CLASS_CODE_SEQUENCE,
-    tags::SCHEDULED_STATION_GEOGRAPHIC_LOCATION_CODE_SEQUENCE,
-    tags::SCHEDULED_PROCEDURE_STEP_START_DATE_TIME,
-    tags::SCHEDULED_PROCEDURE_STEP_EXPIRATION_DATE_TIME,
-    tags::EXPECTED_COMPLETION_DATE_TIME,
-    tags::SCHEDULED_WORKITEM_CODE_SEQUENCE,
-    tags::SCHEDULED_HUMAN_PERFORMERS_SEQUENCE,
-    tags::COMMENTS_ON_THE_SCHEDULED_PROCEDURE_STEP,
-    tags::INPUT_READINESS_STATE,
-    tags::INPUT_INFORMATION_SEQUENCE,
-    tags::STUDY_INSTANCE_UID,
-    tags::PATIENT_NAME,
-    tags::PATIENT_ID,
-    tags::ISSUER_OF_PATIENT_ID,
-    tags::PATIENT_BIRTH_DATE,
-    tags::PATIENT_SEX,
-    tags::ADMISSION_ID,
-    tags::ISSUER_OF_ADMISSION_ID_SEQUENCE,
-    tags::ADMITTING_DIAGNOSES_DESCRIPTION,
-    tags::REFERENCED_REQUEST_SEQUENCE,
-    tags::REPLACED_PROCEDURE_STEP_SEQUENCE,
-    tags::PROCEDURE_STEP_PROGRESS_INFORMATION_SEQUENCE,
-    tags::UNIFIED_PROCEDURE_STEP_PERFORMED_PROCEDURE_SEQUENCE,
-    tags::SPECIFIC_CHARACTER_SET,
-];
+fn is_supported(tag: Tag) -> bool {
+    SUPPORTED.contains(&tag) || tag == tags::SPECIFIC_CHARACTER_SET || tag == tags::TIMEZONE_OFFSET_FROM_UTC
+}
 
 /// What the store is asked for next.
 enum Step {
@@ -91,7 +59,7 @@ struct Search {
 pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Answers, Refusal> {
     check(&find.identifier)
         .map_err(|tag| Refusal { element: Some(tag), ..Refusal::new(0xA900, "A key cannot be matched on") })?;
-    let has_unsupported_keys = find.identifier.iter().any(|element| !SUPPORTED.contains(&element.header().tag));
+    let has_unsupported_keys = find.identifier.iter().any(|element| !is_supported(element.header().tag));
     let mut search = Search::new(tasks, asker, &find).await.map_err(|error| failed(&error))?;
     let Some(limit) = find.limit.map(|limit| limit.min(MAX_LIMIT)) else {
         let matches = stream::unfold(search, |mut search| async move {

@@ -119,13 +119,7 @@ fn keys_of(information: &DataSet) -> Result<String, Refusal> {
     Ok(json)
 }
 
-async fn write(
-    tasks: &Tasks,
-    asker: &Asker,
-    receiver: &str,
-    scope: &Scope,
-    change: Change,
-) -> Result<(), StoreError> {
+async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, change: Change) -> Result<(), StoreError> {
     let now = tasks.clock.now();
     let mut tx = tasks.store.begin(Durability::Synced).await?;
     match change {
