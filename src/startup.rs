@@ -58,7 +58,7 @@ pub struct Running {
     config: Live,
     replacer: Replacer,
     /// Who answers what a peer asks.
-    desk: Desk,
+    pub desk: Desk,
     listeners: Phase,
     stages: Phase,
 }
