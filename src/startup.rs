@@ -2,6 +2,7 @@
 //!
 //! The only place that knows every room. Each stage gets the bells it rings and hears; wire rooms get their handlers.
 
+mod held;
 mod hl7_desk;
 
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
     },
 };
 use anyhow::Context;
+use held::JournalsHeld;
 use hl7_desk::Hl7Desk;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -81,6 +83,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
     let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
+    let desk = Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -91,7 +94,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         spool: spool.clone(),
         config: live,
         replacer,
-        desk: Desk { tasks },
+        desk,
         listeners: Phase::default(),
         stages: Phase::default(),
     };
@@ -270,7 +273,10 @@ impl Running {
         let config = self.config.now();
         let stop = || listeners.stop.clone();
         let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
-        listeners.spawn(scp::serve(dicom, scp_settings(&config), intake, stop()));
+        let services = Arc::new(self.desk.clone());
+        let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
+        let settings = scp_settings(&config);
+        listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),
@@ -279,7 +285,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(http.serve(watched, Some(Arc::new(self.desk.clone())), storage, stop()));
+        listeners.spawn(http.serve(watched, Some(services), storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot

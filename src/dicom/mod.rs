@@ -1,12 +1,14 @@
 //! DICOM on the wire: associations in (`scp`) and out (`scu`), the PDV reader, DIMSE command sets, statuses, the header
 //! scanner, character sets, other identifiers in a header (`rewrite`), and building of SR and Encapsulated PDF objects
-//! (`documents`), and what else a peer may ask (`service`) with the matching of its keys (`matching`).
+//! (`documents`), messages' data sets (`dataset`), what else a peer may ask (`service`) with the matching of its keys
+//! (`matching`), and workitems on the wire (`ups`).
 //!
 //! Knows no case, no partner's rules, no SQL. `startup` gives it its handler. Nothing that came from the network reaches
 //! dicom-object before [`scan`] has passed it.
 
 pub mod acceptor;
 pub mod charset;
+pub mod dataset;
 pub mod dimse;
 pub mod documents;
 pub mod matching;
@@ -17,4 +19,5 @@ pub mod scp;
 pub mod scu;
 pub mod service;
 pub mod status;
+mod tree;
 pub mod ups;

@@ -1,61 +1,113 @@
-//! What readers and modalities pull: reading tasks.
+//! Beside the stages: what partners ask besides storing: worklists, performed steps, reading tasks, what is held here.
 //!
-//! [`Desk`] is the one handler of `dicom::service`: it knows who asks and passes the question to the part that answers it;
-//! what a partner may see is decided there.
+//! [`Desk`] is the one handler of [`Services`]: it says who asks, and hands each question to the file of its SOP class. In:
+//! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
+//! it sent or is to read; everything else is for it as if it were not there.
 
 pub mod tasks;
 
 use crate::{
+    config::{Config, Live, Partner},
     dicom::{
+        charset::SenderCharset,
         scp::{AssociationRequest, Rejection},
         service::{
             Answers, Asker, DataSet, Done, Find, FindModel, HeldInstance, MoveDestination, Refusal, Services, Target,
         },
-        ups,
     },
-    model::Uid,
+    model::Clock,
+    store::Store,
 };
 use dicom_core::Tag;
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::future::BoxFuture;
 use tasks::Tasks;
 
-/// Answers for every association and every request of HTTP.
+/// PS3.4 CC.2: every workitem is of the Push class.
+const UPS_ROOT: &str = "1.2.840.10008.5.1.4.34.6.";
+const PERFORMED_STEP: &str = "1.2.840.10008.3.1.2.3.3";
+const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
+
+/// Answers everything; clones share all.
 #[derive(Clone)]
 pub struct Desk {
+    pub store: Store,
+    pub config: Live,
+    pub clock: Clock,
     pub tasks: Tasks,
 }
 
-const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "No such SOP class");
+/// Whose file a question of an N-service is for.
+enum Room {
+    Tasks,
+    Performed,
+    Commitment,
+}
 
-/// Every UPS SOP class: a request names Push, or the one it was negotiated by (PS3.4 CC.3.1).
-fn is_task(class: &Uid) -> bool {
-    class.as_str().strip_prefix(ups::GLOBAL).is_some() || class.as_str().starts_with("1.2.840.10008.5.1.4.34.6.")
+impl Room {
+    fn of(target: &Target) -> Option<Self> {
+        match target.class.as_str() {
+            PERFORMED_STEP => Some(Room::Performed),
+            STORAGE_COMMITMENT => Some(Room::Commitment),
+            class if class.starts_with(UPS_ROOT) => Some(Room::Tasks),
+            _ => None,
+        }
+    }
+}
+
+impl Desk {
+    /// The partner as it is configured now: the asker's own copy may be older.
+    fn partner<'a>(&self, config: &'a Config, asker: &Asker) -> Option<&'a Partner> {
+        config.partners.get(&asker.partner)
+    }
 }
 
 impl Services for Desk {
-    /// Who calls is known by the listener; nobody is turned away for what it asks.
-    fn asker(&self, _: &AssociationRequest) -> Result<Asker, Rejection> {
-        Err(Rejection::CallingAeNotRecognized)
+    fn asker(&self, request: &AssociationRequest) -> Result<Asker, Rejection> {
+        let config = self.config.now();
+        let partner = config.dicom_caller(request.peer.ip(), &request.calling_ae, &request.called_ae)?;
+        let (ae_title, letters) = (request.calling_ae.clone(), partner.dicom_answers());
+        Ok(Asker { partner: partner.id.clone(), ae_title, letters })
+    }
+
+    fn charset(&self, asker: &Asker) -> SenderCharset {
+        SenderCharset::of(self.partner(&self.config.now(), asker))
     }
 
     fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
         match find.model {
-            FindModel::Workitems => self.tasks.find(asker, find).boxed(),
-            _ => ready(Err(Refusal::new(0x0122, "SOP class not supported"))).boxed(),
+            FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
+            FindModel::ModalityWorklist | FindModel::StudyRoot | FindModel::PatientRoot => {
+                refused(NOT_SEARCHED)
+            }
         }
     }
 
-    fn retrieve<'a>(&'a self, _: &'a Asker, _: DataSet) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
-        ready(Err(Refusal::new(0x0122, "SOP class not supported"))).boxed()
+    fn retrieve<'a>(
+        &'a self,
+        _asker: &'a Asker,
+        _identifier: DataSet,
+    ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
+        refused(NOT_SEARCHED)
     }
 
-    fn destination(&self, _: &Asker, _: &str) -> Result<MoveDestination, Refusal> {
-        Err(Refusal::new(0xA801, "Move destination unknown"))
+    fn destination(&self, asker: &Asker, ae_title: &str) -> Result<MoveDestination, Refusal> {
+        let config = self.config.now();
+        let found = self.partner(&config, asker).and_then(|partner| partner.dicom_destination(ae_title));
+        let found = found.ok_or(Refusal::new(0xA801, "move destination unknown"))?;
+        Ok(MoveDestination { ae_title: found.ae_title, host: found.host, port: found.port })
     }
 
-    fn create<'a>(&'a self, _: &'a Asker, target: Target, _: DataSet) -> BoxFuture<'a, Result<Done, Refusal>> {
-        let refused = if is_task(&target.class) { self.tasks.create() } else { Err(NO_SUCH_CLASS) };
-        ready(refused).boxed()
+    fn create<'a>(
+        &'a self,
+        _asker: &'a Asker,
+        target: Target,
+        _attributes: DataSet,
+    ) -> BoxFuture<'a, Result<Done, Refusal>> {
+        match Room::of(&target) {
+            Some(Room::Tasks) => Box::pin(async move { self.tasks.create() }),
+            Some(Room::Performed) => refused(NOT_CREATED),
+            Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
+        }
     }
 
     fn set<'a>(
@@ -64,13 +116,11 @@ impl Services for Desk {
         target: Target,
         modifications: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
-        async move {
-            if !is_task(&target.class) {
-                return Err(NO_SUCH_CLASS);
-            }
-            self.tasks.set(asker, &target, modifications).await
+        match Room::of(&target) {
+            Some(Room::Tasks) => Box::pin(async move { self.tasks.set(asker, &target, modifications).await }),
+            Some(Room::Performed) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
-        .boxed()
     }
 
     fn get<'a>(
@@ -79,13 +129,10 @@ impl Services for Desk {
         target: Target,
         attributes: Vec<Tag>,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
-        async move {
-            if !is_task(&target.class) {
-                return Err(NO_SUCH_CLASS);
-            }
-            self.tasks.get(asker, &target, &attributes).await
+        match Room::of(&target) {
+            Some(Room::Tasks) => Box::pin(async move { self.tasks.get(asker, &target, &attributes).await }),
+            Some(Room::Performed | Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
-        .boxed()
     }
 
     fn action<'a>(
@@ -95,12 +142,22 @@ impl Services for Desk {
         action_type: u16,
         information: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
-        async move {
-            if !is_task(&target.class) {
-                return Err(NO_SUCH_CLASS);
+        match Room::of(&target) {
+            Some(Room::Tasks) => {
+                Box::pin(async move { self.tasks.action(asker, &target, action_type, &information).await })
             }
-            self.tasks.action(asker, &target, action_type, &information).await
+            Some(Room::Commitment) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Performed) | None => refused(NO_SUCH_CLASS),
         }
-        .boxed()
     }
+}
+
+/// PS3.7 Annex C.
+const NOT_SEARCHED: Refusal = Refusal::new(0x0122, "not provided here");
+const NOT_CREATED: Refusal = Refusal::new(0x0124, "not created from outside");
+const NO_SUCH_INSTANCE: Refusal = Refusal::new(0x0112, "no such instance");
+const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "not provided here");
+
+fn refused<'a, T: Send + 'a>(why: Refusal) -> BoxFuture<'a, Result<T, Refusal>> {
+    Box::pin(async move { Err(why) })
 }

@@ -178,9 +178,8 @@ fn concerns(subscription: &TaskSubscription, event: &TaskNews) -> bool {
 
 /// Where a subscriber of this AE title is told.
 fn destination(config: &Config, partner: &PartnerId, ae_title: &str) -> Option<MoveDestination> {
-    let dicom = config.partners.get(partner)?.dicom.as_ref()?;
-    let target = dicom.deliver.as_ref().filter(|target| target.ae_title == ae_title)?;
-    Some(MoveDestination { ae_title: target.ae_title.clone(), host: target.host.clone(), port: target.port })
+    let found = config.partners.get(partner)?.dicom_destination(ae_title)?;
+    Some(MoveDestination { ae_title: found.ae_title, host: found.host, port: found.port })
 }
 
 /// One subscriber, told what waits for it.

@@ -189,6 +189,7 @@ fn is_known(config: &Config, asker: &Asker, receiver: &str) -> bool {
 fn ae_titles(partner: &Partner) -> impl Iterator<Item = &str> {
     let dicom = partner.dicom.as_ref();
     let senders = dicom.into_iter().flat_map(|dicom| dicom.senders.iter().map(|sender| sender.ae_title.as_str()));
+    let listed = dicom.into_iter().flat_map(|dicom| dicom.destinations.iter().map(|to| to.ae_title.as_str()));
     let deliver = dicom.and_then(|dicom| dicom.deliver.as_ref()).map(|target| target.ae_title.as_str());
-    senders.chain(deliver)
+    senders.chain(listed).chain(deliver)
 }
