@@ -8,10 +8,7 @@ mod hl7_desk;
 use crate::{
     config::{Config, Live, Replacer},
     delivery::{overdue, probe, worker},
-    dicom::{
-        scp::{self, ScpSettings},
-        service::Services,
-    },
+    dicom::scp::{self, ScpSettings},
     escalation::Escalation,
     handoff::Handoff,
     hl7::listener::{self, ListenerSettings},
@@ -36,7 +33,10 @@ use crate::{
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
     web::{self, Http, OpenStorage, Watched},
-    worklist::Desk,
+    worklist::{
+        Desk,
+        tasks::{Tasks, events::EventTeller},
+    },
 };
 use anyhow::Context;
 use held::JournalsHeld;
@@ -59,6 +59,8 @@ pub struct Running {
     spool: Spool,
     config: Live,
     replacer: Replacer,
+    /// Who answers what a peer asks.
+    pub desk: Desk,
     listeners: Phase,
     stages: Phase,
 }
@@ -80,6 +82,8 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let (dicom, hl7, http) = bind(&config).await?;
     let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
+    let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
+    let desk = Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -90,6 +94,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         spool: spool.clone(),
         config: live,
         replacer,
+        desk,
         listeners: Phase::default(),
         stages: Phase::default(),
     };
@@ -248,6 +253,8 @@ impl Running {
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
+        let teller = EventTeller { tasks: self.desk.tasks.clone(), wire: None };
+        stages.spawn(teller.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {
@@ -265,12 +272,11 @@ impl Running {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();
-        let desk_of_questions: Arc<dyn Services> =
-            Arc::new(Desk { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() });
+        let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
+        let services = Arc::new(self.desk.clone());
         let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
         let settings = scp_settings(&config);
-        let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
-        listeners.spawn(scp::serve_all(dicom, settings, intake, desk_of_questions.clone(), Arc::new(held), stop()));
+        listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),
@@ -279,7 +285,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(http.serve(watched, Some(desk_of_questions), storage, stop()));
+        listeners.spawn(http.serve(watched, Some(services), storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot

@@ -115,6 +115,7 @@ pub(super) async fn become_whole(
     now: Moment,
 ) -> Result<(), StoreError> {
     case.whole = Some(now);
+    tx.note_task_input(case.id, true, now).await?;
     let what = format!("study whole: {} instances, {} ({evidence})", case.instances, size(case.bytes));
     tx.tell(case.id, now, "intake", &what).await
 }

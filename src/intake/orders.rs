@@ -387,6 +387,9 @@ async fn tell(
     for case in cases.iter_mut().filter(|_| changed || control == OrderControl::Change) {
         let what = if changed { format!("its order is {state}") } else { "its order was changed".to_owned() };
         tx.tell(case.id, now, "intake", &what).await?;
+        if changed && is_taken_back(state) && !order_case::others_live(tx, case.id, order.id).await? {
+            tx.end_tasks(case.id, &what, now).await?;
+        }
         let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
         match state {
             _ if progress(case) > Progress::NotSent && all_take_orders(config, case) => {}
@@ -416,6 +419,10 @@ async fn tell(
     Ok(())
 }
 
+fn is_taken_back(state: OrderState) -> bool {
+    matches!(state, OrderState::Cancelled | OrderState::Replaced)
+}
+
 /// Everybody who has the case is told by a message.
 fn all_take_orders(config: &Config, case: &CaseRow) -> bool {
     let receivers = case.receivers();
@@ -442,7 +449,7 @@ pub(super) fn hold_with(order: &OrderRow, case: &mut CaseRow) -> Result<(), Stor
 
 /// Joins the order to the studies of its origin that are there already.
 async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreError> {
-    if matches!(order.state, OrderState::Cancelled | OrderState::Replaced) {
+    if is_taken_back(order.state) {
         return Ok(());
     }
     let numbers = [&order.accession, &order.placer, &order.filler].map(|number| number.value.as_str());

@@ -23,6 +23,7 @@ pub mod scheduled;
 pub mod specimen;
 pub mod specimen_event;
 pub mod study;
+pub mod task;
 pub mod token;
 
 pub use aside::Aside;
@@ -48,4 +49,5 @@ pub use scheduled::{Requested, Step, StepState};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{JournalPlace, ReceivedInstance, StudyFacts};
+pub use task::{TaskEvent, TaskKey, TaskMove, TaskRefusal, TaskState};
 pub use token::{Token, TokenId, same_digest};

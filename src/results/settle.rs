@@ -257,6 +257,12 @@ async fn follow(
     }
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
     moved(tx, &mut case, incoming.status, now).await?;
+    match case.state {
+        CaseState::Reported => tx.complete_tasks(case.id, id, now).await?,
+        // Nothing is left of what was reported: it is to be read again.
+        _ if incoming.status == ReportStatus::Withdrawn => drop(tx.offer_task(&case, now).await?),
+        _ => {}
+    }
     if incoming.status == ReportStatus::Withdrawn {
         case.await_report(now);
     } else {

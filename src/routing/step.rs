@@ -124,6 +124,7 @@ impl RoutingStep {
                 decide_case(&mut tx, &config, &mut case, rules, now).await?;
             }
             hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
+            tx.offer_task(&case, now).await?;
             news = true;
         }
         if news {

@@ -8,7 +8,7 @@
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
 //! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the
-//! case (several by origin and study), then its deliveries, then a partner's pause; what is mapped for a reader comes last of
+//! case (several by origin and study), then its tasks, then its deliveries, then a partner's pause; what is mapped for a reader comes last of
 //! all, kind by kind. Under the origin's lock several orders and cases may be held in any order: whoever else holds several
 //! holds that lock too.
 //!
@@ -40,9 +40,11 @@ mod specimen_alarms;
 mod specimen_events;
 mod specimens;
 mod sqlite;
+mod task_events;
+mod tasks;
 mod tokens;
 
-pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
+pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
@@ -68,6 +70,8 @@ pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
 pub use specimens::SpecimenRow;
+pub use task_events::{TaskNews, TaskSubscription};
+pub use tasks::{NewClaim, TaskPage, TaskRow, Withdrawal};
 pub use tokens::TokenRow;
 
 use crate::config::DatabaseUrl;

@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod storing;
 mod tls;
+mod ups_rs;
 mod viewer;
 
 pub use caller::Caller;

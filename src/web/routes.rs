@@ -1,7 +1,7 @@
 //! The one table of what can be asked over HTTP. From it come the router and `/openapi.json`, so that neither is ahead
 //! of the other; and every route that is not open needs a token, whether its handler asks who calls or not.
 
-use super::{Site, caller, metrics_page, openapi, problem::Problem, ready, viewer};
+use super::{Site, caller, metrics_page, openapi, problem::Problem, ready, ups_rs, viewer};
 use axum::{
     Router,
     body::Body,
@@ -135,7 +135,7 @@ const NODE: &[Entry] = &[
 ];
 
 /// Whoever adds a room of routes adds its table here.
-pub const TABLES: &[&[Entry]] = &[NODE, super::dicomweb::ROUTES];
+pub const TABLES: &[&[Entry]] = &[NODE, super::dicomweb::ROUTES, ups_rs::TABLE];
 
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().flat_map(|table| table.iter())

@@ -4,6 +4,8 @@
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there.
 
+pub mod tasks;
+
 use crate::{
     config::{Config, Live, Partner},
     dicom::{
@@ -18,6 +20,7 @@ use crate::{
 };
 use dicom_core::Tag;
 use futures_util::future::BoxFuture;
+use tasks::Tasks;
 
 /// PS3.4 CC.2: every workitem is of the Push class.
 const UPS_ROOT: &str = "1.2.840.10008.5.1.4.34.6.";
@@ -30,6 +33,7 @@ pub struct Desk {
     pub store: Store,
     pub config: Live,
     pub clock: Clock,
+    pub tasks: Tasks,
 }
 
 /// Whose file a question of an N-service is for.
@@ -69,11 +73,10 @@ impl Services for Desk {
         SenderCharset::of(self.partner(&self.config.now(), asker))
     }
 
-    fn find<'a>(&'a self, _asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
+    fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
         match find.model {
-            FindModel::ModalityWorklist | FindModel::Workitems | FindModel::StudyRoot | FindModel::PatientRoot => {
-                refused(NOT_SEARCHED)
-            }
+            FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
+            FindModel::ModalityWorklist | FindModel::StudyRoot | FindModel::PatientRoot => refused(NOT_SEARCHED),
         }
     }
 
@@ -99,44 +102,49 @@ impl Services for Desk {
         _attributes: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
-            Some(Room::Tasks | Room::Performed) => refused(NOT_CREATED),
+            Some(Room::Tasks) => Box::pin(async move { self.tasks.create() }),
+            Some(Room::Performed) => refused(NOT_CREATED),
             Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
     }
 
     fn set<'a>(
         &'a self,
-        _asker: &'a Asker,
+        asker: &'a Asker,
         target: Target,
-        _modifications: DataSet,
+        modifications: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
-            Some(Room::Tasks | Room::Performed) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Tasks) => Box::pin(async move { self.tasks.set(asker, &target, modifications).await }),
+            Some(Room::Performed) => refused(NO_SUCH_INSTANCE),
             Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
     }
 
     fn get<'a>(
         &'a self,
-        _asker: &'a Asker,
+        asker: &'a Asker,
         target: Target,
-        _attributes: Vec<Tag>,
+        attributes: Vec<Tag>,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
-            Some(Room::Tasks) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Tasks) => Box::pin(async move { self.tasks.get(asker, &target, &attributes).await }),
             Some(Room::Performed | Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
     }
 
     fn action<'a>(
         &'a self,
-        _asker: &'a Asker,
+        asker: &'a Asker,
         target: Target,
-        _action_type: u16,
-        _information: DataSet,
+        action_type: u16,
+        information: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
-            Some(Room::Tasks | Room::Commitment) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Tasks) => {
+                Box::pin(async move { self.tasks.action(asker, &target, action_type, &information).await })
+            }
+            Some(Room::Commitment) => refused(NO_SUCH_INSTANCE),
             Some(Room::Performed) | None => refused(NO_SUCH_CLASS),
         }
     }
