@@ -9,7 +9,7 @@
 
 use super::{WAIT, in_time};
 use sqlx::{
-    AssertSqlSafe, PgConnection, Postgres,
+    AssertSqlSafe, Connection as _, PgConnection, Postgres,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
@@ -17,6 +17,7 @@ use std::{
     ops::{Deref, DerefMut},
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     runtime::Handle,
@@ -26,13 +27,29 @@ use tokio::{
 /// For as many HL7 senders at once as a network has, and the stages beside them. PostgreSQL allows 100 by default, for
 /// several nodes.
 const CONNECTIONS: u32 = 24;
+/// A connection that has just been used is there.
+const FRESH: Duration = Duration::from_secs(1);
 
 pub(super) async fn open(url: &str, schema: &sqlx::migrate::Migrator) -> Result<PgPool, super::StoreError> {
     // Whatever the server's default is: the store's statements rely on seeing what others have committed meanwhile.
     let options = PgConnectOptions::from_str(url)?
         .application_name("neisse")
         .options([("default_transaction_isolation", "read committed")]);
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WAIT).connect_with(options).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(WAIT)
+        // Asking is one more round to the server: only where the answer may have changed.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for >= FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(options)
+        .await?;
     schema.run(&pool).await?;
     Ok(pool)
 }
@@ -48,7 +65,18 @@ impl PgTx {
     /// `locks`: statements after BEGIN, each of which sees what has been committed when the one before it was granted. They
     /// take no parameters: numbers of ours, never a text from outside.
     pub(super) async fn begin(pool: &PgPool, locks: &str) -> Result<Self, sqlx::Error> {
-        let home = Arc::new(Mutex::new(pool.acquire().await?));
+        let mut others = CONNECTIONS;
+        loop {
+            match Self::begin_on(pool.acquire().await?, locks).await {
+                // The server may have been started anew since: nothing has been done yet, and another connection is made.
+                Err(error) if others > 0 && is_gone(&error) => others -= 1,
+                begun => return begun,
+            }
+        }
+    }
+
+    async fn begin_on(connection: PoolConnection<Postgres>, locks: &str) -> Result<Self, sqlx::Error> {
+        let home = Arc::new(Mutex::new(connection));
         let connection = Arc::clone(&home).lock_owned().await;
         let mut tx = Self { connection, home, open: true };
         sqlx::raw_sql(AssertSqlSafe(format!("BEGIN{locks}"))).execute(&mut *tx).await?;
@@ -69,6 +97,15 @@ impl Drop for PgTx {
             Err(_) if self.open => self.connection.close_on_drop(),
             _ => {}
         }
+    }
+}
+
+/// The connection has ended, and not for what was asked of it. Class 57P: an operator or a crash ended it.
+fn is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 
