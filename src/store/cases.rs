@@ -196,6 +196,7 @@ macro_rules! of_origin_with {
 }
 const OF_ORIGIN_WITH: Sql =
     Sql { sqlite: of_origin_with!("json_each($2)"), postgres: of_origin_with!("jsonb_array_elements_text($2::jsonb)") };
+pub(super) use has_number;
 
 /// More cases than this with one UID or number: it names none of them (`0`, `NONE`, a scanner's test pattern).
 pub const MAX_ALIKE: usize = 64;

@@ -7,7 +7,7 @@
 
 use super::{
     MessageKey, OrderMessageRow, OrderRow, Sql, StoreError, Tx,
-    cases::{key, to_json, to_word},
+    cases::{has_number, key, to_json, to_word},
     on_tx,
     orders::{bind_order, order_columns, order_values, uids},
 };
@@ -23,25 +23,12 @@ pub struct NewOrder<'a> {
     pub answer: &'a [u8],
 }
 
-/// By an accession or order number; see `has_number` in `cases`. One that is not given is NULL, which nothing is equal to.
-macro_rules! has_one_of {
-    ($numbers:literal) => {
-        concat!(
-            "((accession IN (",
-            $numbers,
-            ") AND accession <> '') OR (placer_order IN (",
-            $numbers,
-            ") AND placer_order <> '') OR (filler_order IN (",
-            $numbers,
-            ") AND filler_order <> ''))"
-        )
-    };
-}
-
 /// Whether there is anything an order could be about, or belong to: the order itself, its study, images of its patient.
-/// By the numbers and not by the origin, as in `cases`: hence `origin || ''`, which no index has.
+/// By the numbers and not by the origin, as in `cases`: hence `origin || ''`, which no index has. Each number by itself:
+/// PostgreSQL, which plans for any numbers, would take three of them for many and read every case.
 macro_rules! anything_of {
-    ($studies:literal, $origin:literal, $placer:literal, $filler:literal, $numbers:literal, $patient:literal, $since:literal) => {
+    ($studies:literal, $origin:literal, $placer:literal, $filler:literal, $accession:literal,
+     $placer_number:literal, $filler_number:literal, $patient:literal, $since:literal) => {
         concat!(
             "(EXISTS (SELECT 1 FROM orders WHERE origin = ",
             $origin,
@@ -58,7 +45,15 @@ macro_rules! anything_of {
             ")) OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = ",
             $origin,
             " AND ",
-            has_one_of!($numbers),
+            has_number!($accession),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = ",
+            $origin,
+            " AND ",
+            has_number!($placer_number),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = ",
+            $origin,
+            " AND ",
+            has_number!($filler_number),
             ") OR EXISTS (SELECT 1 FROM cases WHERE origin = ",
             $origin,
             " AND (patient_id, patient_issuer) = (",
@@ -73,7 +68,7 @@ macro_rules! look {
     ($studies:literal) => {
         concat!(
             "SELECT CASE WHEN ",
-            anything_of!($studies, "$1", "$2, $3", "$4, $5", "$7, $8, $9", "$10, $11", "$12"),
+            anything_of!($studies, "$1", "$2, $3", "$4, $5", "$7", "$8", "$9", "$10, $11", "$12"),
             " THEN 1 ELSE 0 END"
         )
     };
@@ -87,7 +82,7 @@ macro_rules! message_unless {
         concat!(
             "INSERT INTO messages (partner, application, facility, control_id, sha256, received_us, answer) \
              SELECT $2, $26, $27, $28, $20, $19, $29 WHERE NOT ",
-            anything_of!($studies, "$2", "$4, $5", "$6, $7", "$30, $31, $32", "$33, $34", "$35"),
+            anything_of!($studies, "$2", "$4, $5", "$6, $7", "$30", "$31", "$32", "$33, $34", "$35"),
             " ON CONFLICT (partner, application, facility, control_id, sha256) DO NOTHING"
         )
     };
