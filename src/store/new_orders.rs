@@ -40,9 +40,9 @@ macro_rules! anything_of {
             $filler,
             ") AND filler <> '') OR EXISTS (SELECT 1 FROM cases WHERE origin = ",
             $origin,
-            " AND study_uid IN (SELECT value FROM ",
+            " AND study_uid ",
             $studies,
-            ")) OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = ",
+            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = ",
             $origin,
             " AND ",
             has_number!($accession),
@@ -73,8 +73,11 @@ macro_rules! look {
         )
     };
 }
-const ANYTHING_OF: Sql =
-    Sql { sqlite: look!("json_each($6)"), postgres: look!("jsonb_array_elements_text($6::jsonb)") };
+/// As an array: PostgreSQL takes a list of rows for a hundred, and rather reads every study of the origin.
+const ANYTHING_OF: Sql = Sql {
+    sqlite: look!("IN (SELECT value FROM json_each($6))"),
+    postgres: look!("= ANY (ARRAY(SELECT jsonb_array_elements_text($6::jsonb)))"),
+};
 
 /// The message first: if there is anything, or it has come before, it is not kept, and then nothing else is.
 macro_rules! message_unless {
@@ -125,7 +128,7 @@ macro_rules! studies_if {
 /// there may be none. PostgreSQL checks references when all of it is done.
 const TAKE: Sql = Sql {
     sqlite: concat!(
-        message_unless!("json_each($18)"),
+        message_unless!("IN (SELECT value FROM json_each($18))"),
         "; ",
         order_if!("WHERE changes() = 1"),
         "; ",
@@ -137,7 +140,7 @@ const TAKE: Sql = Sql {
     ),
     postgres: concat!(
         "WITH kept AS (",
-        message_unless!("jsonb_array_elements_text($18::jsonb)"),
+        message_unless!("= ANY (ARRAY(SELECT jsonb_array_elements_text($18::jsonb)))"),
         " RETURNING 1), ordered AS (",
         order_if!("FROM kept"),
         "), named AS (",

@@ -20,7 +20,7 @@ const NOT_YET: Duration = Duration::from_millis(300);
 async fn orders_of_one_hospital_are_written_beside_each_other() {
     for ledger in both().await {
         one_message_is_done_once(&ledger).await;
-        what_is_new_is_kept_whole_or_not_at_all(&ledger).await;
+        Box::pin(what_is_new_is_kept_whole_or_not_at_all(&ledger)).await;
         if matches!(ledger.raw, Raw::Postgres(_)) {
             // SQLite has one writer.
             only_what_has_nothing_in_common_goes_at_once(&ledger).await;
