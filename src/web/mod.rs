@@ -14,7 +14,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod ready;
-mod routes;
+pub mod routes;
 mod server;
 mod storing;
 mod tls;
@@ -133,3 +133,6 @@ async fn metrics_page(State(site): State<Arc<Site>>) -> impl IntoResponse {
     let text = metrics::render(&site.watched).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::{
         instance::{FrameIndex, Head, InstanceError, ReadAt},
         service::HeldInstance,
     },
-    model::JournalPlace,
+    model::{JournalPlace, PartnerId},
     spool::{RangeReader, Spool, SpoolError},
 };
 use std::{
@@ -30,6 +30,11 @@ const RENDERED_AT_ONCE: usize = 2;
 pub struct Source(RangeReader);
 
 impl Source {
+    /// Who sent it: how texts are read that name no character set.
+    pub fn origin(&self) -> &PartnerId {
+        self.0.origin()
+    }
+
     /// # Errors
     /// When they are not there, or cannot be read.
     pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
