@@ -21,3 +21,4 @@ pub mod spool;
 pub mod startup;
 pub mod store;
 pub mod web;
+pub mod worklist;
