@@ -2,6 +2,7 @@
 //!
 //! The only place that knows every room. Each stage gets the bells it rings and hears; wire rooms get their handlers.
 
+mod held;
 mod hl7_desk;
 
 use crate::{
@@ -32,8 +33,10 @@ use crate::{
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
     web::{self, Watched},
+    worklist::Desk,
 };
 use anyhow::Context;
+use held::JournalsHeld;
 use hl7_desk::Hl7Desk;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -266,7 +269,15 @@ impl Running {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();
-        listeners.spawn(scp::serve(dicom, scp_settings(&config), intake, stop()));
+        let services = Desk {
+            store: self.store.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            completeness: intake.completeness.clone(),
+        };
+        let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
+        let settings = scp_settings(&config);
+        listeners.spawn(scp::serve_all(dicom, settings, intake, Arc::new(services), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),

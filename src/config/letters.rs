@@ -39,6 +39,14 @@ impl Partner {
             table: dicom.map(|dicom| dicom.transliterate.clone()).unwrap_or_default(),
         }
     }
+
+    /// How answers to its questions are written: as it is sent objects, or else in the set it writes itself.
+    pub fn dicom_answers(&self) -> Outgoing {
+        let outgoing = self.dicom_outgoing();
+        let own = self.dicom.as_ref().filter(|dicom| dicom.deliver.is_none());
+        let own = own.and_then(|dicom| Charset::of_dicom(dicom.charset.as_deref()?));
+        Outgoing { charset: own.unwrap_or(outgoing.charset), ..outgoing }
+    }
 }
 
 /// A name that has been checked; the default where there is none.

@@ -7,6 +7,7 @@
 //!
 //! Does not decide anything: conditions and calendars are data here; `routing` reads them.
 
+mod callers;
 mod checks;
 pub mod escalation;
 pub mod hours;
@@ -24,6 +25,7 @@ mod values;
 use crate::model::{Channel, Charset, Discipline, Identifiers, Mapping, PartnerId, Priority, ReadingMode, ReportForm};
 use std::{collections::BTreeMap, fmt, net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use callers::UnknownCaller;
 pub use escalation::{Escalation, Mail, MailTls, Webhook};
 pub use live::{Live, Replacer};
 pub use load::{Problem, Problems, load, load_from};
@@ -268,6 +270,16 @@ pub struct PartnerDicom {
     /// How it wants letters spelled in reports that its set does not hold.
     pub transliterate: BTreeMap<char, String>,
     pub deliver: Option<DicomTarget>,
+    /// Where its C-MOVE and what it subscribed to goes, besides `deliver`.
+    pub destinations: Vec<DicomDestination>,
+}
+
+/// A place of a partner's own that it may have things sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DicomDestination {
+    pub ae_title: String,
+    pub host: String,
+    pub port: u16,
 }
 
 /// Who may send as this partner. All that is given must match.

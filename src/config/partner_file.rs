@@ -5,8 +5,8 @@ use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
 use super::{
-    DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7, SpecimenRules,
-    WithoutOrder,
+    DicomDestination, DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7,
+    SpecimenRules, WithoutOrder,
 };
 use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
@@ -100,8 +100,26 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations, charset, utf8 })
     });
     let given = table.has("deliver");
+    let destinations = read_destinations(&mut table);
     let transliterate = letters::values(transliterate);
-    (Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver }), spots, given)
+    (Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations }), spots, given)
+}
+
+/// An AE title must mean one place.
+fn read_destinations(table: &mut Table<'_>) -> Vec<DicomDestination> {
+    let mut destinations: Vec<DicomDestination> = Vec::new();
+    for mut entry in table.tables("destinations") {
+        entry.needs("ae_title", "the called AE title");
+        entry.needs("host", "a host name or an IP address");
+        entry.needs("port", "a port number, often 104 or 11112");
+        let (ae_title, host) = (entry.parsed("ae_title", v::ae_title), entry.parsed("host", v::host));
+        let (Some(ae_title), Some(host), Some(port)) = (ae_title, host, port(&mut entry)) else { continue };
+        if destinations.iter().any(|earlier| earlier.ae_title == ae_title.value) {
+            entry.problem(&ae_title.spot, "found the same AE title twice, expected each once");
+        }
+        destinations.push(DicomDestination { ae_title: ae_title.value, host: host.value, port });
+    }
+    destinations
 }
 
 fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {

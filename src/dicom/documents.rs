@@ -13,7 +13,8 @@ mod pdf;
 mod read;
 mod render;
 mod sr;
-mod tree;
+
+pub(in crate::dicom) use letters::written;
 
 use super::charset::SenderCharset;
 use crate::model::{IssuedId, Moment, Outgoing, ReportStatus, StudyFacts, Uid};

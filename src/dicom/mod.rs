@@ -1,12 +1,14 @@
 //! DICOM on the wire: associations in (`scp`) and out (`scu`), the PDV reader, DIMSE command sets, statuses, the header
 //! scanner, character sets, other identifiers in a header (`rewrite`), and building of SR and Encapsulated PDF objects
-//! (`documents`), and what else a peer may ask (`service`) with the matching of its keys (`matching`).
+//! (`documents`), messages' data sets (`dataset`), and what else a peer may ask (`service`) with the matching of its keys
+//! (`matching`).
 //!
 //! Knows no case, no partner's rules, no SQL. `startup` gives it its handler. Nothing that came from the network reaches
 //! dicom-object before [`scan`] has passed it.
 
 pub mod acceptor;
 pub mod charset;
+pub mod dataset;
 pub mod dimse;
 pub mod documents;
 pub mod matching;
@@ -17,3 +19,4 @@ pub mod scp;
 pub mod scu;
 pub mod service;
 pub mod status;
+mod tree;

@@ -8,6 +8,7 @@
 //! [`Refusal`] with the standard's status. Knows no case and no SQL: the handler (`worklist`) does; it decides what a
 //! partner may see, and everything else is for that partner as if it were not there.
 
+use super::charset::SenderCharset;
 use super::scp::{AssociationRequest, Rejection};
 use crate::model::{JournalPlace, Outgoing, PartnerId, Uid};
 use dicom_core::Tag;
@@ -163,4 +164,21 @@ pub trait Services: Send + Sync + 'static {
         action_type: u16,
         information: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>>;
+
+    /// Somebody else's event, told to us: a storage commitment we asked for, a workitem we subscribed to.
+    fn event<'a>(
+        &'a self,
+        _asker: &'a Asker,
+        _target: Target,
+        _event_type: u16,
+        _information: DataSet,
+    ) -> BoxFuture<'a, Result<Done, Refusal>> {
+        // PS3.7 10.1.1.1.8: no such SOP class, as far as events go.
+        Box::pin(async { Err(Refusal::new(0x0118, "no events are awaited")) })
+    }
+
+    /// What the asker means by Specific Character Set (0008,0005) in its requests.
+    fn charset(&self, _asker: &Asker) -> SenderCharset {
+        SenderCharset::default()
+    }
 }

@@ -8,7 +8,7 @@ use super::{
     open_studies::{OpenStudies, Sending},
 };
 use crate::{
-    config::{Config, DicomSender, Live, Partner},
+    config::Live,
     dicom::{
         charset::SenderCharset,
         scan::{Header, HeaderScanner, Progress},
@@ -39,7 +39,8 @@ impl StorageScp for Intake {
 
     async fn admit(&self, request: &AssociationRequest) -> Result<Receiving, Rejection> {
         let config = self.config.now();
-        let partner = recognise(&config, request)?;
+        let caller = config.dicom_caller(request.peer.ip(), &request.calling_ae, &request.called_ae);
+        let partner = caller.map_err(Rejection::from)?;
         Ok(Receiving {
             partner: partner.id.clone(),
             issuer: partner.issuer.clone(),
@@ -53,32 +54,6 @@ impl StorageScp for Intake {
             intake: self.clone(),
         })
     }
-}
-
-/// Who is calling? By calling AE title and address; then the called AE title must be the one configured for this
-/// sender, or ours.
-fn recognise<'a>(config: &'a Config, request: &AssociationRequest) -> Result<&'a Partner, Rejection> {
-    let address = request.peer.ip().to_canonical();
-    let calls = |sender: &DicomSender| {
-        sender.ae_title == request.calling_ae && sender.address.is_none_or(|allowed| allowed == address)
-    };
-    let mut candidates = config
-        .partners
-        .values()
-        .flat_map(|partner| partner.dicom.iter().flat_map(move |dicom| dicom.senders.iter().map(move |s| (partner, s))))
-        .filter(|(_, sender)| calls(sender))
-        .collect::<Vec<_>>();
-    if candidates.is_empty() {
-        return Err(Rejection::CallingAeNotRecognized);
-    }
-    // A sender with an address is more specific than one without.
-    candidates.sort_by_key(|(_, sender)| (sender.called_ae.is_none(), sender.address.is_none()));
-    let called = |sender: &DicomSender| match &sender.called_ae {
-        Some(configured) => *configured == request.called_ae,
-        None => config.dicom.ae_title == request.called_ae,
-    };
-    let fits = candidates.into_iter().find(|(_, sender)| called(sender));
-    fits.map(|(partner, _)| partner).ok_or(Rejection::CalledAeNotRecognized)
 }
 
 /// One association's side of the intake.

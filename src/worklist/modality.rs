@@ -14,7 +14,7 @@ use crate::{
         matching::{self, MatchOptions, Names},
         service::{Answers, Asker, DataSet, Find, Refusal},
     },
-    model::{Moment, chain, fold},
+    model::{chain, fold},
     store::{By, Listed, Look, Place, Store},
 };
 use dicom_core::Tag;
@@ -36,12 +36,13 @@ const TOO_MANY: Refusal = Refusal::new(0xA700, "too many steps for these keys");
 ///
 /// # Errors
 /// A900 where a key cannot be matched on.
-pub fn find(store: &Store, partner: &Partner, asker: &Asker, find: Find, now: Moment) -> Result<Answers, Refusal> {
+pub fn find(store: &Store, partner: &Partner, asker: &Asker, find: Find) -> Result<Answers, Refusal> {
     let keys = find.identifier;
     if let Err(tag) = matching::check(&keys) {
         return Err(Refusal { element: Some(tag), ..Refusal::new(0xA900, "a key that cannot be matched on") });
     }
     let names = if find.is_fuzzy { Names::Fuzzy } else { Names::Folded };
+    let has_unsupported_keys = !matching::supports_all(&keys, &step_item::empty());
     let looking = Looking {
         store: store.clone(),
         look: look(&keys, partner, names),
@@ -52,7 +53,6 @@ pub fn find(store: &Store, partner: &Partner, asker: &Asker, find: Find, now: Mo
             combined_datetime: true,
             time_zone: Some(partner.time_zone),
         },
-        has_unsupported_keys: !matching::supports_all(&keys, &step_item::empty()),
         keys,
         partner: partner.clone(),
         page: VecDeque::new(),
@@ -60,9 +60,7 @@ pub fn find(store: &Store, partner: &Partner, asker: &Asker, find: Find, now: Mo
         looked_at: 0,
         is_last: false,
     };
-    tracing::debug!(site = %partner.id, at = %now, "A worklist of {} is asked for", partner.id);
     metrics::counter!("neisse_worklist_queries_total", "partner" => partner.id.to_string()).increment(1);
-    let has_unsupported_keys = looking.has_unsupported_keys;
     let skip = usize::try_from(find.skip).unwrap_or(usize::MAX);
     let limit = find.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let matches =
@@ -83,7 +81,6 @@ struct Looking {
     /// What the scanner is called where a step names none.
     station: String,
     options: MatchOptions,
-    has_unsupported_keys: bool,
     page: VecDeque<Listed>,
     after: Place,
     looked_at: i64,

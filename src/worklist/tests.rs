@@ -48,7 +48,7 @@ impl Desk {
         let partner = self.partner(partner);
         let asker = Asker { partner: partner.id.clone(), ae_title: "ANY_CT".into(), letters: Outgoing::default() };
         let find = Find { model: FindModel::ModalityWorklist, identifier: keys, skip: 0, limit: None, is_fuzzy: false };
-        let answers = modality::find(&self.store, partner, &asker, find, NOW).expect("answers");
+        let answers = modality::find(&self.store, partner, &asker, find).expect("answers");
         answers.matches.try_collect().await.expect("a list")
     }
 

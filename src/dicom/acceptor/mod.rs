@@ -127,9 +127,13 @@ pub fn check_protocol(request: &AssociateRequest) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Answers every proposed presentation context, in the order they came.
-pub fn negotiate(proposed: &[ProposedContext]) -> Vec<Context> {
+/// Answers every proposed presentation context, in the order they came; those of services besides storing are refused where
+/// there are none.
+pub fn negotiate(proposed: &[ProposedContext], has_services: bool) -> Vec<Context> {
     let answer = |context: &ProposedContext| {
+        if !has_services && syntaxes::service_class(&context.abstract_syntax).is_some() {
+            return Err(ContextRefusal::AbstractSyntaxNotSupported);
+        }
         if !syntaxes::is_abstract_syntax_supported(&context.abstract_syntax) {
             return Err(ContextRefusal::AbstractSyntaxNotSupported);
         }
@@ -155,7 +159,7 @@ pub fn accepted_ids(contexts: &[Context]) -> ContextIds {
 /// For fuzzing: whatever the bytes, they are a request that is answered within bounds, or an error.
 pub fn fuzz_request(body: &[u8]) {
     let Ok(request) = request::parse(body) else { return };
-    let contexts = negotiate(&request.contexts);
+    let contexts = negotiate(&request.contexts, true);
     assert_eq!(contexts.len(), request.contexts.len(), "every proposed context has its answer");
     let accept = reply::accept(&request, &contexts, 16_384);
     let [_, _, a, b, c, d, body @ ..] = &accept[..] else { panic!("an A-ASSOCIATE-AC has a header") };

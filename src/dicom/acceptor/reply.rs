@@ -97,22 +97,28 @@ fn user_information(request: &AssociateRequest, contexts: &[Context], max_pdu_by
         // A UID of 64 bytes at most, because it equals an accepted abstract syntax.
         let mut answer = u16::try_from(sop_class.len()).unwrap_or(0).to_be_bytes().to_vec();
         answer.extend_from_slice(sop_class);
-        // The requestor may be the SCU. We never send on an association that we accepted, so nobody else is the SCP.
-        answer.extend_from_slice(&[u8::from(role.scu), 0]);
+        answer.extend_from_slice(&[u8::from(role.scu), u8::from(role.scp)]);
         item(&mut value, 0x54, &answer);
     }
     item(&mut value, 0x55, IMPLEMENTATION_VERSION_NAME.as_bytes());
     value
 }
 
-/// One answer for each accepted storage SOP class that a role was proposed for, the first proposal counting.
-fn answered_roles<'a>(request: &'a AssociateRequest, contexts: &[Context]) -> Vec<&'a RoleSelection> {
-    let mut answered: Vec<&RoleSelection> = Vec::new();
+/// The roles the requestor has, as far as it asked for any: one answer for each SOP class, the first proposal counting
+/// (PS3.7 D.3.3.4). It may store what it sends, be sent instances where it retrieves by C-GET, and report events.
+pub fn answered_roles(request: &AssociateRequest, contexts: &[Context]) -> Vec<RoleSelection> {
+    let accepted = |fits: &dyn Fn(&str) -> bool| {
+        contexts.iter().any(|context| context.answer.is_ok() && fits(&context.abstract_syntax))
+    };
+    let retrieves = accepted(&syntaxes::is_retrieval);
+    let mut answered: Vec<RoleSelection> = Vec::new();
     for role in &request.roles {
-        let accepted = syntaxes::is_storage_class(&role.sop_class)
-            && contexts.iter().any(|context| context.answer.is_ok() && context.abstract_syntax == role.sop_class);
-        if accepted && !answered.iter().any(|earlier| earlier.sop_class == role.sop_class) {
-            answered.push(role);
+        let is_storage = syntaxes::is_storage_class(&role.sop_class);
+        let is_reporting = syntaxes::is_reporting(&role.sop_class);
+        let is_known = (is_storage || is_reporting) && accepted(&|uid| uid == role.sop_class);
+        if is_known && !answered.iter().any(|earlier| earlier.sop_class == role.sop_class) {
+            let scp = role.scp && (is_reporting || retrieves);
+            answered.push(RoleSelection { scp, ..role.clone() });
         }
     }
     answered

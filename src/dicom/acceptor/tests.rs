@@ -25,6 +25,7 @@ fn body(items: &[Vec<u8>]) -> Vec<u8> {
 }
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+const MWL: &str = "1.2.840.10008.5.1.4.31";
 const IMPLICIT: &str = "1.2.840.10008.1.2";
 
 fn application_context() -> Vec<u8> {
@@ -92,7 +93,7 @@ fn rejections_are_those_of_the_table() {
 }
 
 #[test]
-fn every_storage_class_is_taken_and_no_other_service() {
+fn every_storage_class_and_the_services_provided_are_taken_and_no_other() {
     for taken in [
         CT,
         "1.2.840.10008.1.1",
@@ -102,14 +103,16 @@ fn every_storage_class_is_taken_and_no_other_service() {
         "1.2.840.10008.5.1.4.38.1",
         "1.2.840.113619.4.26",
         "1.3.46.670589.11.0.0.12.1",
-    ] {
-        assert!(syntaxes::is_abstract_syntax_supported(taken), "{taken}");
-    }
-    for refused in [
         "1.2.840.10008.5.1.4.31",
         "1.2.840.10008.5.1.4.1.2.2.1",
         "1.2.840.10008.1.20.1",
         "1.2.840.10008.3.1.2.3.3",
+    ] {
+        assert!(syntaxes::is_abstract_syntax_supported(taken), "{taken}");
+    }
+    for refused in [
+        "1.2.840.10008.5.1.4.32.1",
+        "1.2.840.10008.5.1.1.9",
         "1.2.840.10008.5.1.4.1.1.200.4",
         "1.2.840.10008.5.1.4.1.1.201.5",
         "1.2.840.10008.1.3.10",
@@ -135,11 +138,32 @@ fn the_first_transfer_syntax_of_the_requestor_that_carries_the_instance_is_taken
         (context(CT, &["1.2.840.10008.1.2.4.999"]), Ok("1.2.840.10008.1.2.4.999".to_owned())),
         (context(CT, &["1.2.840.10008.1.1", "no uid"]), Err(ContextRefusal::TransferSyntaxesNotSupported)),
         (context("1.2.840.10008.1.1", &["1.2.840.10008.1.2.4.90", IMPLICIT]), Ok(IMPLICIT.to_owned())),
-        (context("1.2.840.10008.5.1.4.31", &[IMPLICIT]), Err(ContextRefusal::AbstractSyntaxNotSupported)),
+        (context("1.2.840.10008.5.1.4.32.1", &[IMPLICIT]), Err(ContextRefusal::AbstractSyntaxNotSupported)),
+        (context(MWL, &["1.2.840.10008.1.2.1.99", IMPLICIT]), Ok(IMPLICIT.to_owned())),
     ];
     for (proposed, expected) in cases {
-        assert_eq!(negotiate(&[proposed])[0].answer, expected);
+        assert_eq!(negotiate(&[proposed], true)[0].answer, expected);
     }
+    let answer = negotiate(&[context(MWL, &[IMPLICIT])], false)[0].answer.clone();
+    assert_eq!(answer, Err(ContextRefusal::AbstractSyntaxNotSupported), "where nothing but storing is provided");
+}
+
+/// PS3.7 D.3.3.4: a requestor is the SCP of what it retrieves, and of the events it reports.
+#[test]
+fn roles_are_answered_where_they_are_needed() {
+    const GET: &str = "1.2.840.10008.5.1.4.1.2.2.3";
+    const COMMITMENT: &str = "1.2.840.10008.1.20.1";
+    let both = |class: &str| RoleSelection { sop_class: class.into(), scu: true, scp: true };
+    let roles = |classes: &[&str]| {
+        let contexts: Vec<_> =
+            (1..).step_by(2).zip(classes).map(|(id, class)| proposed(id, class, &[IMPLICIT])).collect();
+        let mut request = parse(&body(&[&[application_context()][..], &contexts].concat())).expect("parsed");
+        request.roles = vec![both(CT), both(COMMITMENT), both("1.2.840.10008.5.1.4.1.1.4")];
+        let answered = reply::answered_roles(&request, &negotiate(&request.contexts, true));
+        answered.into_iter().map(|role| (role.sop_class, role.scp)).collect::<Vec<_>>()
+    };
+    assert_eq!(roles(&[CT, COMMITMENT]), [(CT.to_owned(), false), (COMMITMENT.to_owned(), true)]);
+    assert_eq!(roles(&[CT, GET]), [(CT.to_owned(), true)]);
 }
 
 #[test]
@@ -149,7 +173,7 @@ fn the_acceptance_can_be_read_by_another_implementation() {
     let items =
         [application_context(), proposed(1, CT, &[IMPLICIT]), proposed(3, "1.2.840.10008.5.1.4.31", &[IMPLICIT]), user];
     let request = parse(&body(&items)).expect("parsed");
-    let bytes = reply::accept(&request, &negotiate(&request.contexts), 262_144);
+    let bytes = reply::accept(&request, &negotiate(&request.contexts, false), 262_144);
     assert_eq!(bytes[10..74], body(&[])[4..68], "AE titles and reserved bytes are repeated");
     let pdu = dicom_ul::pdu::reader::read_pdu(&bytes[..], 262_144, true).expect("readable").expect("whole");
     let dicom_ul::Pdu::AssociationAC(accepted) = pdu else { panic!("{pdu:?}") };

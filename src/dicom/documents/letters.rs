@@ -57,6 +57,9 @@ fn in_set(set: &InMemDicomObject, speller: &mut Speller<'_>, charset: Charset) -
                 DataElement::new(element.header().tag, VR::SQ, DataSetSequence::from(items))
             }
             Value::Primitive(PrimitiveValue::Str(text)) if !text.is_ascii() => value(element, text, speller, charset),
+            Value::Primitive(PrimitiveValue::Strs(texts)) if !texts.iter().all(|text| text.is_ascii()) => {
+                values(element, texts, speller, charset)
+            }
             _ => element.clone(),
         });
     }
@@ -65,16 +68,26 @@ fn in_set(set: &InMemDicomObject, speller: &mut Speller<'_>, charset: Charset) -
 
 /// A text with letters beyond ASCII. Bytes, because dicom-object knows only some of the sets and writes `?`.
 fn value(element: &InMemElement, text: &str, speller: &mut Speller<'_>, charset: Charset) -> InMemElement {
+    bytes(element.header().tag, element.header().vr, spelled(element, text, speller, charset))
+}
+
+/// Several texts, with the delimiter between them (PS3.5 6.2).
+fn values(element: &InMemElement, texts: &[String], speller: &mut Speller<'_>, charset: Charset) -> InMemElement {
+    let texts: Vec<_> = texts.iter().map(|text| spelled(element, text, speller, charset)).collect();
+    bytes(element.header().tag, element.header().vr, texts.join(&b'\\'))
+}
+
+fn spelled(element: &InMemElement, text: &str, speller: &mut Speller<'_>, charset: Charset) -> Vec<u8> {
     let (tag, vr) = (element.header().tag, element.header().vr);
     if IDENTIFIERS.contains(&tag) {
-        return bytes(tag, vr, encode(speller.identifier(text), charset));
+        return encode(speller.identifier(text), charset);
     }
     speller.reserved = if vr == VR::PN { RESERVED_IN_NAMES } else { RESERVED };
     let spelled = speller.text(text);
     let is_longer = vr == VR::LO && spelled.chars().count() > LONGEST_LO && text.chars().count() <= LONGEST_LO;
     let spelled =
         if is_longer { Cow::Owned(spelled.chars().take(LONGEST_LO - 3).chain(['.'; 3]).collect()) } else { spelled };
-    bytes(tag, vr, encode(spelled, charset))
+    encode(spelled, charset)
 }
 
 /// What the speller has written is in the set; were it not, UTF-8 would lose less than nothing at all.

@@ -1,13 +1,34 @@
 //! Reads report objects that came from the network: whose, of what, how final, and what they say.
 
 use super::render::{Decoder, render};
-use super::tree::{DataSet, parse};
 use super::{MAX_DATA_SET_BYTES, ReadError, ReadReport, ReadRequest, ReportContent, is_report, is_structured};
 use crate::dicom::charset::SenderCharset;
+use crate::dicom::tree::{DataSet, Malformed, Reading, parse};
 use crate::model::{IssuedId, ReportStatus, Uid};
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
 use std::{borrow::Cow, io::Read};
+
+/// A report of thousands of measurements stays far below.
+const MAX_ELEMENTS: usize = 200_000;
+
+/// Sequences a report is read by; of others nothing is wanted, so a fault in one does no harm.
+const SEQUENCES: [Tag; 14] = [
+    tags::CONTENT_SEQUENCE,
+    tags::CONCEPT_NAME_CODE_SEQUENCE,
+    tags::CONCEPT_CODE_SEQUENCE,
+    tags::MEASURED_VALUE_SEQUENCE,
+    tags::MEASUREMENT_UNITS_CODE_SEQUENCE,
+    tags::NUMERIC_VALUE_QUALIFIER_CODE_SEQUENCE,
+    tags::VERIFYING_OBSERVER_SEQUENCE,
+    tags::AUTHOR_OBSERVER_SEQUENCE,
+    tags::PREDECESSOR_DOCUMENTS_SEQUENCE,
+    tags::REFERENCED_SERIES_SEQUENCE,
+    tags::REFERENCED_SOP_SEQUENCE,
+    tags::REFERENCED_REQUEST_SEQUENCE,
+    tags::REQUEST_ATTRIBUTES_SEQUENCE,
+    tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
+];
 
 /// How many requests and predecessors are read; a report answers one or two.
 const MAX_REFERENCES: usize = 64;
@@ -25,7 +46,9 @@ pub fn read(
         return Err(ReadError::TooLarge(data_set.len()));
     }
     let (bytes, explicit) = plain(transfer_syntax, data_set)?;
-    let root = parse(&bytes, explicit)?;
+    let root =
+        parse(&bytes, Reading { explicit, max_elements: MAX_ELEMENTS, is_sequence: |tag| SEQUENCES.contains(&tag) })
+            .map_err(|Malformed { at, what }| ReadError::Malformed { at, what })?;
     let mut decoder = Decoder { lossy: false, sender };
     let charset = decoder.charset_of(&root, "");
     let content = if is_structured(sop_class) {

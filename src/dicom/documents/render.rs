@@ -4,9 +4,9 @@
 //! `name: value`, properties are indented under what they describe. What has no text (an image, coordinates) leaves a
 //! mark, so that nobody takes the text for the whole.
 
-use super::tree::DataSet;
 use super::{MAX_TEXT_BYTES, ReadError};
 use crate::dicom::charset::{self, Kind, SenderCharset};
+use crate::dicom::tree::DataSet;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 

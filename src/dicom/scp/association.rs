@@ -6,7 +6,7 @@ use super::incoming::{Ending, Incoming};
 use super::limits::{Knock, Place};
 use super::{AssociationEnd, AssociationRequest, Shared, StorageScp, StoreAssociation, own_thread, seen};
 use crate::dicom::acceptor::request::AssociateRequest;
-use crate::dicom::acceptor::{self, HandshakeError, Reject, reply};
+use crate::dicom::acceptor::{self, Context, HandshakeError, Reject, reply};
 use crate::dicom::pdv::{AbortReason, PdvReader};
 use bytes::BytesMut;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -140,7 +140,7 @@ async fn serve<H: StorageScp>(
             return association.end(AssociationEnd::ConnectionLost).await;
         }
     };
-    let contexts = acceptor::negotiate(&request.contexts);
+    let contexts = acceptor::negotiate(&request.contexts, shared.asked.is_some());
     let max_pdu_bytes = shared.settings.max_pdu_bytes.max(LEAST_MAX_PDU_BYTES);
     let accepted = acceptor::accepted_ids(&contexts);
     let accept = reply::accept(&request, &contexts, max_pdu_bytes);
@@ -152,7 +152,11 @@ async fn serve<H: StorageScp>(
     let reader = PdvReader::new(connection, buffer, max_pdu_bytes, accepted);
     let incoming = Incoming::new(reader, shared.settings.idle, shared.stop.clone(), shared.cut.clone());
     let peer_max_pdu_bytes = request.max_pdu_bytes;
-    let mut dialogue = Dialogue { incoming, association, contexts, peer_max_pdu_bytes };
+    let takes = takes(&request, &contexts);
+    let asked = shared.asked.clone();
+    let who_asks = who.clone();
+    let mut dialogue =
+        Dialogue { incoming, association, contexts, peer_max_pdu_bytes, takes, asked, who: who_asks, asker: None };
     let Ending { how, last_word, why } = dialogue.run().await;
     let Dialogue { incoming, association, .. } = dialogue;
     seen::ended(how);
@@ -164,4 +168,9 @@ async fn serve<H: StorageScp>(
     // The handler first: it must not wait for a peer that is slow to leave.
     association.end(how).await;
     incoming.into_connection().part(last_word.as_deref()).await;
+}
+
+/// What the requestor takes as an SCP.
+fn takes(request: &AssociateRequest, contexts: &[Context]) -> Vec<String> {
+    reply::answered_roles(request, contexts).into_iter().filter(|role| role.scp).map(|role| role.sop_class).collect()
 }

@@ -1,13 +1,15 @@
 //! The messages of one association: each request is answered before the next is read (PS3.7 9.1.1, 9.1.5).
 //!
-//! In: commands and data sets from [`Incoming`]. Out: instances to the handler, responses to the peer. C-CANCEL is
-//! ignored: nothing we do can be cancelled (PS3.7 9.3.2.3).
+//! In: commands and data sets from [`Incoming`]. Out: instances to the handler, responses to the peer; all else that is
+//! asked goes on to [`super::requests`]. A C-CANCEL that comes here is too late: what it means has been answered
+//! (PS3.7 9.3.2.3).
 
 use super::incoming::{Ending, Incoming};
-use super::{InstanceOffer, StoreAssociation, StoreRefusal, seen};
+use super::outgoing::{Part, push};
+use super::{Asked, AssociationRequest, InstanceOffer, StoreAssociation, StoreRefusal, seen};
 use crate::dicom::acceptor::{Context, syntaxes};
 use crate::dicom::dimse::{Command, checked_uids};
-use crate::dicom::pdv::pdu_type;
+use crate::dicom::service::Asker;
 use crate::dicom::status::StoreStatus;
 use crate::model::Uid;
 use bytes::Bytes;
@@ -22,6 +24,13 @@ pub struct Dialogue<A> {
     pub contexts: Vec<Context>,
     /// Largest P-DATA-TF the peer takes; 0 is no limit.
     pub peer_max_pdu_bytes: u32,
+    /// SOP classes whose instances the peer takes over this association, as the SCP.
+    pub takes: Vec<String>,
+    /// Absent where nothing is provided but storing.
+    pub asked: Option<Asked>,
+    pub who: AssociationRequest,
+    /// Once something has been asked besides storing.
+    pub asker: Option<Asker>,
 }
 
 struct StoreRequest {
@@ -52,13 +61,14 @@ impl<A: StoreAssociation> Dialogue<A> {
                 self.store(StoreRequest { context, message_id, sop_class, sop_instance }).await
             }
             Command::CancelRq { .. } => Ok(()),
+            Command::Request(request) => self.request(context, request).await,
             Command::Other { field, message_id, has_data_set, .. } if field & RESPONSE == 0 => {
                 if has_data_set {
                     self.skip_data_set(context).await?;
                 }
                 self.respond(context, &Command::unrecognized_operation(field, message_id)).await
             }
-            Command::EchoRsp { .. } | Command::StoreRsp { .. } | Command::Other { .. } => {
+            Command::EchoRsp { .. } | Command::StoreRsp { .. } | Command::Response(_) | Command::Other { .. } => {
                 Err(Ending::dimse("response without a request"))
             }
         }
@@ -172,69 +182,19 @@ impl<A: StoreAssociation> Dialogue<A> {
         self.respond(request.context, &response.encode()).await
     }
 
-    async fn skip_data_set(&mut self, context: u8) -> Result<(), Ending> {
+    pub(super) async fn skip_data_set(&mut self, context: u8) -> Result<(), Ending> {
         self.incoming.read_past();
         while !self.incoming.data_set(context).await?.1 {}
         Ok(())
     }
 
-    async fn respond(&mut self, context: u8, command: &[u8]) -> Result<(), Ending> {
-        self.incoming.respond(&command_pdus(context, command, self.peer_max_pdu_bytes)).await
+    pub(super) async fn respond(&mut self, context: u8, command: &[u8]) -> Result<(), Ending> {
+        let mut pdus = Vec::new();
+        push(&mut pdus, context, Part::Command, command, self.peer_max_pdu_bytes);
+        self.incoming.respond(&pdus).await
     }
 }
 
-fn uid_or_nothing(text: &str) -> String {
+pub(super) fn uid_or_nothing(text: &str) -> String {
     Uid::new(text).map(|uid| uid.as_str().to_owned()).unwrap_or_default()
-}
-
-/// A command set in as few P-DATA-TF as the peer allows, to be written in one go (PS3.8 9.3.5, Annex E).
-fn command_pdus(context: u8, command: &[u8], peer_max_pdu_bytes: u32) -> Vec<u8> {
-    const PDV_HEADER: usize = 6;
-    let room = match peer_max_pdu_bytes as usize {
-        0 => command.len(),
-        // A peer that leaves no room for a PDV gets its message two bytes at a time.
-        limit => limit.saturating_sub(PDV_HEADER).max(2),
-    };
-    let mut pdus = Vec::with_capacity(command.len() + 12);
-    let mut fragments = command.chunks(room.max(1)).peekable();
-    while let Some(fragment) = fragments.next() {
-        // Command sets are a few hundred bytes long.
-        let length = u32::try_from(fragment.len()).unwrap_or(u32::MAX);
-        let last = if fragments.peek().is_none() { 0x03 } else { 0x01 };
-        pdus.extend_from_slice(&[pdu_type::P_DATA_TF, 0]);
-        pdus.extend_from_slice(&(length + 6).to_be_bytes());
-        pdus.extend_from_slice(&(length + 2).to_be_bytes());
-        pdus.extend_from_slice(&[context, last]);
-        pdus.extend_from_slice(fragment);
-    }
-    pdus
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dicom::pdv::{ContextIds, Event, drive};
-
-    #[test]
-    fn a_response_keeps_to_the_pdu_length_the_peer_takes() {
-        let command = Command::EchoRsp { message_id: 1, status: 0 }.encode();
-        for limit in [0, 1, 8, 20, 32, 16_384] {
-            let pdus = command_pdus(1, &command, limit);
-            let allowed = if limit == 0 { u32::MAX } else { limit.max(8) };
-            let contexts: ContextIds = [1].into_iter().collect();
-            let events = drive([&pdus[..]], allowed, contexts).expect("no PDU is longer than allowed");
-            let lasts: Vec<bool> =
-                events.iter().map(|event| matches!(event, Event::Fragment(fragment) if fragment.last)).collect();
-            assert_eq!(lasts.iter().filter(|last| **last).count(), 1);
-            assert_eq!(lasts.last(), Some(&true));
-            let whole: Vec<u8> = events
-                .into_iter()
-                .flat_map(|event| match event {
-                    Event::Fragment(fragment) => fragment.data,
-                    other => panic!("{other:?}"),
-                })
-                .collect();
-            assert_eq!(whole, command);
-        }
-    }
 }

@@ -45,7 +45,7 @@ impl Ending {
         Self::aborting(AssociationEnd::ProtocolError, AbortReason::ServiceUser, why)
     }
 
-    fn timed_out(why: &'static str) -> Self {
+    pub fn timed_out(why: &'static str) -> Self {
         Self::aborting(AssociationEnd::TimedOut, AbortReason::ServiceUser, why)
     }
 
@@ -75,6 +75,8 @@ pub struct Incoming {
     cut: CancellationToken,
     /// Of the message that is being read.
     message: Option<Pace>,
+    /// The command set that is arriving, and its presentation context.
+    partial: Option<(u8, Vec<u8>)>,
 }
 
 /// How a message comes along.
@@ -101,7 +103,7 @@ impl Pace {
 
 impl Incoming {
     pub fn new(reader: PdvReader<Connection>, idle: Duration, stop: CancellationToken, cut: CancellationToken) -> Self {
-        Self { reader, idle, stop, cut, message: None }
+        Self { reader, idle, stop, cut, message: None, partial: None }
     }
 
     /// The next message's command set, and its presentation context.
@@ -110,29 +112,86 @@ impl Incoming {
     /// [`Ending`]: also the regular one, an A-RELEASE-RQ between two messages.
     pub async fn command(&mut self) -> Result<(u8, Command), Ending> {
         self.message = None;
-        let (mut context, mut bytes) = (None, Vec::new());
-        loop {
-            let fragment = match self.event().await? {
-                Event::Fragment(fragment) => fragment,
-                Event::ReleaseRequest if context.is_none() => {
-                    let (how, last_word) = (AssociationEnd::Released, Some(reply::release_response()));
-                    return Err(Ending { how, last_word, why: "released" });
-                }
-                other => return Err(not_a_fragment(&other)),
-            };
+        if self.partial.is_some() {
             self.start_message();
-            let expected = *context.get_or_insert(fragment.context);
-            check(&fragment, expected, FragmentKind::Command)?;
-            if bytes.len() + fragment.data.len() > MAX_COMMAND_BYTES {
-                return Err(Ending::dimse("command set too long"));
+        }
+        loop {
+            let event = self.event().await?;
+            if let Some(command) = self.take(event)? {
+                return Ok(command);
             }
-            bytes.extend_from_slice(&fragment.data);
-            if fragment.last {
-                let command = Command::parse(&bytes).map_err(|error| {
-                    tracing::debug!(%error, "command set not understood");
-                    Ending::dimse("command set not understood")
-                })?;
-                return Ok((expected, command));
+        }
+    }
+
+    /// What the peer says while it is being answered: a C-CANCEL, the answer to a sub-operation, or its end. Waits without a
+    /// limit, since a peer that is being answered owes nothing; a command that has begun to come has its time. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`Ending`]
+    pub async fn meanwhile(&mut self) -> Result<(u8, Command), Ending> {
+        loop {
+            while let Some(event) = self.reader.ready().map_err(ReadError::from)? {
+                if let Some(command) = self.take(event)? {
+                    self.message = None;
+                    return Ok(command);
+                }
+            }
+            if self.partial.is_some() || !self.reader.is_between_pdus() {
+                self.wait_for_more().await?;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.cut.cancelled() => return Err(self.cut_off()),
+                read = self.reader.fill() => read?,
+            }
+        }
+    }
+
+    /// Puts a command set together.
+    fn take(&mut self, event: Event) -> Result<Option<(u8, Command)>, Ending> {
+        let fragment = match event {
+            Event::Fragment(fragment) => fragment,
+            Event::ReleaseRequest if self.partial.is_none() => {
+                let (how, last_word) = (AssociationEnd::Released, Some(reply::release_response()));
+                return Err(Ending { how, last_word, why: "released" });
+            }
+            other => return Err(not_a_fragment(&other)),
+        };
+        self.start_message();
+        let (context, bytes) = self.partial.get_or_insert_with(|| (fragment.context, Vec::new()));
+        check(&fragment, *context, FragmentKind::Command)?;
+        if bytes.len() + fragment.data.len() > MAX_COMMAND_BYTES {
+            return Err(Ending::dimse("command set too long"));
+        }
+        bytes.extend_from_slice(&fragment.data);
+        if !fragment.last {
+            return Ok(None);
+        }
+        let command = Command::parse(bytes).map_err(|error| {
+            tracing::debug!(%error, "command set not understood");
+            Ending::dimse("command set not understood")
+        })?;
+        let context = *context;
+        self.partial = None;
+        Ok(Some((context, command)))
+    }
+
+    /// The whole data set that belongs to the command just read; none where it is longer than `most`, and read past.
+    ///
+    /// # Errors
+    /// [`Ending`]
+    pub async fn whole_data_set(&mut self, context: u8, most: usize) -> Result<Option<Vec<u8>>, Ending> {
+        let mut whole = Some(Vec::new());
+        loop {
+            let (data, last) = self.data_set(context).await?;
+            whole = whole.filter(|bytes| bytes.len() + data.len() <= most);
+            match &mut whole {
+                Some(bytes) => bytes.extend_from_slice(&data),
+                None => self.read_past(),
+            }
+            if last {
+                return Ok(whole);
             }
         }
     }
@@ -175,6 +234,11 @@ impl Incoming {
         })
     }
 
+    /// The longest silence of a peer that owes something.
+    pub fn idle(&self) -> Duration {
+        self.idle
+    }
+
     pub fn into_connection(self) -> Connection {
         self.reader.into_stream()
     }
@@ -214,6 +278,11 @@ impl Incoming {
         Err(Ending::timed_out("silent between messages"))
     }
 
+    fn cut_off(&self) -> Ending {
+        let why = "node stops, message not finished in time";
+        Ending::aborting(AssociationEnd::Shutdown, AbortReason::ServiceUser, why)
+    }
+
     async fn wait_for_more(&mut self) -> Result<(), Ending> {
         let received = self.reader.received_bytes();
         let idle = self.idle;
@@ -222,8 +291,7 @@ impl Incoming {
         let read = tokio::select! {
             biased;
             () = self.cut.cancelled() => {
-                let why = "node stops, message not finished in time";
-                return Err(Ending::aborting(AssociationEnd::Shutdown, AbortReason::ServiceUser, why));
+                return Err(self.cut_off());
             }
             read = timeout(allowance, self.reader.fill()) => read,
         };

@@ -1,27 +1,41 @@
-//! Receiving: the SCP of C-STORE and C-ECHO. Connections in, instances out to a handler, as their bytes arrive.
+//! Receiving: the SCP of C-STORE and C-ECHO, and of everything else a peer may ask. Connections in, instances out to a
+//! handler, as their bytes arrive.
 //!
 //! The handler ([`StorageScp`]) says who may associate and makes each instance durable; only when its
 //! [`StoreAssociation::commit`] has returned is the C-STORE answered. One association is one task; a limit reached by
 //! one sender does not touch the others ([`limits`]). Every wait for a peer is bounded ([`incoming`]).
 //!
-//! Does not look into data sets, knows no partner and no study, and never sends an instance.
+//! Queries, retrievals and the N-services are asked of [`Services`] ([`requests`]), on the runtime this was started on: what
+//! answers them, and its connections to a database, outlives an association. Instances are sent only where a C-GET or
+//! C-MOVE wants them. Does not look into instances, knows no partner and no study.
 
 mod association;
 mod connection;
 mod dialogue;
+mod find;
+mod get;
 mod incoming;
 mod limits;
+mod moving;
+mod outgoing;
 mod own_thread;
+mod requests;
+mod retrieval;
 mod seen;
 
+pub use retrieval::{Held, HeldBytes};
+
 use super::acceptor::Reject;
+use super::service::Services;
 use super::status::StoreStatus;
+use crate::config::UnknownCaller;
 use crate::model::Uid;
 use bytes::Bytes;
 use limits::Places;
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -61,6 +75,15 @@ pub enum Rejection {
     CalledAeNotRecognized,
     TemporaryCongestion,
     LocalLimitExceeded,
+}
+
+impl From<UnknownCaller> for Rejection {
+    fn from(unknown: UnknownCaller) -> Self {
+        match unknown {
+            UnknownCaller::CallingAe => Rejection::CallingAeNotRecognized,
+            UnknownCaller::CalledAe => Rejection::CalledAeNotRecognized,
+        }
+    }
 }
 
 impl From<Rejection> for Reject {
@@ -135,10 +158,21 @@ pub trait StoreAssociation: Send + 'static {
     fn end(self, how: AssociationEnd) -> impl Future<Output = ()> + Send;
 }
 
+/// Who is asked besides storing, and where the instances of a retrieval come from.
+#[derive(Clone)]
+pub struct Asked {
+    pub services: Arc<dyn Services>,
+    pub held: Arc<dyn Held>,
+    /// Where the services run.
+    runtime: Handle,
+}
+
 /// What every association of a listener shares.
 struct Shared<H> {
     settings: ScpSettings,
     handler: H,
+    /// Absent where nothing is provided but storing.
+    asked: Option<Asked>,
     places: Arc<Places>,
     /// No new association, no new message.
     stop: CancellationToken,
@@ -148,20 +182,36 @@ struct Shared<H> {
 
 /// Serves `listener` until `stop`; then accepts nothing more, lets each association finish the instance it is in,
 /// aborts it, and returns. Takes [`DRAIN`] and [`LAST_WORDS`] at most.
+///
+/// Stores and answers echoes, nothing else: contexts for other services are refused.
 pub async fn serve(listener: TcpListener, settings: ScpSettings, handler: impl StorageScp, stop: CancellationToken) {
-    serve_draining(listener, settings, handler, stop, DRAIN).await;
+    serve_draining(listener, settings, handler, None, stop, DRAIN).await;
+}
+
+/// The same, and everything else a peer may ask.
+pub async fn serve_all(
+    listener: TcpListener,
+    settings: ScpSettings,
+    handler: impl StorageScp,
+    services: Arc<dyn Services>,
+    held: Arc<dyn Held>,
+    stop: CancellationToken,
+) {
+    let asked = Asked { services, held, runtime: Handle::current() };
+    serve_draining(listener, settings, handler, Some(asked), stop, DRAIN).await;
 }
 
 async fn serve_draining(
     listener: TcpListener,
     settings: ScpSettings,
     handler: impl StorageScp,
+    asked: Option<Asked>,
     stop: CancellationToken,
     drain_time: Duration,
 ) {
     let cut = CancellationToken::new();
     let places = Places::new(settings.max_associations);
-    let shared = Arc::new(Shared { settings, handler, places, stop: stop.clone(), cut: cut.clone() });
+    let shared = Arc::new(Shared { settings, handler, asked, places, stop: stop.clone(), cut: cut.clone() });
     let mut associations = JoinSet::new();
     let mut accept_fails = false;
     loop {

@@ -1,7 +1,7 @@
 //! What the operator sees of receiving: metrics. Labels are our own words only, never a peer's.
 
 use super::{AssociationEnd, Reject};
-use crate::dicom::status::StoreStatus;
+use crate::dicom::{dimse::Service, status::StoreStatus};
 use metrics::{counter, gauge, histogram};
 use std::time::Duration;
 
@@ -39,6 +39,18 @@ pub fn instance(status: StoreStatus, bytes: u64, response: Duration) {
     counter!("neisse_dicom_instances_total", "status" => status.class()).increment(1);
     counter!("neisse_dicom_received_bytes_total").increment(bytes);
     histogram!("neisse_dicom_store_response_seconds").record(response.as_secs_f64());
+}
+
+/// A request besides storing, from its command to its last response.
+pub fn asked(service: Service, status: u16, took: Duration) {
+    let outcome = match status {
+        0x0000 => "success",
+        0xFE00 => "canceled",
+        0x0001 | 0x0107 | 0x0116 | 0xB000..=0xBFFF => "warning",
+        _ => "failure",
+    };
+    counter!("neisse_dicom_requests_total", "service" => service.as_str(), "status" => outcome).increment(1);
+    histogram!("neisse_dicom_request_seconds", "service" => service.as_str()).record(took.as_secs_f64());
 }
 
 pub fn end_text(how: AssociationEnd) -> &'static str {

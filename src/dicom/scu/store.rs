@@ -8,7 +8,7 @@ use super::{
     association::{MAX_FRAGMENT, cut},
     read_answer,
 };
-use crate::dicom::dimse::Command;
+use crate::dicom::dimse::{Command, Originator};
 use std::{
     io::{self, IoSlice},
     time::Duration,
@@ -34,14 +34,35 @@ impl Association {
         what: &InstanceToStore,
         data: &mut impl DataSource,
     ) -> Result<StoreResponse, ScuError> {
+        self.store_for(None, what, data).await
+    }
+
+    /// The same, as a part of a C-MOVE that somebody asked us for.
+    ///
+    /// # Errors
+    /// See [`ScuError`].
+    pub async fn store_for(
+        &mut self,
+        originator: Option<&Originator>,
+        what: &InstanceToStore,
+        data: &mut impl DataSource,
+    ) -> Result<StoreResponse, ScuError> {
         let context = self.context(|proposal| {
             proposal.sop_class == what.sop_class && proposal.transfer_syntax == what.transfer_syntax
         });
         let context = context.ok_or(ScuError::NotAccepted)?;
         let message_id = self.begin()?;
+        let request = Command::StoreRq {
+            message_id,
+            sop_class: what.sop_class.as_str().to_owned(),
+            sop_instance: what.sop_instance.as_str().to_owned(),
+            priority: 0,
+            originator: originator.cloned(),
+        };
+        let request = self.framed_command(context, &request);
         let at_the_slowest = Duration::from_secs(what.length / SLOWEST_BYTES_PER_SECOND);
         let allowance = self.response.saturating_mul(2).saturating_add(at_the_slowest);
-        let answer = timeout(allowance, self.send_and_ask(context, message_id, what, data)).await;
+        let answer = timeout(allowance, self.send_and_ask(context, message_id, request, what, data)).await;
         match answer.unwrap_or(Err(ScuError::Stalled(allowance))) {
             Ok(answer) => self.end(Ok(answer.response), answer.in_step).await,
             Err(error) => self.end(Err(error), false).await,
@@ -52,16 +73,10 @@ impl Association {
         &mut self,
         context: u8,
         message_id: u16,
+        mut request: Vec<u8>,
         what: &InstanceToStore,
         data: &mut impl DataSource,
     ) -> Result<Answer, ScuError> {
-        let request = Command::StoreRq {
-            message_id,
-            sop_class: what.sop_class.as_str().to_owned(),
-            sop_instance: what.sop_instance.as_str().to_owned(),
-            priority: 0,
-        };
-        let mut request = self.framed_command(context, &request);
         let mut early = None;
         let mut left = what.length;
         loop {

@@ -183,7 +183,7 @@ pub fn associate_rq(calling: &str, called: &str) -> Vec<u8> {
 
 pub fn store_rq(sop_class: &str, sop_instance: &str) -> Vec<u8> {
     let (sop_class, sop_instance) = (sop_class.to_owned(), sop_instance.to_owned());
-    Command::StoreRq { message_id: 5, sop_class, sop_instance, priority: 0 }.encode()
+    Command::StoreRq { message_id: 5, sop_class, sop_instance, priority: 0, originator: None }.encode()
 }
 
 /// A data element in Explicit VR Little Endian, its value padded to even length.

@@ -108,12 +108,12 @@ async fn nothing_is_stored_on_a_verification_context() {
 async fn an_unknown_service_is_answered_and_a_cancel_is_ignored() {
     let listening = listen(PATIENT).await;
     let mut scu = Scu::associate(&listening).await;
-    let find = Command::Other { field: 0x0020, message_id: 9, sop_class: CT.into(), has_data_set: true };
+    let find = Command::Other { field: 0x0060, message_id: 9, sop_class: CT.into(), has_data_set: true };
     scu.send(&p_data(CT_CONTEXT, 3, &find.encode())).await;
     scu.send(&p_data(CT_CONTEXT, 0, &[1; 3000])).await;
     scu.send(&p_data(CT_CONTEXT, 2, &[2; 3000])).await;
     let (kind, body) = scu.pdu().await.expect("an answer");
-    assert_eq!((kind, &body[6..]), (4, &Command::unrecognized_operation(0x0020, 9)[..]));
+    assert_eq!((kind, &body[6..]), (4, &Command::unrecognized_operation(0x0060, 9)[..]));
     scu.send(&p_data(CT_CONTEXT, 3, &Command::CancelRq { message_id: 9 }.encode())).await;
     scu.echo().await;
 }

@@ -120,7 +120,7 @@ async fn a_sender_that_does_not_finish_cannot_hold_up_a_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let (address, notes, stop) = (listener.local_addr().expect("bound"), Notes::default(), CancellationToken::new());
     let drain_time = Duration::from_millis(200);
-    let served = tokio::spawn(serve_draining(listener, PATIENT, notes.clone(), stop.clone(), drain_time));
+    let served = tokio::spawn(serve_draining(listener, PATIENT, notes.clone(), None, stop.clone(), drain_time));
     let listening = Listening { address, notes, stop, served };
     let mut scu = Scu::associate(&listening).await;
     scu.send(&p_data(CT_CONTEXT, 3, &store_rq(CT, TAKEN))).await;

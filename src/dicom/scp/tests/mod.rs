@@ -245,7 +245,7 @@ fn associate_rq(calling: &str, called: &str) -> Vec<u8> {
 
 fn store_rq(sop_class: &str, sop_instance: &str) -> Vec<u8> {
     let (sop_class, sop_instance) = (sop_class.to_owned(), sop_instance.to_owned());
-    Command::StoreRq { message_id: 5, sop_class, sop_instance, priority: 0 }.encode()
+    Command::StoreRq { message_id: 5, sop_class, sop_instance, priority: 0, originator: None }.encode()
 }
 
 fn stored(status: u16, comment: Option<&str>, sop_class: &str, sop_instance: &str) -> Command {

@@ -4,16 +4,12 @@
 //! values, so that our own character set decoding sees the bytes as they came. Depth, count and every length are
 //! checked before anything is reserved for them; nothing here allocates more than the elements it has seen.
 //!
-//! Not for images: fragments (PS3.5 A.4) are refused, because no report object has any.
+//! Not for images: fragments (PS3.5 A.4) are refused, because neither a report nor a message has any.
 
-use super::ReadError;
 use dicom_core::Tag;
-use dicom_dictionary_std::tags;
 
 /// Sequences within sequences. A deep report has ten.
 pub const MAX_DEPTH: usize = 32;
-/// A report of thousands of measurements stays far below.
-const MAX_ELEMENTS: usize = 200_000;
 const UNDEFINED: u32 = 0xFFFF_FFFF;
 /// PS3.5 7.5.
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
@@ -22,11 +18,19 @@ const SEQUENCE_DELIMITATION: Tag = Tag(0xFFFE, 0xE0DD);
 
 #[derive(Debug, Default)]
 pub struct DataSet<'a> {
-    elements: Vec<(Tag, Value<'a>)>,
+    elements: Vec<Element<'a>>,
 }
 
 #[derive(Debug)]
-enum Value<'a> {
+pub struct Element<'a> {
+    pub tag: Tag,
+    /// As written; none in Implicit VR.
+    pub vr: Option<[u8; 2]>,
+    pub value: Value<'a>,
+}
+
+#[derive(Debug)]
+pub enum Value<'a> {
     Bytes(&'a [u8]),
     Items(Vec<DataSet<'a>>),
 }
@@ -51,38 +55,48 @@ impl<'a> DataSet<'a> {
         self.find(tag).is_some()
     }
 
+    /// In the order they came.
+    pub fn elements(&self) -> &[Element<'a>] {
+        &self.elements
+    }
+
     fn find(&self, tag: Tag) -> Option<&Value<'a>> {
-        self.elements.iter().find(|(found, _)| *found == tag).map(|(_, value)| value)
+        self.elements.iter().find(|found| found.tag == tag).map(|found| &found.value)
     }
 }
 
-/// Sequences a report is read by. In Implicit VR a sequence of defined length looks like any value, so they are named.
-const SEQUENCES: [Tag; 14] = [
-    tags::CONTENT_SEQUENCE,
-    tags::CONCEPT_NAME_CODE_SEQUENCE,
-    tags::CONCEPT_CODE_SEQUENCE,
-    tags::MEASURED_VALUE_SEQUENCE,
-    tags::MEASUREMENT_UNITS_CODE_SEQUENCE,
-    tags::NUMERIC_VALUE_QUALIFIER_CODE_SEQUENCE,
-    tags::VERIFYING_OBSERVER_SEQUENCE,
-    tags::AUTHOR_OBSERVER_SEQUENCE,
-    tags::PREDECESSOR_DOCUMENTS_SEQUENCE,
-    tags::REFERENCED_SERIES_SEQUENCE,
-    tags::REFERENCED_SOP_SEQUENCE,
-    tags::REFERENCED_REQUEST_SEQUENCE,
-    tags::REQUEST_ATTRIBUTES_SEQUENCE,
-    tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
-];
-
-pub fn parse(bytes: &[u8], explicit: bool) -> Result<DataSet<'_>, ReadError> {
-    let mut reader = Reader { bytes, at: 0, elements: 0 };
-    reader.data_set(bytes.len(), false, explicit, 0)
+/// How a data set is read, and how much of it at most.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    pub explicit: bool,
+    /// Elements and items together.
+    pub max_elements: usize,
+    /// In Implicit VR a sequence of defined length looks like any value: which elements are sequences.
+    pub is_sequence: fn(Tag) -> bool,
 }
+
+/// Says offsets, never values.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the data set is malformed at byte {at}: {what}")]
+pub struct Malformed {
+    pub at: usize,
+    pub what: &'static str,
+}
+
+/// # Errors
+/// [`Malformed`]
+pub fn parse(bytes: &[u8], reading: Reading) -> Result<DataSet<'_>, Malformed> {
+    let mut reader = Reader { bytes, at: 0, elements: 0, reading };
+    reader.data_set(bytes.len(), false, reading.explicit, 0)
+}
+
+type Vr = Option<[u8; 2]>;
 
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     elements: usize,
+    reading: Reading,
 }
 
 enum Form {
@@ -92,11 +106,11 @@ enum Form {
 
 /// The calls go at most [`MAX_DEPTH`] deep; the frames of that depth take a few kilobytes.
 impl<'a> Reader<'a> {
-    fn malformed<T>(&self, what: &'static str) -> Result<T, ReadError> {
-        Err(ReadError::Malformed { at: self.at, what })
+    fn malformed<T>(&self, what: &'static str) -> Result<T, Malformed> {
+        Err(Malformed { at: self.at, what })
     }
 
-    fn take(&mut self, count: usize, end: usize) -> Result<&'a [u8], ReadError> {
+    fn take(&mut self, count: usize, end: usize) -> Result<&'a [u8], Malformed> {
         let to = self.at.checked_add(count).filter(|to| *to <= end);
         let Some(part) = to.and_then(|to| self.bytes.get(self.at..to)) else {
             return self.malformed("a length reaches past the end");
@@ -105,23 +119,27 @@ impl<'a> Reader<'a> {
         Ok(part)
     }
 
-    fn u16(&mut self, end: usize) -> Result<u16, ReadError> {
+    fn u16(&mut self, end: usize) -> Result<u16, Malformed> {
         let part = self.take(2, end)?;
         Ok(u16::from_le_bytes([part[0], part[1]]))
     }
 
-    fn u32(&mut self, end: usize) -> Result<u32, ReadError> {
+    fn u32(&mut self, end: usize) -> Result<u32, Malformed> {
         let part = self.take(4, end)?;
         Ok(u32::from_le_bytes([part[0], part[1], part[2], part[3]]))
     }
 
-    fn tag(&mut self, end: usize) -> Result<Tag, ReadError> {
+    fn tag(&mut self, end: usize) -> Result<Tag, Malformed> {
         Ok(Tag(self.u16(end)?, self.u16(end)?))
     }
 
-    fn count(&mut self) -> Result<(), ReadError> {
+    fn count(&mut self) -> Result<(), Malformed> {
         self.elements += 1;
-        if self.elements > MAX_ELEMENTS { self.malformed("more elements than a report has") } else { Ok(()) }
+        if self.elements > self.reading.max_elements {
+            self.malformed("more elements than it may have")
+        } else {
+            Ok(())
+        }
     }
 
     /// Elements up to `end`, or up to an Item Delimitation Item where `delimited`.
@@ -131,7 +149,7 @@ impl<'a> Reader<'a> {
         delimited: bool,
         explicit: bool,
         depth: usize,
-    ) -> Result<DataSet<'a>, ReadError> {
+    ) -> Result<DataSet<'a>, Malformed> {
         let mut set = DataSet::default();
         while self.at < end {
             self.count()?;
@@ -143,25 +161,26 @@ impl<'a> Reader<'a> {
             if tag.group() == 0xFFFE {
                 return self.malformed("an item or a delimiter outside a sequence");
             }
-            let (form, length) = self.form_and_length(tag, explicit, end)?;
+            let (vr, form, length) = self.form_and_length(tag, explicit, end)?;
             let value = match form {
                 Form::Items { explicit } => Value::Items(self.sequence(length, end, explicit, depth)?),
                 Form::Bytes if length == UNDEFINED => return self.malformed("a value of undefined length"),
                 Form::Bytes => Value::Bytes(self.take(usize::try_from(length).unwrap_or(usize::MAX), end)?),
             };
-            set.elements.push((tag, value));
+            set.elements.push(Element { tag, vr, value });
         }
         if delimited { self.malformed("an item that does not end") } else { Ok(set) }
     }
 
     /// PS3.5 7.1.2 and 7.1.3.
-    fn form_and_length(&mut self, tag: Tag, explicit: bool, end: usize) -> Result<(Form, u32), ReadError> {
+    fn form_and_length(&mut self, tag: Tag, explicit: bool, end: usize) -> Result<(Vr, Form, u32), Malformed> {
         if !explicit {
             let length = self.u32(end)?;
-            let sequence = length == UNDEFINED || SEQUENCES.contains(&tag);
-            return Ok((if sequence { Form::Items { explicit } } else { Form::Bytes }, length));
+            let sequence = length == UNDEFINED || (self.reading.is_sequence)(tag);
+            return Ok((None, if sequence { Form::Items { explicit } } else { Form::Bytes }, length));
         }
         let vr = self.take(2, end)?;
+        let written = vr.first_chunk().copied();
         if !vr.iter().all(u8::is_ascii_uppercase) {
             return self.malformed("no value representation where one is due");
         }
@@ -190,17 +209,17 @@ impl<'a> Reader<'a> {
                 | b"US"
         );
         if short {
-            return Ok((Form::Bytes, u32::from(self.u16(end)?)));
+            return Ok((written, Form::Bytes, u32::from(self.u16(end)?)));
         }
         self.take(2, end)?;
         let length = self.u32(end)?;
         let form = match vr {
             b"SQ" => Form::Items { explicit: true },
             // PS3.5 6.2.2: the content of UN is Implicit VR.
-            b"UN" if length == UNDEFINED || SEQUENCES.contains(&tag) => Form::Items { explicit: false },
+            b"UN" if length == UNDEFINED || (self.reading.is_sequence)(tag) => Form::Items { explicit: false },
             _ => Form::Bytes,
         };
-        Ok((form, length))
+        Ok((written, form, length))
     }
 
     fn sequence(
@@ -209,9 +228,9 @@ impl<'a> Reader<'a> {
         end: usize,
         explicit: bool,
         depth: usize,
-    ) -> Result<Vec<DataSet<'a>>, ReadError> {
+    ) -> Result<Vec<DataSet<'a>>, Malformed> {
         if depth >= MAX_DEPTH {
-            return self.malformed("sequences nested deeper than a report has them");
+            return self.malformed("sequences nested deeper than they may be");
         }
         let (delimited, end) = self.extent(length, end)?;
         let mut items = Vec::new();
@@ -232,7 +251,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether a delimiter ends it, and where it ends at the latest.
-    fn extent(&self, length: u32, end: usize) -> Result<(bool, usize), ReadError> {
+    fn extent(&self, length: u32, end: usize) -> Result<(bool, usize), Malformed> {
         if length == UNDEFINED {
             return Ok((true, end));
         }
@@ -247,7 +266,13 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dicom_dictionary_std::tags;
     use proptest::prelude::*;
+
+    fn parse(bytes: &[u8], explicit: bool) -> Result<DataSet<'_>, Malformed> {
+        let is_sequence = |tag| tag == tags::CONCEPT_NAME_CODE_SEQUENCE;
+        super::parse(bytes, Reading { explicit, max_elements: 200_000, is_sequence })
+    }
 
     fn nested(levels: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -272,9 +297,9 @@ mod tests {
     #[test]
     fn a_length_beyond_the_data_is_refused_before_anything_is_reserved() {
         let huge = [0x42, 0x00, 0x11, 0x00, b'O', b'B', 0, 0, 0xF0, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4];
-        assert!(matches!(parse(&huge, true), Err(ReadError::Malformed { .. })));
+        assert!(matches!(parse(&huge, true), Err(Malformed { .. })));
         let undefined = [0x42, 0x00, 0x11, 0x00, b'O', b'B', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 1, 2, 3, 4];
-        assert!(matches!(parse(&undefined, true), Err(ReadError::Malformed { .. })));
+        assert!(matches!(parse(&undefined, true), Err(Malformed { .. })));
         assert!(parse(&undefined[..7], true).is_err());
     }
 
