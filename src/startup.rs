@@ -83,7 +83,8 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
     let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
-    let desk = Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks };
+    let desk =
+        Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks, completeness: Bell::default() };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -273,7 +274,7 @@ impl Running {
         let config = self.config.now();
         let stop = || listeners.stop.clone();
         let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
-        let services = Arc::new(self.desk.clone());
+        let services = Arc::new(Desk { completeness: intake.completeness.clone(), ..self.desk.clone() });
         let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
         let settings = scp_settings(&config);
         listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
