@@ -76,9 +76,7 @@ impl Services for Desk {
     fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
         match find.model {
             FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
-            FindModel::ModalityWorklist | FindModel::StudyRoot | FindModel::PatientRoot => {
-                refused(NOT_SEARCHED)
-            }
+            FindModel::ModalityWorklist | FindModel::StudyRoot | FindModel::PatientRoot => refused(NOT_SEARCHED),
         }
     }
 
