@@ -35,7 +35,7 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
-        tasks::{Tasks, events::EventTeller},
+        tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
 use anyhow::Context;
@@ -254,7 +254,8 @@ impl Running {
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
-        let teller = EventTeller { tasks: self.desk.tasks.clone(), wire: None };
+        let teller =
+            EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };
         stages.spawn(teller.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
