@@ -25,6 +25,7 @@ pub mod patients;
 pub mod recovery;
 pub mod retention;
 mod scheduled;
+pub mod searchable;
 pub mod slides;
 pub mod specimen_messages;
 mod specimen_strays;

@@ -46,4 +46,4 @@ pub use report::{ReportForm, ReportStatus};
 pub use scheduled::{Requested, Step, StepState};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
-pub use study::{JournalPlace, ReceivedInstance, StudyFacts};
+pub use study::{InstanceFacts, JournalPlace, ReceivedInstance, StudyFacts};

@@ -443,6 +443,7 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
+        self.save_views(case).await?;
         Ok(())
     }
 

@@ -34,12 +34,14 @@ mod pauses;
 mod performed;
 mod reports;
 mod retention;
+mod search;
 mod shipments;
 mod slides;
 mod specimen_alarms;
 mod specimen_events;
 mod specimens;
 mod sqlite;
+mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE};
 pub use critical::{CriticalResult, FormBefore, SentReport};
@@ -63,10 +65,12 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
+pub use search::{FoundInstance, FoundSeries, FoundStudy, SearchBy, Searched, StudyPlace, StudySearch};
 pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
 pub use specimens::SpecimenRow;
+pub use views::name_key;
 
 use crate::config::DatabaseUrl;
 use sqlite::{SqliteDb, SqliteTx};

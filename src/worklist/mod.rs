@@ -4,6 +4,8 @@
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there.
 
+mod held;
+
 use crate::{
     config::{Config, Live, Partner},
     dicom::{
@@ -55,6 +57,10 @@ impl Desk {
     fn partner<'a>(&self, config: &'a Config, asker: &Asker) -> Option<&'a Partner> {
         config.partners.get(&asker.partner)
     }
+
+    fn held(&self) -> held::Shelves {
+        held::Shelves { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() }
+    }
 }
 
 impl Services for Desk {
@@ -69,20 +75,19 @@ impl Services for Desk {
         SenderCharset::of(self.partner(&self.config.now(), asker))
     }
 
-    fn find<'a>(&'a self, _asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
+    fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
         match find.model {
-            FindModel::ModalityWorklist | FindModel::Workitems | FindModel::StudyRoot | FindModel::PatientRoot => {
-                refused(NOT_SEARCHED)
-            }
+            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(self.held().find(asker, find)),
+            FindModel::ModalityWorklist | FindModel::Workitems => refused(NOT_SEARCHED),
         }
     }
 
     fn retrieve<'a>(
         &'a self,
-        _asker: &'a Asker,
-        _identifier: DataSet,
+        asker: &'a Asker,
+        identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
-        refused(NOT_SEARCHED)
+        Box::pin(self.held().retrieve(asker, identifier))
     }
 
     fn destination(&self, asker: &Asker, ae_title: &str) -> Result<MoveDestination, Refusal> {
