@@ -5,6 +5,7 @@
 
 use super::{
     OpenError, Proposal, ScuError, ScuSettings, Target, VERIFICATION, negotiate,
+    negotiate::Role,
     wire::{self, Wire},
 };
 use crate::{dicom::dimse::Command, model::Uid};
@@ -36,7 +37,30 @@ impl Association {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(settings: &ScuSettings, target: &Target, proposals: &[Proposal]) -> Result<Self, OpenError> {
-        let request = negotiate::request(&settings.calling_ae, &target.called_ae, proposals)?;
+        let request = negotiate::request(&settings.calling_ae, &target.called_ae, proposals, Role::Scu)?;
+        Self::open_by(settings, target, proposals, request).await
+    }
+
+    /// The same in the role of the SCP, to report events to who has asked for them (PS3.7 10.1.1, D.3.3.4). An acceptor that
+    /// says nothing of roles is taken to know what its own requests lead to.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_to_report(
+        settings: &ScuSettings,
+        target: &Target,
+        proposals: &[Proposal],
+    ) -> Result<Self, OpenError> {
+        let request = negotiate::request(&settings.calling_ae, &target.called_ae, proposals, Role::Scp)?;
+        Self::open_by(settings, target, proposals, request).await
+    }
+
+    async fn open_by(
+        settings: &ScuSettings,
+        target: &Target,
+        proposals: &[Proposal],
+        request: Vec<u8>,
+    ) -> Result<Self, OpenError> {
         let opening = Self::negotiate(settings, target, proposals, &request);
         timeout(settings.connect, opening).await.map_err(|_| OpenError::TimedOut(settings.connect))?
     }
@@ -116,9 +140,19 @@ impl Association {
 
     /// A command set in as many PDUs as the partner's maximum makes of it.
     pub(super) fn framed_command(&self, context: u8, command: &Command) -> Vec<u8> {
-        let bytes = command.encode();
-        let (headers, chunks) = cut(&bytes, self.fragment, context, true, true);
+        self.framed(context, &command.encode(), true)
+    }
+
+    /// A whole command set, or data set.
+    pub(super) fn framed(&self, context: u8, bytes: &[u8], is_command: bool) -> Vec<u8> {
+        let (headers, chunks) = cut(bytes, self.fragment, context, is_command, true);
         headers.iter().zip(chunks).flat_map(|(header, chunk)| header.iter().chain(chunk).copied()).collect()
+    }
+
+    /// The first context accepted for a class, and its transfer syntax.
+    pub(super) fn agreed_for(&self, class: &Uid) -> Option<(u8, Uid)> {
+        let found = self.contexts.iter().find(|(proposal, _)| proposal.sop_class == *class);
+        found.map(|(proposal, id)| (*id, proposal.transfer_syntax.clone()))
     }
 
     pub(super) fn context(&self, fits: impl Fn(&Proposal) -> bool) -> Option<u8> {

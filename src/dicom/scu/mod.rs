@@ -1,4 +1,5 @@
-//! Sending: opens associations to partners and stores instances there (PS3.8 9.3, PS3.7 9.1.1, 9.1.5).
+//! Sending: opens associations to partners, stores instances there, and asks or tells them by the N-services (PS3.8 9.3,
+//! PS3.7 9.1.1, 9.1.5, 10.1).
 //!
 //! In: a target, proposals, and for each instance its identifiers, its length and a [`DataSource`]. Out: the partner's
 //! status for each instance, or an error that says on whose side the attempt broke. Memory is constant whatever an
@@ -11,6 +12,7 @@
 mod answer;
 mod association;
 mod negotiate;
+mod operate;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,7 @@ const TRANSFER_SYNTAX: u8 = 0x40;
 const USER_INFORMATION: u8 = 0x50;
 const MAXIMUM_LENGTH: u8 = 0x51;
 const IMPLEMENTATION_CLASS: u8 = 0x52;
+const ROLE_SELECTION: u8 = 0x54;
 const VERSION_NAME: u8 = 0x55;
 
 /// What the acceptor agreed to.
@@ -38,8 +39,21 @@ pub(super) struct Agreement {
     pub max_pdu: u32,
 }
 
+/// What we are on the association (PS3.7 D.3.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The default, of which nothing needs to be said.
+    Scu,
+    Scp,
+}
+
 /// The A-ASSOCIATE-RQ, one presentation context for each proposal, ids 1, 3, 5, … (PS3.8 Table 9-11).
-pub(super) fn request(calling_ae: &str, called_ae: &str, proposals: &[Proposal]) -> Result<Vec<u8>, OpenError> {
+pub(super) fn request(
+    calling_ae: &str,
+    called_ae: &str,
+    proposals: &[Proposal],
+    role: Role,
+) -> Result<Vec<u8>, OpenError> {
     if proposals.is_empty() || proposals.len() > MAX_PROPOSALS {
         return Err(OpenError::Unfit("1 to 128 presentation contexts expected"));
     }
@@ -58,6 +72,11 @@ pub(super) fn request(calling_ae: &str, called_ae: &str, proposals: &[Proposal])
     let mut user = Vec::with_capacity(96);
     item(&mut user, MAXIMUM_LENGTH, &MAX_INBOUND_PDU.to_be_bytes());
     item(&mut user, IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID.as_bytes());
+    if role == Role::Scp {
+        let mut classes: Vec<&Uid> = proposals.iter().map(|proposal| &proposal.sop_class).collect();
+        classes.dedup();
+        classes.iter().for_each(|class| item(&mut user, ROLE_SELECTION, &scp_of(class)));
+    }
     item(&mut user, VERSION_NAME, IMPLEMENTATION_VERSION_NAME.as_bytes());
     item(&mut body, USER_INFORMATION, &user);
 
@@ -65,6 +84,14 @@ pub(super) fn request(calling_ae: &str, called_ae: &str, proposals: &[Proposal])
     pdu.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
     pdu.extend_from_slice(&body);
     Ok(pdu)
+}
+
+/// SCU role: no; SCP role: yes.
+fn scp_of(class: &Uid) -> Vec<u8> {
+    let class = class.as_str().as_bytes();
+    // At most 64 bytes.
+    let length = u16::try_from(class.len()).unwrap_or(0).to_be_bytes();
+    [&length[..], class, &[0, 1]].concat()
 }
 
 /// Ids are odd, so that the index of a proposal is `id / 2`.
@@ -215,17 +242,25 @@ mod tests {
 
     #[test]
     fn request_is_as_long_as_it_says_and_limits_what_is_asked() {
-        let pdu = request("NEISSE", " PACS ", &proposals()).expect("request");
+        let pdu = request("NEISSE", " PACS ", &proposals(), Role::Scu).expect("request");
         assert_eq!(u32::from_be_bytes(pdu[2..6].try_into().unwrap()) as usize, pdu.len() - 6);
         assert_eq!(&pdu[10..26], b"PACS            ");
         assert_eq!(&pdu[26..42], b"NEISSE          ");
-        assert!(matches!(request("NEISSE", "PACS", &[]), Err(OpenError::Unfit(_))));
+        assert!(matches!(request("NEISSE", "PACS", &[], Role::Scu), Err(OpenError::Unfit(_))));
         let many = vec![proposals()[0].clone(); MAX_PROPOSALS + 1];
-        assert!(matches!(request("NEISSE", "PACS", &many), Err(OpenError::Unfit(_))));
-        assert!(request("NEISSE", "PACS", &many[1..]).is_ok());
+        assert!(matches!(request("NEISSE", "PACS", &many, Role::Scu), Err(OpenError::Unfit(_))));
+        assert!(request("NEISSE", "PACS", &many[1..], Role::Scu).is_ok());
         for bad in ["", "   ", "SEVENTEEN_LETTERS", "A\\B", "PÄCS"] {
-            assert!(matches!(request(bad, "PACS", &proposals()), Err(OpenError::Unfit(_))), "{bad:?}");
+            assert!(matches!(request(bad, "PACS", &proposals(), Role::Scu), Err(OpenError::Unfit(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn who_reports_events_asks_for_the_role_of_the_scp_once_for_a_class() {
+        let pdu = request("NEISSE", "PACS", &proposals(), Role::Scp).expect("request");
+        let role = [&[0x54, 0, 0, 29, 0, 25][..], b"1.2.840.10008.5.1.4.1.1.2", &[0, 1]].concat();
+        assert_eq!(pdu.windows(role.len()).filter(|at| *at == role).count(), 1);
+        assert_eq!(u32::from_be_bytes(pdu[2..6].try_into().unwrap()) as usize, pdu.len() - 6);
     }
 
     #[test]

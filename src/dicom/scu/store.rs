@@ -7,6 +7,7 @@ use super::{
     Association, DataSource, InstanceToStore, ScuError, StoreAnswer, StoreResponse,
     association::{MAX_FRAGMENT, cut},
     read_answer,
+    wire::Message,
 };
 use crate::dicom::dimse::{Command, Originator};
 use std::{
@@ -83,8 +84,8 @@ impl Association {
             left = self.fill_buffer(left, data).await?;
             let sent = self.send_buffer(context, &request, left == 0, &mut early).await;
             request.clear();
-            if let Some(command) = early.take() {
-                let response = refusal(command, message_id, what)?;
+            if let Some(message) = early.take() {
+                let response = refusal(message.command, message_id, what)?;
                 if sent.is_err() || left > WORTH_FINISHING {
                     return Ok(Answer { response, in_step: false });
                 }
@@ -140,7 +141,7 @@ impl Association {
         context: u8,
         first: &[u8],
         ends_here: bool,
-        early: &mut Option<Command>,
+        early: &mut Option<Message>,
     ) -> Result<(), ScuError> {
         let (headers, chunks) = cut(&self.buffer, self.fragment, context, false, ends_here);
         let mut slices = Vec::with_capacity(1 + 2 * headers.len());

@@ -5,6 +5,7 @@
 //! PDV headers (PS3.8 9.3, Annex E), not what a message means.
 
 use super::{ScuError, negotiate::MAX_INBOUND_PDU};
+use crate::dicom::dataset::Bounds;
 use crate::dicom::dimse::{Command, MAX_COMMAND_BYTES};
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
@@ -52,11 +53,20 @@ pub(super) struct RawPdu {
     pub body: Bytes,
 }
 
+/// A message of the peer.
+pub(super) struct Message {
+    pub command: Command,
+    /// Empty where none belongs to it.
+    pub data_set: Vec<u8>,
+}
+
 pub(super) struct Wire {
     stream: TcpStream,
     inbound: BytesMut,
     /// Fragments of the command set that is arriving.
     command: Vec<u8>,
+    /// A command whose data set is arriving.
+    awaiting: Option<Message>,
     /// A PDU is partly written: nothing else may be sent.
     within_pdu: bool,
     /// A step without progress for this long is an error.
@@ -65,14 +75,21 @@ pub(super) struct Wire {
 
 impl Wire {
     pub fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, inbound: BytesMut::with_capacity(4096), command: Vec::new(), within_pdu: false, patience }
+        Self {
+            stream,
+            inbound: BytesMut::with_capacity(4096),
+            command: Vec::new(),
+            awaiting: None,
+            within_pdu: false,
+            patience,
+        }
     }
 
-    /// Sends whole PDUs. A command set that arrives meanwhile is put into `early`; a second one is an error.
+    /// Sends whole PDUs. A message that arrives meanwhile is put into `early`; a second one is an error.
     ///
-    /// Ends when the last byte is handed to the network, so that a command set put into `early` was certainly sent
+    /// Ends when the last byte is handed to the network, so that a message put into `early` was certainly sent
     /// before the peer had everything.
-    pub async fn send(&mut self, mut slices: &mut [IoSlice<'_>], early: &mut Option<Command>) -> Result<(), ScuError> {
+    pub async fn send(&mut self, mut slices: &mut [IoSlice<'_>], early: &mut Option<Message>) -> Result<(), ScuError> {
         self.within_pdu = true;
         while !slices.is_empty() {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -80,8 +97,8 @@ impl Wire {
             let ready = ready.map_err(|_| ScuError::Stalled(self.patience))?.map_err(ScuError::Lost)?;
             if ready.is_readable() {
                 self.receive()?;
-                while let Some(command) = self.buffered_command()? {
-                    if early.replace(command).is_some() {
+                while let Some(message) = self.buffered_message()? {
+                    if early.replace(message).is_some() {
                         return Err(ScuError::Protocol("more than one answer to one request"));
                     }
                 }
@@ -106,11 +123,16 @@ impl Wire {
 
     /// The peer's next command set, within `patience`.
     pub async fn next_command(&mut self) -> Result<Command, ScuError> {
+        self.next_message().await.map(|message| message.command)
+    }
+
+    /// The peer's next message, its data set with it, within `patience`.
+    pub async fn next_message(&mut self) -> Result<Message, ScuError> {
         let patience = self.patience;
         let waiting = async {
             loop {
-                if let Some(command) = self.buffered_command()? {
-                    return Ok(command);
+                if let Some(message) = self.buffered_message()? {
+                    return Ok(message);
                 }
                 self.more().await?;
             }
@@ -185,7 +207,7 @@ impl Wire {
     /// After a failed write: an A-ABORT that says why it failed may have arrived before.
     fn last_words(&mut self) -> Option<ScuError> {
         self.receive().ok()?;
-        self.buffered_command().err()
+        self.buffered_message().err()
     }
 
     fn buffered_pdu(&mut self) -> Result<Option<RawPdu>, ScuError> {
@@ -204,13 +226,13 @@ impl Wire {
         Ok(Some(RawPdu { kind, body: self.inbound.split_to(length).freeze() }))
     }
 
-    /// The next whole command set in the buffer. Ends of the association are errors here.
-    fn buffered_command(&mut self) -> Result<Option<Command>, ScuError> {
+    /// The next whole message in the buffer. Ends of the association are errors here.
+    fn buffered_message(&mut self) -> Result<Option<Message>, ScuError> {
         while let Some(pdu) = self.buffered_pdu()? {
             match pdu.kind {
                 P_DATA_TF => {
-                    if let Some(command) = self.take_fragments(pdu.body)? {
-                        return Ok(Some(command));
+                    if let Some(message) = self.take_fragments(pdu.body)? {
+                        return Ok(Some(message));
                     }
                 }
                 ABORT => return Err(aborted(&pdu.body)),
@@ -226,8 +248,8 @@ impl Wire {
         Ok(None)
     }
 
-    /// The PDVs of one P-DATA-TF. Answers to what we send carry no data set and come one at a time.
-    fn take_fragments(&mut self, mut body: Bytes) -> Result<Option<Command>, ScuError> {
+    /// The PDVs of one P-DATA-TF. Answers to what we send come one at a time.
+    fn take_fragments(&mut self, mut body: Bytes) -> Result<Option<Message>, ScuError> {
         let mut complete = None;
         while !body.is_empty() {
             let &[a, b, c, d, _context, control, ..] = &body[..] else {
@@ -237,22 +259,47 @@ impl Wire {
             if length < 2 || length > body.len() - 4 {
                 return Err(ScuError::Protocol("the length of a PDV does not fit its PDU"));
             }
-            if control & IS_COMMAND == 0 {
-                return Err(ScuError::Protocol("a data set where a response was expected"));
+            if complete.is_some() {
+                return Err(ScuError::Protocol("more than one message"));
             }
-            let fragment = &body[6..4 + length];
-            if complete.is_some() || self.command.len() + fragment.len() > MAX_COMMAND_BYTES {
-                return Err(ScuError::Protocol("more than one command set, or one that is too long"));
-            }
-            self.command.extend_from_slice(fragment);
-            if control & IS_LAST != 0 {
-                let command = Command::parse(&self.command).map_err(ScuError::Unreadable)?;
-                self.command.clear();
-                complete = Some(command);
-            }
+            let is_last = control & IS_LAST != 0;
+            complete = match control & IS_COMMAND {
+                0 => self.take_data_set(&body[6..4 + length], is_last)?,
+                _ => self.take_command(&body[6..4 + length], is_last)?,
+            };
             body.advance(4 + length);
         }
         Ok(complete)
+    }
+
+    fn take_command(&mut self, fragment: &[u8], is_last: bool) -> Result<Option<Message>, ScuError> {
+        if self.awaiting.is_some() || self.command.len() + fragment.len() > MAX_COMMAND_BYTES {
+            return Err(ScuError::Protocol("a command set in a data set's place, or one that is too long"));
+        }
+        self.command.extend_from_slice(fragment);
+        if !is_last {
+            return Ok(None);
+        }
+        let command = Command::parse(&self.command).map_err(ScuError::Unreadable)?;
+        self.command.clear();
+        let awaits = command.has_data_set();
+        let message = Message { command, data_set: Vec::new() };
+        if awaits {
+            self.awaiting = Some(message);
+            return Ok(None);
+        }
+        Ok(Some(message))
+    }
+
+    fn take_data_set(&mut self, fragment: &[u8], is_last: bool) -> Result<Option<Message>, ScuError> {
+        let Some(message) = &mut self.awaiting else {
+            return Err(ScuError::Protocol("a data set where a response was expected"));
+        };
+        if message.data_set.len() + fragment.len() > Bounds::OPERATION.bytes {
+            return Err(ScuError::Protocol("a data set that is too long"));
+        }
+        message.data_set.extend_from_slice(fragment);
+        Ok(if is_last { self.awaiting.take() } else { None })
     }
 }
 

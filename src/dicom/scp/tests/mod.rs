@@ -4,6 +4,7 @@ mod dialogue;
 mod hostile;
 mod limits;
 mod seen;
+mod services;
 
 use super::*;
 use crate::dicom::dimse::Command;
