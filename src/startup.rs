@@ -22,6 +22,7 @@ use crate::{
         patients::PatientTaker,
         recovery,
         retention::Retention,
+        searchable,
         specimen_messages::SpecimenTaker,
         specimen_watch::SpecimenWatch,
     },
@@ -196,6 +197,7 @@ impl Running {
         let retention =
             Retention { store: store.clone(), spool: spool.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(retention.run(stop()));
+        stages.spawn(searchable::run(store.clone(), stop()));
         let completeness = Completeness {
             store: store.clone(),
             config: config.clone(),

@@ -27,6 +27,7 @@ mod performed;
 pub mod recovery;
 pub mod retention;
 mod scheduled;
+pub mod searchable;
 pub mod slides;
 pub mod specimen_messages;
 mod specimen_strays;

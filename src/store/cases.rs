@@ -468,6 +468,7 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
+        self.save_views(case).await?;
         Ok(())
     }
 

@@ -37,6 +37,7 @@ mod performed;
 mod postgres;
 mod reports;
 mod retention;
+mod search;
 mod shipments;
 mod slides;
 mod specimen_alarms;
@@ -46,6 +47,7 @@ mod sqlite;
 mod task_events;
 mod tasks;
 mod tokens;
+mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use critical::{CriticalResult, FormBefore, SentReport};
@@ -70,6 +72,7 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
+pub use search::{FoundInstance, FoundSeries, FoundStudy, SearchBy, Searched, StudyPlace, StudySearch};
 pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
@@ -77,6 +80,7 @@ pub use specimens::SpecimenRow;
 pub use task_events::{TaskNews, TaskSubscription};
 pub use tasks::{NewClaim, TaskPage, TaskRow, Withdrawal};
 pub use tokens::TokenRow;
+pub use views::name_key;
 
 use crate::config::DatabaseUrl;
 use postgres::PgTx;

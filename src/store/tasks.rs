@@ -543,7 +543,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn series_of(&self, case: CaseId, limit: i64) -> Result<Vec<Uid>, StoreError> {
+    pub async fn series_named(&self, case: CaseId, limit: i64) -> Result<Vec<Uid>, StoreError> {
         const SQL: &str = "SELECT series_uid FROM instances WHERE case_id = $1 AND conflict = 0 GROUP BY series_uid \
              ORDER BY MIN(seq) LIMIT $2";
         let id = case.to_string();

@@ -14,6 +14,8 @@ mod tests;
 
 pub mod tasks;
 
+mod held;
+
 use crate::{
     config::{Config, Live, Partner},
     dicom::{
@@ -93,6 +95,10 @@ impl Desk {
     async fn performed_known(&self, asker: &Asker, target: Target, wanted: Vec<Tag>) -> Result<Done, Refusal> {
         performed::get(&self.store, &self.asking(asker)?, target, wanted).await
     }
+
+    fn held(&self) -> held::Shelves {
+        held::Shelves { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() }
+    }
 }
 
 impl Services for Desk {
@@ -111,16 +117,16 @@ impl Services for Desk {
         match find.model {
             FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
             FindModel::ModalityWorklist => Box::pin(self.worklist(asker, find)),
-            FindModel::StudyRoot | FindModel::PatientRoot => refused(NOT_SEARCHED),
+            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(self.held().find(asker, find)),
         }
     }
 
     fn retrieve<'a>(
         &'a self,
-        _asker: &'a Asker,
-        _identifier: DataSet,
+        asker: &'a Asker,
+        identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
-        refused(NOT_SEARCHED)
+        Box::pin(self.held().retrieve(asker, identifier))
     }
 
     fn destination(&self, asker: &Asker, ae_title: &str) -> Result<MoveDestination, Refusal> {
@@ -188,7 +194,6 @@ impl Services for Desk {
 
 /// PS3.7 Annex C.
 const NO_PARTNER: Refusal = Refusal::new(0x0124, "not a partner any more");
-const NOT_SEARCHED: Refusal = Refusal::new(0x0122, "not provided here");
 const NO_SUCH_INSTANCE: Refusal = Refusal::new(0x0112, "no such instance");
 const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "not provided here");
 

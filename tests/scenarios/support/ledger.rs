@@ -9,8 +9,8 @@ use super::{
 use neisse::{
     config::DatabaseUrl,
     model::{
-        CaseId, CaseState, DeliveryKind, Digest, Discipline, JournalId, JournalPlace, Lane, Moment, PartnerId,
-        Priority, ReceivedInstance, StudyFacts, Uid,
+        CaseId, CaseState, DeliveryKind, Digest, Discipline, InstanceFacts, JournalId, JournalPlace, Lane, Moment,
+        PartnerId, Priority, ReceivedInstance, StudyFacts, Uid,
     },
     store::{CaseRow, Durability, NewDelivery, Store, Tx},
 };
@@ -126,6 +126,7 @@ pub fn received(study: &str, number: u8, content: u8) -> ReceivedInstance {
         },
         received: NOW,
         facts: StudyFacts { modality: "CT".into(), ..StudyFacts::default() },
+        own: InstanceFacts::default(),
     }
 }
 
