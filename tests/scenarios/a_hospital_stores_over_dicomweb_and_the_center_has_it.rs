@@ -13,6 +13,8 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hospital_stores_over_dicomweb_and_the_center_has_it() {
+    // It has been installed before where another scenario was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let sides = NetworkSide::start().await;
     for (number, footing) in (4_700..).zip(BOTH) {
         let network = Network::start(footing, ALWAYS_CHEMNITZ, wall("2026-11-24T23:10")).await;
