@@ -515,7 +515,7 @@ impl Store {
             "WHERE case_id IN (SELECT value FROM json_each($1)) AND (reader = $2 OR origin = $2) ORDER BY scheduled_us, uid"
         );
         const POSTGRES: &str = select_tasks!(
-            "WHERE case_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb)) AND (reader = $2 OR origin = $2) \
+            "WHERE case_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND (reader = $2 OR origin = $2) \
              ORDER BY scheduled_us, uid"
         );
         let sql = if matches!(self.db, super::Db::Sqlite(_)) { SQLITE } else { POSTGRES };

@@ -3,9 +3,10 @@
 
 use crate::support::{
     blocking,
+    center::Center,
     faults::send_head_ct,
-    handed_over,
-    network::{ALWAYS_CHEMNITZ, BOTH, Network, wall},
+    free_port, handed_over,
+    network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
     readers::{performed, said},
 };
 use neisse::model::CaseState;
@@ -85,6 +86,59 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
         assert!(story.contains("its reading was completed by CHEMNITZ (chemnitz)"), "{story}");
         network.at_rest().await;
     }
+}
+
+/// Who is subscribed is told over an association of ours, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
+    let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
+    let port = free_port();
+    let network = Network::with_centers(
+        Footing::Embedded,
+        ALWAYS_CHEMNITZ,
+        wall("2026-11-24T23:10"),
+        chemnitz,
+        leipzig,
+        |files| {
+            let file = files.get_mut("partners/chemnitz.toml").expect("the center");
+            let place = format!(
+                "[dicom]\ndestinations = [{{ ae_title = \"CHE_WS1\", host = \"127.0.0.1\", port = {port} }}]\n\
+                 senders = [{{ ae_title = \"CHE_WS1\" }}, "
+            );
+            *file = file.replacen("[dicom]\nsenders = [", &place, 1);
+        },
+    )
+    .await;
+    let (patient, _) = send_head_ct(&network, 1, 2).await;
+    network.case_in(&patient.study(), CaseState::Delivered).await;
+    let keys = json!({ "00741000": { "vr": "CS", "Value": ["SCHEDULED"] }, "00080018": { "vr": "UI" } });
+    let found = asked(&network, "CHE_WS1", json!([{ "do": "find", "set": keys }])).await;
+    let uid = said(&found[0]["set"][0], "00080018");
+    let steps = json!([
+        { "do": "listen", "port": port },
+        subscribe(&uid, "CHE_WS1"),
+        { "do": "heard", "count": 1 },
+        change(&uid, "IN PROGRESS", "1.2.3"),
+        { "do": "action", "type": 2, "uid": uid, "set": { "00741238": { "vr": "LT", "Value": ["wrong side"] } } },
+        change(&uid, "CANCELED", "1.2.3"),
+        { "do": "heard", "count": 4 },
+    ]);
+    let told = asked(&network, "CHE_WS1", steps).await;
+    for nth in [1, 3, 4, 5] {
+        assert_eq!(told[nth]["status"], 0x0000, "step {nth}: {told}");
+    }
+    let heard = told[6]["set"].as_array().expect("events");
+    let heard: Vec<(u64, String)> = heard
+        .iter()
+        .map(|event| {
+            assert_eq!(event["uid"], json!(uid));
+            let what = if event["type"] == 1 { "00741000" } else { "00741236" };
+            (event["type"].as_u64().expect("a type"), said(&event["set"], what))
+        })
+        .collect();
+    let expected = [(1, "SCHEDULED"), (1, "IN PROGRESS"), (2, "CHE_WS1"), (1, "CANCELED")];
+    assert_eq!(heard, expected.map(|(kind, text)| (kind, text.to_owned())));
+    network.at_rest().await;
 }
 
 fn change(uid: &str, state: &str, transaction: &str) -> Value {
