@@ -263,6 +263,10 @@ impl Store {
         };
         let value = super::plain(value);
         let from = look.from.clone().unwrap_or_default();
+        // PostgreSQL begins to read where the last page ended, and not where the span begins.
+        let first = Place { key: from.clone(), ..Place::default() };
+        let is_before = !matches!(look.by, By::Name(_)) && after.key < from;
+        let after = if is_before { &first } else { after };
         // Behind every time of its last day.
         let to = look.to.as_ref().map_or_else(|| "~".to_owned(), |day| format!("{day}~"));
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(sql)
