@@ -182,7 +182,7 @@ pub struct HttpListener {
     /// How callers reach this node, without a slash at the end: `https://neisse.example.org`. What links in answers
     /// begin with; by default the Host header of the request.
     pub url: Option<String>,
-    /// Folder with the files of a viewer, served under `/viewer/`.
+    /// Folder with the files of a viewer, served at the root, below everything else.
     pub viewer: Option<PathBuf>,
     /// Its `app-config.js`, where ours is not wanted.
     pub viewer_config: Option<PathBuf>,

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
@@ -146,9 +146,8 @@ pub fn router(site: &Arc<Site>) -> Router {
     for entry in entries() {
         router = router.route(entry.path, bounded(entry, site));
     }
-    router = viewer::mount(router, &site.watched.config.now().http);
+    router = viewer::mount(router, &site.watched.config.now().http, &folders());
     router
-        .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not this method here") })
         .with_state(site.clone())
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -158,6 +157,12 @@ pub fn router(site: &Arc<Site>) -> Router {
         ))
         .layer(cors(site))
         .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// The first segments of paths that go on: what is not found below them is nobody's page.
+fn folders() -> BTreeSet<&'static str> {
+    let first = |path: &'static str| path.trim_start_matches('/').split_once('/').map(|(first, _)| first);
+    entries().filter_map(|entry| first(entry.path)).collect()
 }
 
 /// A route with its bounds: who, how much, how long.

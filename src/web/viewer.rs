@@ -1,18 +1,19 @@
-//! `/viewer/`: the files of a viewer (OHIF, unmodified), and the `app-config.js` that points it at this node.
+//! At the root, below everything else: the files of a viewer (OHIF, unmodified), and the `app-config.js` that points it at this
+//! node. The root, because that is where the published viewer is built to lie: its pages name their parts by absolute paths.
 //!
 //! Files need no token, they are the same for everybody; what the viewer shows it asks for with the token of its user,
 //! which OHIF takes from `?token=` in its address. The headers are those without which it may not share memory between
 //! its threads (cross-origin isolation).
 
-use super::Site;
+use super::{Problem, Site};
 use crate::config::HttpListener;
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, header},
-    response::{IntoResponse, Redirect},
-    routing::{get, get_service},
+    response::IntoResponse,
+    routing::{any, get, get_service},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tower_http::{
     services::{ServeDir, ServeFile},
     set_header::SetResponseHeaderLayer,
@@ -29,7 +30,7 @@ const POLICY: &str = "default-src 'self'; script-src 'self' 'unsafe-inline' 'uns
 
 /// What OHIF 3 reads: where DICOMweb is. Links of this node are absolute, so no relative ones are resolved.
 const APP_CONFIG: &str = r#"window.config = {
-  routerBasename: '/viewer',
+  routerBasename: '/',
   showStudyList: true,
   extensions: [],
   modes: [],
@@ -68,10 +69,10 @@ const APP_CONFIG: &str = r#"window.config = {
 };
 "#;
 
-/// Adds the viewer, if there is one.
-pub fn mount(router: Router<Arc<Site>>, config: &HttpListener) -> Router<Arc<Site>> {
-    let Some(folder) = &config.viewer else { return router };
-    // A page of the viewer's own, such as /viewer/viewer?StudyInstanceUIDs=…, is no file: the viewer itself knows it.
+/// Adds the viewer, if there is one: what no route answers is a file of it, or one of its own pages, such as
+/// `/viewer?StudyInstanceUIDs=…`, which the viewer itself knows. `taken`: first segments of what is no page of it.
+pub fn mount(router: Router<Arc<Site>>, config: &HttpListener, taken: &BTreeSet<&str>) -> Router<Arc<Site>> {
+    let Some(folder) = &config.viewer else { return router.fallback(|| async { Problem::not_found() }) };
     let files = ServeDir::new(folder).fallback(ServeFile::new(folder.join("index.html")));
     let own = config.viewer_config.clone().map(ServeFile::new);
     let app_config = match own {
@@ -84,13 +85,17 @@ pub fn mount(router: Router<Arc<Site>>, config: &HttpListener) -> Router<Arc<Sit
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
     let pages = Router::new()
-        .route("/viewer/app-config.js", app_config)
-        .nest_service("/viewer/", files)
+        .route("/app-config.js", app_config)
+        .fallback_service(files)
         .layer(set(COOP, "same-origin"))
         .layer(set(COEP, "require-corp"))
         .layer(set(CORP, "same-origin"))
         .layer(set(header::CONTENT_SECURITY_POLICY, POLICY))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
         .layer(set(header::CACHE_CONTROL, "no-cache"));
-    router.route("/viewer", get(|| async { Redirect::permanent("/viewer/") })).merge(pages)
+    let mut router = router;
+    for segment in taken {
+        router = router.route(&format!("/{segment}/{{*rest}}"), any(|| async { Problem::not_found() }));
+    }
+    router.fallback_service(pages)
 }

@@ -343,18 +343,21 @@ async fn a_token_opens_what_is_closed_until_it_is_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewers_files_are_served_with_what_it_needs() {
     let node = Node::start_with("viewer = \"viewer\"\nallow_origins = [\"https://viewer.example.org\"]\n").await;
-    for path in ["/viewer/", "/viewer/viewer?StudyInstanceUIDs=1.2", "/viewer"] {
+    for path in ["/", "/viewer?StudyInstanceUIDs=1.2", "/viewer/dicomweb"] {
         let response = node.http.get(node.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         assert_eq!(response.headers()["cross-origin-embedder-policy"], "require-corp");
         assert_eq!(response.headers()["cross-origin-opener-policy"], "same-origin");
         assert_eq!(response.text().await.unwrap(), "the viewer", "{path}");
     }
-    let config = node.http.get(node.url("/viewer/app-config.js")).send().await.unwrap();
+    let config = node.http.get(node.url("/app-config.js")).send().await.unwrap();
     assert!(config.text().await.unwrap().contains("/dicom-web"));
-    for path in ["/viewer/../neisse.sqlite", "/viewer/..%2fneisse.sqlite", "/viewer/%2e%2e/neisse.sqlite"] {
+    for path in ["/../neisse.sqlite", "/..%2fneisse.sqlite", "/%2e%2e/neisse.sqlite"] {
         let text = node.http.get(node.url(path)).send().await.unwrap().text().await.unwrap();
         assert!(!text.contains("SQLite format"), "{path}");
+    }
+    for path in ["/dicom-web/nothing", "/workitems/1.2/nothing"] {
+        assert_eq!(node.http.get(node.url(path)).send().await.unwrap().status(), 404, "{path}");
     }
     let asked = |origin: &'static str| {
         let request = node.http.request(axum::http::Method::OPTIONS, node.url("/dicom-web/studies"));

@@ -17,7 +17,7 @@ use tokio::{
 pub struct Reader {
     client: reqwest::Client,
     http: SocketAddr,
-    token: String,
+    pub token: String,
 }
 
 /// What was answered.
