@@ -2,8 +2,9 @@
 //!
 //! In: `Authorization: Bearer <token>`, or Basic with the token for a password, for tools that know only that. Out: a
 //! [`Caller`] in the request, or 401. What has been looked up is believed for a few seconds, so that the thousand
-//! requests of a viewer cost no thousand statements; wrong tokens are counted by address, and after some of them an
-//! address is answered without a look. A token stands in no log.
+//! requests of a viewer cost no thousand statements. Wrong tokens are counted by address and token, and told in the log;
+//! what they may cost is bounded by how many are looked up at once. A right token is let in, whoever tries wrong ones from
+//! behind the same proxy. A token stands in no log.
 
 use super::{Problem, Site, server::Peer};
 use crate::{
@@ -25,16 +26,23 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 /// How soon a token that was revoked lets nobody in any more.
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
 /// How exactly it is known when a token was last used.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
 const MAX_KNOWN: usize = 2_000;
-/// Wrong tokens of one address within [`FAILURES_FOR`], after which it is not looked any more.
+/// Wrong secrets of one token from one address within [`FAILURES_FOR`], after which its holder is told so, and the log.
 const MAX_FAILURES: u32 = 20;
+/// Tokens looked up at once that have not let anybody in lately, and how long one waits for its turn.
+const LOOKED_UP_AT_ONCE: usize = 4;
+const TURN_WITHIN: Duration = Duration::from_secs(5);
 const FAILURES_FOR: Duration = Duration::from_secs(60);
-const MAX_ADDRESSES: usize = 4_000;
+const MAX_COUNTED: usize = 4_000;
 /// Base64 of a user's name and a token.
 const LONGEST_AUTHORIZATION: usize = 1_024;
 
@@ -51,6 +59,10 @@ impl FromRequestParts<Arc<Site>> for Caller {
     }
 }
 
+/// With what a request was let in, for what goes on after its answer (a WebSocket).
+#[derive(Clone)]
+pub struct Pass(Arc<Token>);
+
 fn unauthorized() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer …")
 }
@@ -59,8 +71,9 @@ fn unauthorized() -> Problem {
 pub async fn require(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     match site.callers.recognise(request.headers(), peer).await {
-        Ok(asker) => {
+        Ok((asker, token)) => {
             request.extensions_mut().insert(Caller(asker));
+            request.extensions_mut().insert(Pass(Arc::new(token)));
             next.run(request).await
         }
         Err(problem) => {
@@ -79,7 +92,8 @@ pub struct Callers {
     config: Live,
     clock: Clock,
     known: Mutex<HashMap<TokenId, Known>>,
-    failures: Mutex<HashMap<IpAddr, Failures>>,
+    failures: Mutex<HashMap<(IpAddr, TokenId), Failures>>,
+    looking: Semaphore,
 }
 
 /// A token that was found good.
@@ -97,38 +111,42 @@ struct Failures {
 
 impl Callers {
     pub fn new(store: Store, config: Live, clock: Clock) -> Self {
-        Self { store, config, clock, known: Mutex::default(), failures: Mutex::default() }
+        let looking = Semaphore::new(LOOKED_UP_AT_ONCE);
+        Self { store, config, clock, known: Mutex::default(), failures: Mutex::default(), looking }
     }
 
-    async fn recognise(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Asker, Problem> {
+    async fn recognise(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(Asker, Token), Problem> {
         let Some(token) = token_of(headers) else {
             // No token at all is how browsers begin; a wrong one is what is counted.
             if headers.contains_key(header::AUTHORIZATION) {
-                self.failed(peer);
+                metrics::counter!("neisse_http_wrong_tokens_total").increment(1);
             }
             return Err(unauthorized());
         };
-        let known = self.known().get(token.id()).cloned();
-        let Some(row) = self.look_up(&token, known, peer).await? else {
-            self.failed(peer);
-            return Err(unauthorized());
+        let Some(row) = self.look_up(&token).await? else {
+            return Err(self.failed(peer, token.id()));
         };
         // A partner that has been taken out of the configuration is nobody any more.
         if !self.config.now().partners.contains_key(&row.partner) {
             return Err(unauthorized());
         }
         self.note_use(&row).await;
-        Ok(Asker { partner: row.partner, ae_title: row.name, letters: Outgoing::default() })
+        Ok((Asker { partner: row.partner, ae_title: row.name, letters: Outgoing::default() }, token))
+    }
+
+    /// Whether what a request was let in with would still let it in. Yes while that cannot be looked up: nothing is told then
+    /// either.
+    pub async fn still_lets_in(&self, pass: &Pass) -> bool {
+        match self.look_up(&pass.0).await {
+            Ok(row) => row.is_some_and(|row| self.config.now().partners.contains_key(&row.partner)),
+            Err(_) => true,
+        }
     }
 
     /// `None`: it lets nobody in.
-    async fn look_up(
-        &self,
-        token: &Token,
-        known: Option<Known>,
-        peer: Option<IpAddr>,
-    ) -> Result<Option<TokenRow>, Problem> {
+    async fn look_up(&self, token: &Token) -> Result<Option<TokenRow>, Problem> {
         let now = self.clock.now();
+        let known = self.known().get(token.id()).cloned();
         let fits = |row: &TokenRow| same_digest(&row.sha256, &token.sha256()) && row.is_valid(now);
         if let Some(known) = &known
             && known.looked_up.elapsed() < BELIEVED_FOR
@@ -137,12 +155,7 @@ impl Callers {
         }
         // Who has been let in before is looked up again, whoever else tries wrong tokens from behind the same proxy.
         let was_good = known.as_ref().is_some_and(|known| fits(&known.row));
-        if !was_good && self.has_failed_often(peer) {
-            return Err(Problem {
-                retry_after: Some(60),
-                ..Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens from this address")
-            });
-        }
+        let _turn = if was_good { None } else { Some(self.turn().await?) };
         let found = self.store.token(token.id()).await.map_err(|error| cannot_look(&error))?;
         let found = found.filter(fits);
         let mut all = self.known();
@@ -184,30 +197,42 @@ impl Callers {
         }
     }
 
-    fn failed(&self, peer: Option<IpAddr>) {
+    /// Look-ups of what may be anything are few at once: a crowd that tries tokens waits for itself, not the database for it.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(TURN_WITHIN, self.looking.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Problem {
+                retry_after: Some(5),
+                ..Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many tokens are looked up at the moment")
+            }),
+        }
+    }
+
+    /// Counts a wrong token, and says what it is answered.
+    fn failed(&self, peer: Option<IpAddr>, id: &TokenId) -> Problem {
         metrics::counter!("neisse_http_wrong_tokens_total").increment(1);
-        let Some(peer) = peer else { return };
+        let Some(peer) = peer else { return unauthorized() };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= MAX_ADDRESSES {
+        if failures.len() >= MAX_COUNTED {
             failures.retain(|_, failed| failed.since.elapsed() < FAILURES_FOR);
         }
-        if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&peer) {
-            return;
+        let key = (peer, id.clone());
+        if failures.len() >= MAX_COUNTED && !failures.contains_key(&key) {
+            return unauthorized();
         }
-        let failed = failures.entry(peer).or_insert(Failures { count: 0, since: Instant::now() });
+        let failed = failures.entry(key).or_insert(Failures { count: 0, since: Instant::now() });
         if failed.since.elapsed() >= FAILURES_FOR {
             *failed = Failures { count: 0, since: Instant::now() };
         }
         failed.count = failed.count.saturating_add(1);
         if failed.count == MAX_FAILURES {
-            tracing::warn!(address = %peer, "{MAX_FAILURES} wrong tokens from {peer} within a minute");
+            tracing::warn!(address = %peer, token = %id, "{MAX_FAILURES} wrong secrets for a token from {peer} within a minute");
         }
-    }
-
-    fn has_failed_often(&self, peer: Option<IpAddr>) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = peer.and_then(|peer| failures.get(&peer));
-        failed.is_some_and(|failed| failed.count >= MAX_FAILURES && failed.since.elapsed() < FAILURES_FOR)
+        if failed.count < MAX_FAILURES {
+            return unauthorized();
+        }
+        let often = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many wrong secrets for this token");
+        Problem { retry_after: Some(60), ..often }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<TokenId, Known>> {

@@ -56,6 +56,9 @@ pub struct Site {
     pub storage: Arc<dyn OpenStorage>,
     shelf: Shelf,
     callers: Callers,
+    listeners: ups_rs::Listeners,
+    /// For what goes on after an answer.
+    stop: CancellationToken,
     is_secure: bool,
     /// Of the listener.
     port: u16,
@@ -99,7 +102,10 @@ impl Http {
         let config = watched.config.clone();
         let is_secure = self.certificates.is_some();
         let port = self.listener.local_addr().map_or(0, |at| at.port());
-        let site = Arc::new(Site { watched, services, storage, shelf: Shelf::default(), callers, is_secure, port });
+        let (shelf, listeners) = (Shelf::default(), ups_rs::Listeners::default());
+        let stopping = stop.clone();
+        let site =
+            Arc::new(Site { watched, services, storage, shelf, callers, listeners, stop: stopping, is_secure, port });
         let router = routes::router(&site);
         let settings = server::ServerSettings { max_connections: self.max_connections };
         let serving = server::serve(self.listener, self.certificates.clone(), router, settings, stop.clone());

@@ -135,7 +135,7 @@ const NODE: &[Entry] = &[
 ];
 
 /// Whoever adds a room of routes adds its table here.
-pub const TABLES: &[&[Entry]] = &[NODE, super::dicomweb::ROUTES, ups_rs::TABLE];
+pub const TABLES: &[&[Entry]] = &[NODE, super::dicomweb::ROUTES, ups_rs::TABLE, ups_rs::WITH_DICOM_WEB];
 
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
     TABLES.iter().flat_map(|table| table.iter())

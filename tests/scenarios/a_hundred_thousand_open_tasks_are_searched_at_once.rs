@@ -1,10 +1,11 @@
 //! A reader with 100,000 open tasks finds the fifty most urgent, those of one rule, of one station, of tonight, of one patient,
-//! in 30 ms at the 99th percentile, on both databases.
+//! in 30 ms at the 99th percentile, on both databases: every statement about tasks finds its rows by an index, in order.
 
 use crate::support::{
     carrier::partner,
     ledger::{Ledger, NOW, Raw, both},
     network::{ALWAYS_CHEMNITZ, Footing, checked, files},
+    statements::heard,
 };
 use dicom_core::{Tag, VR};
 use futures_util::StreamExt;
@@ -23,8 +24,8 @@ const OPEN: usize = 100_000;
 const SEARCHES: usize = 100;
 /// As many rounds as it takes: other work on the machine disturbs them.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Unoptimised, making fifty data sets takes longer than finding them.
-const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 60 } else { 30 });
+/// Unoptimised, making fifty data sets takes several times as long as finding them.
+const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 30 });
 
 const STATE: Tag = Tag(0x0074, 0x1000);
 const PRIORITY: Tag = Tag(0x0074, 0x1200);
@@ -44,6 +45,15 @@ async fn a_hundred_thousand_open_tasks_are_searched_at_once() {
         let tasks =
             Tasks { store: ledger.store.clone(), config: live, clock: Clock::starting_at(NOW), bell: Bell::default() };
         for (name, keys, least) in searches() {
+            let (found, statements) = heard(Box::pin(search(&tasks, &keys))).await;
+            assert!(found >= least, "{}: {name}: {found}", ledger.name);
+            let mut looks = 0;
+            for sql in statements.iter().filter(|sql| is_ours(sql, &ledger.raw)) {
+                let plan = ledger.raw.plan(sql).await;
+                assert!(!reads_on_and_on(&plan), "{}: {name}: {plan:#?}\n{sql}", ledger.name);
+                looks += 1;
+            }
+            assert!(looks > 0, "{}: {name}: nothing was heard", ledger.name);
             let (began, mut best) = (Instant::now(), Duration::MAX);
             while best >= LIMIT && began.elapsed() < PATIENCE {
                 let mut took = Vec::with_capacity(SEARCHES);
@@ -60,6 +70,26 @@ async fn a_hundred_thousand_open_tasks_are_searched_at_once() {
             assert!(best < LIMIT, "{}: {name}: {best:?}", ledger.name);
         }
     }
+}
+
+/// Other scenarios are heard too, on the other database among others.
+fn is_ours(sql: &str, raw: &Raw) -> bool {
+    let foreign = match raw {
+        Raw::Sqlite(_) => "jsonb",
+        Raw::Postgres(_) => "json_each(",
+    };
+    sql.starts_with("SELECT uid, case_id, reader") && sql.contains("scheduled_us") && !sql.contains(foreign)
+}
+
+/// All tasks of a reader, or all there are, are read or sorted; those of a few cases may be.
+fn reads_on_and_on(plan: &[String]) -> bool {
+    let is_of_cases = plan.iter().any(|step| step.contains("case_id"));
+    plan.iter().any(|step| {
+        let step = step.trim_start_matches([' ', '-', '>']);
+        let is_sorted = step.starts_with("USE TEMP B-TREE") || step.starts_with("Sort");
+        let is_read = step.starts_with("SCAN tasks") || step.starts_with("Seq Scan on tasks");
+        is_read || is_sorted && !is_of_cases || step.starts_with("MULTI-INDEX OR")
+    })
 }
 
 fn searches() -> Vec<(&'static str, DataSet, usize)> {

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::model::Uid;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+};
 
 const MAX_METADATA_BYTES: usize = 16 << 20;
 /// Of bulk data that is kept, and of one compressed frame.
@@ -35,6 +38,8 @@ enum Owner {
     Pixels(usize),
     /// A value of each of these.
     Values(Vec<usize>),
+    /// Pixel Data of several: nobody can say of which, and none of them is stored.
+    Nobody,
 }
 
 /// One request on its way.
@@ -93,32 +98,41 @@ impl<'a> Storing<'a> {
             room: MAX_KEPT_BYTES,
         };
         for (number, plan) in plans.into_iter().enumerate() {
-            if storing.places_of(number, &plan) {
-                storing.plans.insert(number, plan);
-            } else {
-                storing.session.refuse(&plan.offer, CANNOT_UNDERSTAND);
-                storing.done.insert(number, Done::Refused);
+            let rivals = storing.take_places(number, &plan);
+            storing.plans.insert(number, plan);
+            for rival in rivals {
+                storing.refuse(rival);
             }
         }
         storing
     }
 
-    /// False: its Pixel Data are somebody else's too, and a part that is written as it comes can only be written once.
-    fn places_of(&mut self, number: usize, plan: &Plan) -> bool {
+    fn refuse(&mut self, number: usize) {
+        if let Some(plan) = self.plans.remove(&number) {
+            self.session.refuse(&plan.offer, CANNOT_UNDERSTAND);
+            self.done.insert(number, Done::Refused);
+        }
+    }
+
+    /// Notes where the parts of an instance go. Out: who cannot be stored, because Pixel Data are said to be at a place of
+    /// something else.
+    fn take_places(&mut self, number: usize, plan: &Plan) -> Vec<usize> {
+        let mut rivals = Vec::new();
         for location in plan.missing() {
             match self.places.get_mut(location) {
                 Some(Owner::Values(numbers)) if numbers.last() == Some(&number) => {}
                 Some(Owner::Values(numbers)) => numbers.push(number),
-                Some(Owner::Pixels(_)) => return false,
+                Some(owner) => rivals.extend(contested(owner, number)),
                 None => self.places.insert(location, Owner::Values(vec![number])),
             }
         }
-        let Some(pixels) = &plan.pixels else { return true };
-        if self.places.get_mut(&pixels.location).is_some() {
-            return false;
+        if let Some(pixels) = &plan.pixels {
+            match self.places.get_mut(&pixels.location) {
+                Some(owner) => rivals.extend(contested(owner, number)),
+                None => self.places.insert(&pixels.location, Owner::Pixels(number)),
+            }
         }
-        self.places.insert(&pixels.location, Owner::Pixels(number));
-        true
+        rivals
     }
 
     async fn store_those_without_parts(&mut self) {
@@ -143,10 +157,10 @@ impl<'a> Storing<'a> {
                 }
             }
             Some(Owner::Values(numbers)) => numbers.clone(),
-            None => Vec::new(),
+            Some(Owner::Nobody) | None => Vec::new(),
         };
         if !numbers.iter().any(|number| self.plans.contains_key(number)) || self.kept.contains_key(&place) {
-            return self.too_many(numbers.first().copied().unwrap_or_default());
+            return self.too_many(numbers.first().copied().unwrap_or(usize::MAX));
         }
         // More than is kept: its instances stay without it, and are refused at the end.
         if let Some(bytes) = whole(parts, self.room).await? {
@@ -232,6 +246,17 @@ impl<'a> Storing<'a> {
             self.session.refuse(&plan.offer, CANNOT_UNDERSTAND);
         }
     }
+}
+
+/// A place that several instances name, not all of them for a value: theirs are these.
+fn contested(owner: &mut Owner, number: usize) -> Vec<usize> {
+    let mut numbers = match mem::replace(owner, Owner::Nobody) {
+        Owner::Pixels(other) => vec![other],
+        Owner::Values(numbers) => numbers,
+        Owner::Nobody => Vec::new(),
+    };
+    numbers.push(number);
+    numbers
 }
 
 /// A compressed frame is a part of its own (PS3.18 8.7.3.3); a film is one part with all of its frames.

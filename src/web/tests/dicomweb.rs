@@ -75,9 +75,13 @@ async fn what_is_stored_is_found_and_comes_back_byte_by_byte_and_only_to_whose_i
     let frame = parts(node.get(&format!("{one}/frames/1"), &token, "*/*").await).await;
     assert!(frame[0].1 == pixels && instances[0].data_set.ends_with(&pixels));
     assert_eq!(node.get(&format!("{base}/metadata"), &token, "application/dicom+xml").await.status(), 406);
-    for (path, status) in
-        [("/frames/2", 404), ("/frames/0", 400), ("/frames/1,x", 400), ("/bulkdata/00100010/0/00100010", 404)]
-    {
+    for (path, status) in [
+        ("/frames/2", 404),
+        ("/frames/0", 400),
+        ("/frames/1,x", 400),
+        ("/frames/1,1", 400),
+        ("/bulkdata/00100010/0/00100010", 404),
+    ] {
         assert_eq!(node.get(&format!("{one}{path}"), &token, "").await.status(), status, "{path}");
     }
     let picture = node.get(&format!("{one}/rendered?viewport=100,100"), &token, "image/png").await;
@@ -189,4 +193,55 @@ async fn metadata_in_json_with_bulk_data_become_an_instance() {
     body.drain(short - 10..short);
     let response = node.stow(&token, "/dicom-web/studies", json, body).await;
     assert_eq!(response.status(), 409, "{}", response.text().await.unwrap());
+}
+
+/// Metadata of a small image.
+fn image(instance: &str, frames: &str, pixels: &str) -> Value {
+    let uid = |text: &str| json!({ "vr": "UI", "Value": [text] });
+    let us = |value: u16| json!({ "vr": "US", "Value": [value] });
+    json!({
+        "00080016": uid("1.2.840.10008.5.1.4.1.1.7"), "00080018": uid(instance),
+        "0020000D": uid("1.2.3"), "0020000E": uid("1.2.3.0"),
+        "00280002": us(1), "00280004": { "vr": "CS", "Value": ["MONOCHROME2"] },
+        "00280008": { "vr": "IS", "Value": [frames] },
+        "00280010": us(4), "00280011": us(4), "00280100": us(8), "00280101": us(8),
+        "7FE00010": { "vr": "OW", "BulkDataURI": pixels },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_are_more_than_is_stored_are_told() {
+    let node = Node::start().await;
+    let (token, _) = node.token("harz", 1).await;
+    let stow = async |metadata: Value, parts: &[(&str, &str, &str)]| {
+        let mut body = format!("--cut\r\nContent-Type: application/dicom+json\r\n\r\n{metadata}\r\n").into_bytes();
+        for (media, location, bytes) in parts {
+            let head = format!("--cut\r\nContent-Type: {media}\r\nContent-Location: {location}\r\n\r\n{bytes}\r\n");
+            body.extend(head.into_bytes());
+        }
+        body.extend(b"--cut--");
+        let json = "multipart/related; type=\"application/dicom+json\"; boundary=cut";
+        let response = node.stow(&token, "/dicom-web/studies", json, body).await;
+        let status = response.status().as_u16();
+        let told: Value = response.text().await.unwrap().parse().unwrap();
+        let count = |tag: &str| told[tag]["Value"].as_array().map_or(0, Vec::len);
+        (status, count("00081199"), count("00081198"), count("0008119A"))
+    };
+    let (raw, sixteen) = ("application/octet-stream", "0123456789ABCDEF");
+    let jpeg = "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50";
+    // Of two compressed frames an instance is not put together, and nothing of it is stored.
+    let frames = [(jpeg, "1/pixels", "frame"), (jpeg, "1/pixels", "frame")];
+    assert_eq!(stow(json!([image("1.2.3.1", "2", "1/pixels")]), &frames).await, (409, 0, 1, 0));
+    assert_eq!(stow(json!([image("1.2.3.2", "1", "2/pixels")]), &[(jpeg, "2/pixels", "frame")]).await, (200, 1, 0, 0));
+    // Parts of nothing, and more of what is stored.
+    let image_3 = || json!([image("1.2.3.3", "1", "3/pixels")]);
+    assert_eq!(stow(image_3(), &[(raw, "3/pixels", sixteen), (raw, "3/pixels", sixteen)]).await, (202, 1, 0, 1));
+    assert_eq!(stow(image_3(), &[(raw, "x", sixteen), (raw, "3/pixels", sixteen)]).await, (202, 1, 0, 1));
+    // A part that may be of either is of neither; one that is named whole is.
+    let two = json!([image("1.2.3.4", "1", "a/4/pixels"), image("1.2.3.5", "1", "b/4/pixels")]);
+    assert_eq!(stow(two.clone(), &[(raw, "pixels", sixteen)]).await, (409, 0, 2, 1));
+    let parts = [(raw, "https://here/b/4/pixels", sixteen), (raw, "a/4/pixels", sixteen)];
+    assert_eq!(stow(two, &parts).await, (200, 2, 0, 0));
+    let same = json!([image("1.2.3.6", "1", "pixels"), image("1.2.3.7", "1", "pixels")]);
+    assert_eq!(stow(same, &[(raw, "pixels", sixteen)]).await, (409, 0, 2, 1), "of which?");
 }

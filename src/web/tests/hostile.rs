@@ -86,3 +86,41 @@ async fn a_crowd_that_sends_nothing_is_turned_away_at_the_bound_and_let_go() {
     assert!(since.elapsed() < Duration::from_secs(45));
     assert_eq!(node.http.get(node.url("/healthz")).send().await.unwrap().status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_of_one_partner_are_bounded_and_end_with_the_node() {
+    let node = Node::start().await;
+    let ((token, _), (other, _)) = (node.token("harz", 1).await, node.token("elbe", 2).await);
+    let listen = async |token: &str, path: &str| {
+        let mut stream = TcpStream::connect(node.at).await.unwrap();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
+    };
+    let mut listening = Vec::new();
+    for number in 0..50 {
+        let path = if number % 2 == 0 { "/ws/subscribers/WS1" } else { "/dicom-web/ws/subscribers/WS1" };
+        let (status, stream) = listen(&token, path).await;
+        assert_eq!(status, "101", "{number}");
+        listening.push(stream);
+    }
+    assert_eq!(listen(&token, "/ws/subscribers/WS1").await.0, "503");
+    assert_eq!(listen(&other, "/ws/subscribers/WS1").await.0, "101", "the others have theirs");
+    drop(listening.pop());
+    let since = Instant::now();
+    while listen(&token, "/ws/subscribers/WS1").await.0 != "101" {
+        assert!(since.elapsed() < Duration::from_secs(20), "a place is free again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    node.stop.cancel();
+    for stream in &mut listening {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "it goes on after the node has stopped");
+    }
+}

@@ -338,6 +338,8 @@ async fn a_token_opens_what_is_closed_until_it_is_revoked() {
     }
     assert_eq!(asked(wrong).await, 429);
     assert_eq!(asked(good).await, 204, "whoever has been let in goes on");
+    let (fresh, _) = node.token("harz", 4).await;
+    assert_eq!(asked(fresh).await, 204, "and whoever comes with a right one is let in");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,16 @@
 //! Bodies of UPS-RS: DICOM JSON in and out (PS3.18 F), one data set as an object or as an array of one.
 
 use super::Problem;
-use crate::dicom::{service::DataSet, ups};
-use axum::http::{HeaderMap, StatusCode, header};
+use crate::dicom::{
+    service::{DataSet, Refusal},
+    ups,
+};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, StatusCode, header},
+};
+use futures_util::{StreamExt as _, stream, stream::BoxStream};
+use std::io;
 
 pub const DICOM_JSON: &str = "application/dicom+json";
 /// A task's attributes take a few KB.
@@ -59,6 +67,18 @@ fn not_readable() -> Problem {
 pub fn array(sets: &[DataSet]) -> String {
     let sets: Vec<String> = sets.iter().map(ups::json).collect();
     format!("[{}]", sets.join(","))
+}
+
+/// An array that is written while its data sets are found. One that cannot be read breaks the answer off: what has been sent
+/// is no array then, and nobody takes it for all there is.
+pub fn array_of(first: DataSet, rest: BoxStream<'static, Result<DataSet, Refusal>>) -> Body {
+    let begun = stream::once(async move { Ok(Bytes::from(format!("[{}", ups::json(&first)))) });
+    let rest = rest.map(|set| match set {
+        Ok(set) => Ok(Bytes::from(format!(",{}", ups::json(&set)))),
+        Err(_) => Err(io::Error::other("the answer breaks off")),
+    });
+    let end = stream::once(async { Ok(Bytes::from_static(b"]")) });
+    Body::from_stream(begun.chain(rest).chain(end))
 }
 
 #[cfg(test)]

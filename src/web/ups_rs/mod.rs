@@ -26,6 +26,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put as put_},
 };
+pub use socket::Listeners;
+
 use body::{DICOM_JSON, accepts_json, data_set};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
@@ -35,15 +37,17 @@ use std::sync::Arc;
 
 const GROUP: &str = "reading tasks";
 const JSON_TYPES: &[&str] = &[DICOM_JSON, "application/json"];
-const WORKITEM: &str = "/workitems/{uid}";
 const MAX_RECEIVER: usize = 64;
 
 /// Tasks of one answer where the request names no limit.
 const DEFAULT_LIMIT: u64 = 200;
 
-pub const TABLE: &[Entry] = &[
+/// The routes below a root.
+macro_rules! table {
+    ($root:literal) => {
+        &[
     Entry {
-        path: "/workitems",
+        path: concat!($root, "/workitems"),
         method: Verb::Get,
         is_open: false,
         group: GROUP,
@@ -64,7 +68,7 @@ pub const TABLE: &[Entry] = &[
         handler: || get(search),
     },
     Entry {
-        path: "/workitems",
+        path: concat!($root, "/workitems"),
         method: Verb::Post,
         is_open: false,
         group: GROUP,
@@ -75,7 +79,7 @@ pub const TABLE: &[Entry] = &[
         handler: || post(create),
     },
     Entry {
-        path: WORKITEM,
+        path: concat!($root, "/workitems/{uid}"),
         method: Verb::Get,
         is_open: false,
         group: GROUP,
@@ -86,7 +90,7 @@ pub const TABLE: &[Entry] = &[
         handler: || get(retrieve),
     },
     Entry {
-        path: WORKITEM,
+        path: concat!($root, "/workitems/{uid}"),
         method: Verb::Post,
         is_open: false,
         group: GROUP,
@@ -105,7 +109,7 @@ pub const TABLE: &[Entry] = &[
         handler: || post(update),
     },
     Entry {
-        path: "/workitems/{uid}/state",
+        path: concat!($root, "/workitems/{uid}/state"),
         method: Verb::Put,
         is_open: false,
         group: GROUP,
@@ -121,7 +125,7 @@ pub const TABLE: &[Entry] = &[
         handler: || put_(change_state),
     },
     Entry {
-        path: "/workitems/{uid}/cancelrequest",
+        path: concat!($root, "/workitems/{uid}/cancelrequest"),
         method: Verb::Post,
         is_open: false,
         group: GROUP,
@@ -136,7 +140,7 @@ pub const TABLE: &[Entry] = &[
         handler: || post(request_cancel),
     },
     Entry {
-        path: "/workitems/{uid}/subscribers/{aet}",
+        path: concat!($root, "/workitems/{uid}/subscribers/{aet}"),
         method: Verb::Post,
         is_open: false,
         group: GROUP,
@@ -154,7 +158,7 @@ pub const TABLE: &[Entry] = &[
         handler: || post(subscribe),
     },
     Entry {
-        path: "/workitems/{uid}/subscribers/{aet}",
+        path: concat!($root, "/workitems/{uid}/subscribers/{aet}"),
         method: Verb::Delete,
         is_open: false,
         group: GROUP,
@@ -165,7 +169,7 @@ pub const TABLE: &[Entry] = &[
         handler: || delete(unsubscribe),
     },
     Entry {
-        path: "/workitems/{uid}/subscribers/{aet}/suspend",
+        path: concat!($root, "/workitems/{uid}/subscribers/{aet}/suspend"),
         method: Verb::Post,
         is_open: false,
         group: GROUP,
@@ -176,7 +180,7 @@ pub const TABLE: &[Entry] = &[
         handler: || post(suspend),
     },
     Entry {
-        path: "/ws/subscribers/{aet}",
+        path: concat!($root, "/ws/subscribers/{aet}"),
         method: Verb::Get,
         is_open: false,
         group: GROUP,
@@ -187,7 +191,7 @@ pub const TABLE: &[Entry] = &[
         handler: || get(socket::open),
     },
     Entry {
-        path: "/subscribers/{aet}",
+        path: concat!($root, "/subscribers/{aet}"),
         method: Verb::Get,
         is_open: false,
         group: GROUP,
@@ -197,7 +201,13 @@ pub const TABLE: &[Entry] = &[
         gives: &[Gives::new(101, "A WebSocket.", &[])],
         handler: || get(socket::open),
     },
-];
+]
+    };
+}
+
+pub const TABLE: &[Entry] = table!("");
+/// The same below the root of DICOMweb: many clients know one base for all of it.
+pub const WITH_DICOM_WEB: &[Entry] = table!("/dicom-web");
 
 /// Every task is an instance of UPS Push (PS3.4 CC.3.1).
 fn target(uid: &str) -> Result<Target, Problem> {
@@ -223,15 +233,10 @@ async fn search(
     };
     let answers = site.services()?.find(&asker, find).await?;
     let (is_partial, mut matches) = (answers.is_partial, answers.matches);
-    let mut found = Vec::new();
-    while let Some(set) = matches.next().await {
-        found.push(set?);
-    }
-    if found.is_empty() {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
+    let Some(first) = matches.next().await else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let array = body::array_of(first?, matches);
     let status = if is_partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let mut response = (status, [(header::CONTENT_TYPE, DICOM_JSON)], body::array(&found)).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, DICOM_JSON)], array).into_response();
     if is_partial {
         outcome::warn(&mut response, "The number of results exceeded the limit; more can be requested");
     }

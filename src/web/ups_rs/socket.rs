@@ -2,8 +2,10 @@
 //!
 //! In: a subscriber that listens. Out: one text message an event. An event is struck off when it has been handed to the
 //! connection; a subscriber that does not read, or whose line is dead, is cut, and what it has not got waits in the store.
+//! So is one whose token lets nobody in any more, within half a minute, and everybody when the node stops.
 
 use super::{Caller, Problem, Site};
+use crate::web::caller::Pass;
 use crate::{
     dicom::ups::{self, EventFacts, EventReport},
     model::{PartnerId, chain},
@@ -11,26 +13,28 @@ use crate::{
 };
 use axum::{
     extract::{
-        Path, State,
-        ws::{Message, WebSocket, WebSocketUpgrade},
+        Extension, Path, State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
     },
     http::StatusCode,
     response::Response,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+use tokio::time::{Instant, timeout};
 
-/// Sockets at once, all subscribers together.
-static PLACES: Semaphore = Semaphore::const_new(500);
+/// Sockets at once: all subscribers together, and those of one partner.
+const MAX_SOCKETS: usize = 500;
+const MAX_OF_PARTNER: usize = 50;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Events taken from the store at once.
 const BATCH: i64 = 50;
 /// A subscriber that does not take a message within this is cut.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
-/// A line without a sign of life for this long is dead; it is asked for one now and then.
+/// A line without a sign of life for this long is dead; it is asked for one now and then, and its token looked at again.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENT_FOR: Duration = Duration::from_secs(90);
 /// Nothing that a subscriber says means anything here.
@@ -38,16 +42,51 @@ const MAX_MESSAGE_BYTES: usize = 4 << 10;
 /// Written but not yet taken by the peer.
 const MAX_UNREAD_BYTES: usize = 1 << 20;
 
+/// Who listens: how many sockets of each partner.
+#[derive(Default)]
+pub struct Listeners(Mutex<BTreeMap<PartnerId, usize>>);
+
+/// One of them; gone when it is dropped.
+struct Seat {
+    site: Arc<Site>,
+    partner: PartnerId,
+}
+
+impl Seat {
+    fn take(site: &Arc<Site>, partner: &PartnerId) -> Option<Self> {
+        let mut seats = site.listeners.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = seats.values().sum();
+        let of_partner = seats.get(partner).copied().unwrap_or_default();
+        if all >= MAX_SOCKETS || of_partner >= MAX_OF_PARTNER {
+            return None;
+        }
+        seats.insert(partner.clone(), of_partner + 1);
+        metrics::gauge!("neisse_task_listeners").increment(1.0);
+        Some(Self { site: site.clone(), partner: partner.clone() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.site.listeners.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = seats.get_mut(&self.partner) {
+            *count = count.saturating_sub(1);
+        }
+        metrics::gauge!("neisse_task_listeners").decrement(1.0);
+    }
+}
+
 pub async fn open(
     State(site): State<Arc<Site>>,
     Caller(asker): Caller,
+    Extension(pass): Extension<Pass>,
     Path(aet): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     if aet.is_empty() || aet.len() > super::MAX_RECEIVER {
         return Err(Problem::not_found());
     }
-    let place = PLACES.try_acquire().map_err(|_| Problem {
+    let seat = Seat::take(&site, &asker.partner).ok_or_else(|| Problem {
         retry_after: Some(30),
         ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers listen")
     })?;
@@ -56,11 +95,11 @@ pub async fn open(
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_write_buffer_size(MAX_UNREAD_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let listening = Listening { site, partner: asker.partner, aet, heard: Instant::now(), pinged: Instant::now() };
+        let now = Instant::now();
+        let listening = Listening { seat, pass, aet, heard: now, pinged: now, looked: now };
         if let Err(Cut::Store(error)) = listening.run(socket).await {
             tracing::warn!(error = %chain(&error), "Events of tasks cannot be told over a WebSocket now; they wait");
         }
-        drop(place);
     }))
 }
 
@@ -78,24 +117,43 @@ impl From<StoreError> for Cut {
 }
 
 struct Listening {
-    site: Arc<Site>,
-    partner: PartnerId,
+    seat: Seat,
+    pass: Pass,
     aet: String,
     /// When the peer gave a sign of life, and when it was asked for one.
     heard: Instant,
     pinged: Instant,
+    /// When its token was looked at.
+    looked: Instant,
 }
 
 impl Listening {
     async fn run(mut self, mut socket: WebSocket) -> Result<(), Cut> {
+        let stop = self.seat.site.stop.clone();
         loop {
+            if !self.may_listen().await {
+                return send(&mut socket, farewell(close_code::POLICY, "the token lets nobody in any more")).await;
+            }
             self.tell(&mut socket).await?;
-            match timeout(LOOK_EVERY, socket.recv()).await {
+            let said = tokio::select! {
+                said = timeout(LOOK_EVERY, socket.recv()) => said,
+                () = stop.cancelled() => return send(&mut socket, farewell(close_code::AWAY, "the node stops")).await,
+            };
+            match said {
                 Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Ok(()),
                 Ok(Some(Ok(_))) => self.heard = Instant::now(),
                 Err(_) => self.see_whether_it_lives(&mut socket).await?,
             }
         }
+    }
+
+    /// The token may have been revoked since, or have run out, or its partner have gone.
+    async fn may_listen(&mut self) -> bool {
+        if self.looked.elapsed() < PING_EVERY {
+            return true;
+        }
+        self.looked = Instant::now();
+        self.seat.site.callers.still_lets_in(&self.pass).await
     }
 
     async fn see_whether_it_lives(&mut self, socket: &mut WebSocket) -> Result<(), Cut> {
@@ -111,8 +169,8 @@ impl Listening {
 
     /// Tells what there is; what was told is struck off.
     async fn tell(&self, socket: &mut WebSocket) -> Result<(), Cut> {
-        let watched = &self.site.watched;
-        let news = watched.store.task_news(&self.partner, &self.aet, BATCH).await?;
+        let (watched, partner) = (&self.seat.site.watched, &self.seat.partner);
+        let news = watched.store.task_news(partner, &self.aet, BATCH).await?;
         let mut told = Vec::with_capacity(news.len());
         let mut outcome = Ok(());
         for event in &news {
@@ -124,7 +182,7 @@ impl Listening {
         }
         if !told.is_empty() {
             let mut tx = watched.store.begin(Durability::Process).await?;
-            tx.task_receiver_told(&self.partner, &self.aet, &told, false, watched.clock.now()).await?;
+            tx.task_receiver_told(partner, &self.aet, &told, false, watched.clock.now()).await?;
             tx.commit().await?;
             metrics::counter!("neisse_task_events_told_total").increment(told.len().try_into().unwrap_or(0));
         }
@@ -132,7 +190,7 @@ impl Listening {
     }
 
     fn message(&self, news: &TaskNews) -> String {
-        let config = self.site.watched.config.now();
+        let config = self.seat.site.watched.config.now();
         let name = config.partners.get(&news.reader).map_or("", |reader| reader.name.as_str());
         let information = ups::information(&EventFacts {
             event: news.event,
@@ -143,6 +201,10 @@ impl Listening {
         });
         ups::event_json(&EventReport { id: news.id, task: news.task.clone(), event: news.event, information })
     }
+}
+
+fn farewell(code: u16, why: &'static str) -> Message {
+    Message::Close(Some(CloseFrame { code, reason: why.into() }))
 }
 
 async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Cut> {

@@ -4,7 +4,7 @@
 //! associations of ours, in order, again with pauses while a subscriber is away, for [`KEPT`] at most. Who listens on a
 //! WebSocket takes its notices from the store (`web`).
 
-use super::Tasks;
+use super::{Tasks, gather::Input};
 use crate::{
     config::Config,
     dicom::{
@@ -172,7 +172,7 @@ impl EventTeller {
             ae_title: subscription.ae_title.clone(),
             letters: Outgoing::default(),
         };
-        let sets = self.tasks.data_sets(&asker, std::slice::from_ref(&task), false).await?;
+        let sets = self.tasks.data_sets(&asker, std::slice::from_ref(&task), Input::Left).await?;
         let options = MatchOptions { combined_datetime: true, ..MatchOptions::default() };
         Ok(sets.iter().any(|(_, set)| matches(&keys, set, options)))
     }

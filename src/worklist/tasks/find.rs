@@ -3,7 +3,7 @@
 //! In: keys. Out: tasks, the most urgent of those SCHEDULED first, read from the store while they are taken. The store narrows
 //! (state, priority, label, time; a study, a patient, an accession number); `dicom::matching` decides.
 
-use super::{Tasks, attributes, failed, role};
+use super::{Tasks, attributes, failed, gather::Input, role};
 use crate::{
     dicom::{
         matching::{MatchOptions, Names, check, matches, returned, values},
@@ -16,7 +16,7 @@ use crate::{
 use chrono::{NaiveDate, NaiveTime};
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 use std::{collections::VecDeque, time::Duration};
 
 /// Tasks read at once.
@@ -25,6 +25,9 @@ const PAGE: i64 = 100;
 const MAX_NAMED: usize = 500;
 /// Of one answer to HTTP.
 const MAX_LIMIT: u64 = 5_000;
+/// Data sets that are kept until it is known whether there are more than wanted; further ones are made again while they
+/// are taken.
+const MAX_KEPT: usize = 100;
 /// Further than any zone is from another: the store narrows by days, matching decides.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -49,13 +52,13 @@ struct Search {
     label: Option<String>,
     from: Option<Moment>,
     to: Option<Moment>,
-    with_input: bool,
+    input: Input,
     /// Tasks read at once: no more than are wanted.
     page: i64,
     steps: VecDeque<Step>,
     /// Within the first step.
     after: Option<(Moment, Uid)>,
-    ready: VecDeque<DataSet>,
+    ready: VecDeque<(Uid, DataSet)>,
 }
 
 pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Answers, Refusal> {
@@ -66,7 +69,7 @@ pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Ans
     let Some(limit) = find.limit.map(|limit| limit.min(MAX_LIMIT)) else {
         let matches = stream::unfold(search, |mut search| async move {
             match search.next().await {
-                Ok(found) => found.map(|set| (Ok(set), search)),
+                Ok(found) => found.map(|(_, set)| (Ok(set), search)),
                 Err(error) => {
                     search.steps.clear();
                     Some((Err(failed(&error)), search))
@@ -75,19 +78,39 @@ pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Ans
         });
         return Ok(Answers { matches: matches.boxed(), has_unsupported_keys, is_partial: false });
     };
-    let mut found = Vec::new();
+    let (mut found, mut later) = (Vec::new(), VecDeque::new());
     let mut is_partial = false;
     for nth in 0.. {
-        let Some(set) = search.next().await.map_err(|error| failed(&error))? else { break };
+        let Some((uid, set)) = search.next().await.map_err(|error| failed(&error))? else { break };
         if nth >= find.skip.saturating_add(limit) {
             is_partial = true;
             break;
         }
-        if nth >= find.skip {
+        if nth >= find.skip && found.len() < MAX_KEPT {
             found.push(Ok(set));
+        } else if nth >= find.skip {
+            later.push_back(uid);
         }
     }
-    Ok(Answers { matches: stream::iter(found).boxed(), has_unsupported_keys, is_partial })
+    let matches = stream::iter(found).chain(again(search, later)).boxed();
+    Ok(Answers { matches, has_unsupported_keys, is_partial })
+}
+
+/// These, made one after the other while they are taken; without those that match no more.
+fn again(search: Search, uids: VecDeque<Uid>) -> impl Stream<Item = Result<DataSet, Refusal>> + Send {
+    stream::unfold((search, uids), |(search, mut uids)| async move {
+        loop {
+            let uid = uids.pop_front()?;
+            match search.one(&uid).await {
+                Ok(Some(set)) => return Some((Ok(set), (search, uids))),
+                Ok(None) => {}
+                Err(error) => {
+                    uids.clear();
+                    return Some((Err(failed(&error)), (search, uids)));
+                }
+            }
+        }
+    })
 }
 
 impl Search {
@@ -108,7 +131,10 @@ impl Search {
             label: Some(one(keys, tags::WORKLIST_LABEL)).filter(|label| is_whole(label)),
             from,
             to,
-            with_input: keys.get(tags::INPUT_INFORMATION_SEQUENCE).is_some(),
+            input: match keys.get(tags::INPUT_INFORMATION_SEQUENCE) {
+                Some(_) => Input::Series,
+                None => Input::Left,
+            },
             page: find.limit.map_or(PAGE, |limit| page(find.skip.saturating_add(limit))),
             keys: keys.clone(),
             after: None,
@@ -116,18 +142,26 @@ impl Search {
         })
     }
 
-    async fn next(&mut self) -> Result<Option<DataSet>, StoreError> {
+    async fn next(&mut self) -> Result<Option<(Uid, DataSet)>, StoreError> {
         loop {
             if let Some(found) = self.ready.pop_front() {
                 return Ok(Some(found));
             }
             let Some(rows) = self.more().await? else { return Ok(None) };
-            for (_, set) in self.tasks.data_sets(&self.asker, &rows, self.with_input).await? {
+            for (task, set) in self.tasks.data_sets(&self.asker, &rows, self.input).await? {
                 if matches(&self.keys, &set, self.options) {
-                    self.ready.push_back(returned(&self.keys, &set));
+                    self.ready.push_back((task.uid, returned(&self.keys, &set)));
                 }
             }
         }
+    }
+
+    /// One of the tasks that were found, as it is now.
+    async fn one(&self, uid: &Uid) -> Result<Option<DataSet>, StoreError> {
+        let Some(task) = self.tasks.store.find_task(uid).await? else { return Ok(None) };
+        let sets = self.tasks.data_sets(&self.asker, &[task], self.input).await?;
+        let mut fitting = sets.into_iter().filter(|(_, set)| matches(&self.keys, set, self.options));
+        Ok(fitting.next().map(|(_, set)| returned(&self.keys, &set)))
     }
 
     /// The next tasks that may match. `None`: there are no more.

@@ -12,19 +12,29 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// What is said of what there is to read (Input Information Sequence).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Nothing: nobody has asked for it.
+    Left,
+    /// Its series. In a list of tasks their instances would be most of it.
+    Series,
+    /// Its instances.
+    Instances,
+}
+
 /// Instances named one by one; of a larger study the series are named.
 const MAX_NAMED: i64 = 500;
 /// Series named, at most.
 const MAX_SERIES: usize = 200;
 
 impl Tasks {
-    /// Data sets of these tasks, in their order. A task whose case cannot be read is left out. `with_input`: what is to be
-    /// read is asked for.
+    /// Data sets of these tasks, in their order. A task whose case cannot be read is left out.
     pub(super) async fn data_sets(
         &self,
         asker: &Asker,
         tasks: &[TaskRow],
-        with_input: bool,
+        input: Input,
     ) -> Result<Vec<(TaskRow, DataSet)>, StoreError> {
         let config = self.config.now();
         let ids: Vec<CaseId> = tasks.iter().map(|task| task.case).collect();
@@ -33,7 +43,7 @@ impl Tasks {
         let mut found = Vec::with_capacity(tasks.len());
         for task in tasks {
             let Some(case) = cases.get(&task.case) else { continue };
-            let set = self.data_set(&config, asker, task, case, with_input).await?;
+            let set = self.data_set(&config, asker, task, case, input).await?;
             found.push((task.clone(), set));
         }
         Ok(found)
@@ -45,11 +55,11 @@ impl Tasks {
         asker: &Asker,
         task: &TaskRow,
         case: &CaseRow,
-        with_input: bool,
+        input: Input,
     ) -> Result<DataSet, StoreError> {
         let reader = config.partners.get(&task.reader);
         let zone = config.partners.get(&asker.partner).map_or(chrono_tz::UTC, |partner| partner.time_zone);
-        let input = if with_input && case.has_study { self.input(case.id).await? } else { Vec::new() };
+        let input = if case.has_study { self.input(case.id, input).await? } else { Vec::new() };
         let output = match task.report {
             Some(report) => self.store.report_objects_made(report).await?,
             None => Vec::new(),
@@ -92,9 +102,13 @@ impl Tasks {
         Ok(ids)
     }
 
-    async fn input(&self, case: CaseId) -> Result<Vec<InputSeries>, StoreError> {
-        let named = self.store.instances_named(case, MAX_NAMED + 1).await?;
-        let is_large = i64::try_from(named.len()).unwrap_or(i64::MAX) > MAX_NAMED;
+    async fn input(&self, case: CaseId, input: Input) -> Result<Vec<InputSeries>, StoreError> {
+        let named = match input {
+            Input::Left => return Ok(Vec::new()),
+            Input::Series => Vec::new(),
+            Input::Instances => self.store.instances_named(case, MAX_NAMED + 1).await?,
+        };
+        let is_large = input == Input::Series || i64::try_from(named.len()).unwrap_or(i64::MAX) > MAX_NAMED;
         let mut series: Vec<InputSeries> = Vec::new();
         for (uid, class, instance) in named {
             add(&mut series, uid, (!is_large).then_some((class, instance)));

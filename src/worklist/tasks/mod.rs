@@ -15,6 +15,8 @@ mod gather;
 mod subscribe;
 pub mod wire;
 
+use gather::Input;
+
 use crate::{
     config::Live,
     dicom::{
@@ -71,7 +73,10 @@ impl Tasks {
     /// The standard's refusal.
     pub async fn get(&self, asker: &Asker, target: &Target, wanted: &[Tag]) -> Result<Done, Refusal> {
         let (task, _) = self.seen(asker, target).await?;
-        let sets = self.data_sets(asker, std::slice::from_ref(&task), true).await.map_err(|error| failed(&error))?;
+        let sets = self
+            .data_sets(asker, std::slice::from_ref(&task), Input::Instances)
+            .await
+            .map_err(|error| failed(&error))?;
         let Some((_, set)) = sets.into_iter().next() else { return Err(refused(TaskRefusal::Unknown)) };
         let (reply, all_there) = chosen(set, wanted);
         let status = if all_there { 0x0000 } else { 0x0001 };
