@@ -34,7 +34,10 @@ use crate::{
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
     web::{self, Watched},
-    worklist::Desk,
+    worklist::{
+        Desk,
+        held::{Shelves, commitment},
+    },
 };
 use anyhow::Context;
 use held::JournalsHeld;
@@ -223,6 +226,8 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
+        let shelves = Shelves { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(commitment::run(shelves, stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
@@ -272,7 +277,13 @@ impl Running {
         let config = self.config.now();
         let stop = || listeners.stop.clone();
         let services = Desk { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() };
-        let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
+        let held = JournalsHeld {
+            spool: spool.clone(),
+            store: self.store.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
         let settings = scp_settings(&config);
         listeners.spawn(scp::serve_all(dicom, settings, intake, Arc::new(services), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));

@@ -4,7 +4,7 @@
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there.
 
-mod held;
+pub mod held;
 
 use crate::{
     config::{Config, Live, Partner},
@@ -135,13 +135,14 @@ impl Services for Desk {
 
     fn action<'a>(
         &'a self,
-        _asker: &'a Asker,
+        asker: &'a Asker,
         target: Target,
-        _action_type: u16,
-        _information: DataSet,
+        action_type: u16,
+        information: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
-            Some(Room::Tasks | Room::Commitment) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Commitment) => Box::pin(self.held().commit(asker, target, action_type, information)),
+            Some(Room::Tasks) => refused(NO_SUCH_INSTANCE),
             Some(Room::Performed) | None => refused(NO_SUCH_CLASS),
         }
     }
