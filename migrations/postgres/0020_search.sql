@@ -14,7 +14,7 @@ CREATE TABLE study_views (
     study_id        TEXT NOT NULL,
     referrer_key    TEXT COLLATE "C" NOT NULL,
     description_key TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (partner, case_id)
+    PRIMARY KEY (case_id, partner)
 );
 CREATE INDEX study_views_by_time ON study_views (partner, study_at, case_id);
 CREATE INDEX study_views_by_name ON study_views (partner, name_key, case_id);
@@ -24,7 +24,6 @@ CREATE INDEX study_views_by_study ON study_views (partner, study_uid, case_id);
 CREATE INDEX study_views_by_study_id ON study_views (partner, study_id, case_id);
 CREATE INDEX study_views_by_referrer ON study_views (partner, referrer_key, case_id);
 CREATE INDEX study_views_by_description ON study_views (partner, description_key, case_id);
-CREATE INDEX study_views_by_case ON study_views (case_id);
 
 CREATE TABLE study_modalities (
     partner  TEXT NOT NULL,

@@ -330,3 +330,81 @@ async fn report(config: &Config, row: &CommitmentRow, verdict: &Verdict) -> Resu
     association.release().await;
     if status == 0 { Ok(()) } else { Err(format!("answered {status:04X}")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PartnerId;
+
+    const ASKED: Moment = Moment(1_000_000_000);
+
+    fn row() -> CommitmentRow {
+        CommitmentRow {
+            partner: PartnerId::new("rabenstein").expect("an id"),
+            ae_title: "RAB_PACS".into(),
+            transaction: "1.2".into(),
+            instances: vec![("CT".into(), "1".into()), ("CT".into(), "2".into())],
+            asked: ASKED,
+            next: ASKED,
+            attempts: 0,
+        }
+    }
+
+    fn kept(sop_class: &str, sop_instance: &str, on_disk: bool, is_with_reader: bool) -> KeptInstance {
+        KeptInstance {
+            sop_class: sop_class.into(),
+            sop_instance: sop_instance.into(),
+            on_disk,
+            is_with_reader,
+            case: None,
+        }
+    }
+
+    /// The failures after so many seconds; `None`: it is waited for. The time is up after an hour.
+    fn failures(known: &[KeptInstance], commit: Commit, after_secs: u64) -> Option<Vec<(String, u16)>> {
+        let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
+        known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
+        let give_up = ASKED + Duration::from_secs(3600);
+        match judge(&row(), &by_uid, commit, ASKED + Duration::from_secs(after_secs), give_up) {
+            Judged::NotYet => None,
+            Judged::Now(verdict) => {
+                assert_eq!(verdict.event_type(), if verdict.failed.is_empty() { 1 } else { 2 });
+                Some(verdict.failed.into_iter().map(|(_, uid, reason)| (uid, reason)).collect())
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_on_the_disk_is_kept() {
+        let both = [kept("CT", "1", true, false), kept("CT", "2", true, false)];
+        assert_eq!(failures(&both, Commit::Held, 0), Some(vec![]));
+        let purged = [kept("CT", "1", true, false), kept("CT", "2", false, true)];
+        assert_eq!(failures(&purged, Commit::Held, 0), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        let other = [kept("CT", "1", true, false), kept("MR", "2", true, false)];
+        assert_eq!(failures(&other, Commit::Held, 0), Some(vec![("2".into(), CLASS_CONFLICT)]));
+    }
+
+    #[test]
+    fn what_is_not_known_may_still_come() {
+        let one = [kept("CT", "1", true, false)];
+        assert_eq!(failures(&one, Commit::Held, 59), None);
+        assert_eq!(failures(&one, Commit::Held, 60), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+    }
+
+    #[test]
+    fn the_reader_is_waited_for_until_the_time_is_up() {
+        let both = [kept("CT", "1", true, true), kept("CT", "2", true, false)];
+        assert_eq!(failures(&both, Commit::Reader, 3599), None);
+        assert_eq!(failures(&both, Commit::Reader, 3600), Some(vec![("2".into(), PROCESSING_FAILURE)]));
+        let both = [kept("CT", "1", true, true), kept("CT", "2", true, true)];
+        assert_eq!(failures(&both, Commit::Reader, 0), Some(vec![]));
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_its_end() {
+        let config = crate::config::load(std::path::Path::new("config")).expect("the example");
+        let (least, most) = (config.delivery.retry_min, config.delivery.retry_max);
+        assert_eq!((pause(&config, 1), pause(&config, 2)), (least, least * 2));
+        assert_eq!(pause(&config, i64::MAX), most);
+    }
+}
