@@ -53,6 +53,6 @@ CREATE INDEX series_by_uid ON series (series_uid);
 ALTER TABLE instances ADD COLUMN instance_number INTEGER;
 CREATE INDEX instances_by_sop ON instances (sop_uid);
 
--- 1: it can be searched. What came before this is made so when the node starts.
+-- 0: it came before there was a search, and is made searchable when the node starts.
 ALTER TABLE cases ADD COLUMN searchable INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX cases_to_make_searchable ON cases (id) WHERE searchable = 0 AND has_study = 1 AND instances > 0;
