@@ -177,7 +177,7 @@ macro_rules! by_time {
 /// The newest first of the few that are named. Both databases would rather go through all of the partner's by their time: hence
 /// `study_at || ''`, which no index has, and what is named comes first (CROSS JOIN).
 macro_rules! named {
-    ($named:expr, $look:literal) => {
+    ($named:expr, $look:expr) => {
         studies!(
             concat!("(SELECT DISTINCT ", $named, ") n CROSS JOIN study_views v"),
             "(v.study_at || '')",
@@ -188,12 +188,34 @@ macro_rules! named {
         )
     };
 }
-/// The same by a list of values.
+/// The same by a list of values. PostgreSQL takes an array for few, and a set for a hundred.
 macro_rules! listed {
-    ($named:literal, $and:literal, $look:literal) => {
+    ($named:literal, $from:literal, $value:literal, $look:literal) => {
         Sql {
-            sqlite: named!(concat!($named, " FROM json_each($2) AS l", $and), $look),
-            postgres: named!(concat!($named, " FROM jsonb_array_elements_text($2::jsonb) AS l (value)", $and), $look),
+            sqlite: named!(
+                concat!($named, " FROM json_each($2) AS l CROSS JOIN ", $from, " WHERE ", $value, " = l.value"),
+                $look
+            ),
+            postgres: named!(
+                concat!(
+                    $named,
+                    " FROM ",
+                    $from,
+                    " WHERE ",
+                    $value,
+                    " = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))"
+                ),
+                $look
+            ),
+        }
+    };
+}
+/// By values of the view itself.
+macro_rules! listed_there {
+    ($look:literal) => {
+        Sql {
+            sqlite: named!("l.value FROM json_each($2) AS l", concat!($look, " = n.value")),
+            postgres: named!("1 AS one", concat!($look, " = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))")),
         }
     };
 }
@@ -214,13 +236,11 @@ const fn one(sql: &'static str) -> Sql {
     Sql { sqlite: sql, postgres: sql }
 }
 
-const BY_STUDIES: Sql = listed!("l.value", "", "v.study_uid = n.value");
-const BY_SERIES: Sql =
-    listed!("s.case_id", " CROSS JOIN series s WHERE s.series_uid = l.value", "v.case_id = n.case_id");
-const BY_INSTANCES: Sql =
-    listed!("i.case_id", " CROSS JOIN instances i WHERE i.sop_uid = l.value", "v.case_id = n.case_id");
-const BY_ACCESSION: Sql = listed!("l.value", "", "v.accession = n.value");
-const BY_PATIENT: Sql = listed!("l.value", "", "v.patient_id = n.value");
+const BY_STUDIES: Sql = listed_there!("v.study_uid");
+const BY_SERIES: Sql = listed!("s.case_id", "series s", "s.series_uid", "v.case_id = n.case_id");
+const BY_INSTANCES: Sql = listed!("i.case_id", "instances i", "i.sop_uid", "v.case_id = n.case_id");
+const BY_ACCESSION: Sql = listed_there!("v.accession");
+const BY_PATIENT: Sql = listed_there!("v.patient_id");
 const BY_START_OF_ACCESSION: Sql = one(beginning!("v.accession"));
 const BY_START_OF_PATIENT: Sql = one(beginning!("v.patient_id"));
 const BY_STUDY_ID: Sql = one(named!("$2 AS value", "v.study_id = n.value"));
