@@ -33,10 +33,11 @@ use crate::{
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
-    web::{self, Watched},
+    web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
         held::{Shelves, commitment},
+        tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
 use anyhow::Context;
@@ -60,6 +61,8 @@ pub struct Running {
     spool: Spool,
     config: Live,
     replacer: Replacer,
+    /// Who answers what a peer asks.
+    pub desk: Desk,
     listeners: Phase,
     stages: Phase,
 }
@@ -79,7 +82,11 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let carrier = Carrier::open(&config.queue, &config.node.name, partners)
         .with_context(|| format!("preparing the queue ({:?})", config.queue))?;
     let (dicom, hl7, http) = bind(&config).await?;
+    let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
+    let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
+    let desk =
+        Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks, completeness: Bell::default() };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -90,6 +97,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         spool: spool.clone(),
         config: live,
         replacer,
+        desk,
         listeners: Phase::default(),
         stages: Phase::default(),
     };
@@ -179,7 +187,7 @@ fn hl7_settings(config: &Config) -> ListenerSettings {
 
 impl Running {
     /// Starts the stages, each with the bells it rings and hears, then the listeners that feed them.
-    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: TcpListener) {
+    fn wire(&self, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let (store, clock, carrier, config) = (&self.store, &self.clock, &self.carrier, &self.config);
         let (bells, handoff, open) = (Bells::default(), Bell::default(), OpenStudies::default());
         let (index, indexer) = Indexer::new(store.clone(), spool.clone(), config.clone(), clock.clone(), bells.clone());
@@ -251,6 +259,9 @@ impl Running {
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
+        let teller =
+            EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };
+        stages.spawn(teller.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {
@@ -264,19 +275,12 @@ impl Running {
         self.listen(intake, desk, spool, dicom, hl7, http);
     }
 
-    fn listen(
-        &self,
-        intake: Intake,
-        desk: Hl7Desk,
-        spool: Spool,
-        dicom: TcpListener,
-        hl7: TcpListener,
-        http: TcpListener,
-    ) {
+    fn listen(&self, intake: Intake, desk: Hl7Desk, spool: Spool, dicom: TcpListener, hl7: TcpListener, http: Http) {
         let listeners = &self.listeners;
         let config = self.config.now();
         let stop = || listeners.stop.clone();
-        let services = Desk { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() };
+        let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
+        let services = Arc::new(Desk { completeness: intake.completeness.clone(), ..self.desk.clone() });
         let held = JournalsHeld {
             spool: spool.clone(),
             store: self.store.clone(),
@@ -285,7 +289,7 @@ impl Running {
             runtime: tokio::runtime::Handle::current(),
         };
         let settings = scp_settings(&config);
-        listeners.spawn(scp::serve_all(dicom, settings, intake, Arc::new(services), Arc::new(held), stop()));
+        listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),
@@ -294,7 +298,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(web::serve(http, Arc::new(watched), stop()));
+        listeners.spawn(http.serve(watched, Some(services), storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot
@@ -315,6 +319,9 @@ impl Running {
             ("[hl7] max_connections", old.hl7.max_connections != new.hl7.max_connections),
             ("[hl7] message_within", old.hl7.message_within != new.hl7.message_within),
             ("[http] listen", old.http.listen != new.http.listen),
+            ("[http] certificate and key", old.http.tls != new.http.tls),
+            ("[http] max_connections", old.http.max_connections != new.http.max_connections),
+            ("[http] viewer", old.http.viewer != new.http.viewer),
         ];
         for (what, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!("{what} has changed in the configuration: that takes a restart");

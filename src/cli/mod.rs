@@ -12,6 +12,7 @@ pub mod route;
 pub mod sample;
 pub mod serve;
 pub mod specimen;
+pub mod token;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Orders(orders::OrdersArgs),
     /// Tell what happens to specimens, ship them with a printed list, and see what is late.
     Specimen(specimen::SpecimenArgs),
+    /// Let programs of partners in over HTTP, and shut them out again: create, list, revoke.
+    Token(token::TokenArgs),
     /// Write small synthetic studies to try things with.
     Sample(sample::SampleArgs),
 }
@@ -58,6 +61,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Cases(args) => cases::run(&args),
         Command::Orders(args) => orders::run(&args),
         Command::Specimen(args) => specimen::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

@@ -38,6 +38,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     values::duration_between(text, "1m", "30d")
 }
 
+/// How long a token of an HTTP caller lets in: `12h`, `90d`; an hour to ten years.
+///
+/// # Errors
+/// What was expected.
+pub fn token_lifetime(text: &str) -> Result<Duration, String> {
+    values::duration_between(text, "1h", "3650d")
+}
+
 /// A whole installation, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -167,6 +175,26 @@ pub struct Hl7Listener {
 #[derive(Clone, Debug)]
 pub struct HttpListener {
     pub listen: SocketAddr,
+    /// PEM certificate chain and key; both or neither. Without them HTTP is plain. Read again when they change.
+    pub tls: Option<HttpTls>,
+    /// Connections served at once. Default 500.
+    pub max_connections: usize,
+    /// How callers reach this node, without a slash at the end: `https://neisse.example.org`. What links in answers
+    /// begin with; by default the Host header of the request.
+    pub url: Option<String>,
+    /// Folder with the files of a viewer, served at the root, below everything else.
+    pub viewer: Option<PathBuf>,
+    /// Its `app-config.js`, where ours is not wanted.
+    pub viewer_config: Option<PathBuf>,
+    /// Origins whose pages may ask (CORS): `https://viewer.example.org`.
+    pub allow_origins: Vec<String>,
+}
+
+/// Files, not their content: certificates are renewed while the node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// How deliveries are tried. Table `[delivery]` of neisse.toml; all optional.

@@ -6,7 +6,7 @@ use super::escalation::{self, Escalation};
 use super::secrets::Secrets;
 use super::table::Table;
 use super::values as v;
-use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, Node, QueueUrl, Retention};
+use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, HttpTls, Node, QueueUrl, Retention};
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 pub(super) struct NodeFile {
@@ -35,7 +35,7 @@ pub(super) fn read(top: &mut Table<'_>, folder: &Path, secrets: &Secrets<'_>) ->
     };
     let dicom = read_dicom(top);
     let hl7 = read_hl7(top);
-    let http = read_http(top);
+    let http = read_http(top, folder, secrets);
     let delivery = read_delivery(top);
     let retention = read_retention(top);
     let escalation = top.table("escalation").map(|mut table| escalation::read(&mut table, secrets)).unwrap_or_default();
@@ -111,13 +111,42 @@ fn read_hl7(top: &mut Table<'_>) -> Hl7Listener {
     listener
 }
 
-fn read_http(top: &mut Table<'_>) -> HttpListener {
-    let mut listener = HttpListener { listen: SocketAddr::from(([127, 0, 0, 1], 8080)) };
-    if let Some(mut table) = top.table("http")
-        && let Some(found) = table.parsed("listen", v::listen)
-    {
+fn read_http(top: &mut Table<'_>, folder: &Path, secrets: &Secrets<'_>) -> HttpListener {
+    let mut listener = HttpListener {
+        listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+        tls: None,
+        max_connections: 500,
+        url: None,
+        viewer: None,
+        viewer_config: None,
+        allow_origins: Vec::new(),
+    };
+    let Some(mut table) = top.table("http") else {
+        return listener;
+    };
+    if let Some(found) = table.parsed("listen", v::listen) {
         listener.listen = found.value;
     }
+    if table.has("certificate") != table.has("key") {
+        table.problem(&table.spot(), "found one of certificate and key, expected both or neither");
+    }
+    let certificate = secrets.existing(&mut table, "certificate");
+    let key = secrets.existing(&mut table, "key");
+    listener.tls = certificate.zip(key).map(|(certificate, key)| HttpTls { certificate, key });
+    if let Some(count) = table.number("max_connections", 10..=10_000) {
+        listener.max_connections = usize::try_from(count).unwrap_or(listener.max_connections);
+    }
+    listener.url = table.parsed("url", v::origin).map(|found| found.value);
+    if let Some(found) = table.parsed("viewer", v::words) {
+        let path = folder.join(&found.value);
+        if !path.join("index.html").is_file() {
+            let shown = v::shorten(&found.value);
+            table.problem(&found.spot, format!("found \"{shown}\", expected a folder with an index.html"));
+        }
+        listener.viewer = Some(path);
+    }
+    listener.viewer_config = secrets.existing(&mut table, "viewer_config");
+    listener.allow_origins = table.list("allow_origins", v::origin).into_iter().map(|found| found.value).collect();
     listener
 }
 

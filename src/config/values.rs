@@ -289,6 +289,14 @@ pub(super) fn fragment(text: &str) -> Read<String> {
     if fits { Ok(text.to_owned()) } else { wanted(text, "a part of the study description, 2 to 64 characters") }
 }
 
+/// An origin (RFC 6454 7): scheme, host, port; nothing behind them.
+pub(super) fn origin(text: &str) -> Read<String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    let fits = (1..=255).contains(&host.len())
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b));
+    if fits { Ok(text.to_owned()) } else { wanted(text, "an origin such as \"https://viewer.example.org\"") }
+}
+
 pub(super) fn node_name(text: &str) -> Read<String> {
     let fits = (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

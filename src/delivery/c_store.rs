@@ -6,14 +6,17 @@
 //! identifiers, `identity` replaces them on the way.
 
 use super::{
-    identity::{Identities, NotSent},
+    identity::{Identities, NotSent, verify},
     worker::not_read,
 };
 use crate::{
     config::{Config, DicomTarget, Partner},
-    dicom::scu::{
-        Association, DataSource, InstanceToStore, MAX_PROPOSALS, OpenError, Proposal, ScuError, ScuSettings,
-        StoreAnswer, Target, read_answer,
+    dicom::{
+        rewrite::RewriteError,
+        scu::{
+            Association, DataSource, InstanceToStore, MAX_PROPOSALS, OpenError, Proposal, ScuError, ScuSettings,
+            StoreAnswer, Target, read_answer,
+        },
     },
     model::{Fault, Outcome, chain},
     spool::{PlaceReader, Spool},
@@ -149,6 +152,10 @@ pub async fn send(
             Step::Stored => {}
             Step::StoredWithWarning(status) => warning = Some(format!("{status:04X}")),
             Step::Refused(status) => sent.refused.push(RefusedInstance { seq: instance.seq, status }),
+            Step::BrokenOff => {
+                line.abort().await;
+                sent.refused.push(RefusedInstance { seq: instance.seq, status: RefusedInstance::NOT_REWRITTEN });
+            }
             Step::End { outcome, keep, status } => {
                 if !keep {
                     line.abort().await;
@@ -175,6 +182,8 @@ enum Step {
     Stored,
     StoredWithWarning(u16),
     Refused(u16),
+    /// By us, in the middle: the partner drops what it has of it (PS3.7 9.1.1), and the rest goes over another association.
+    BrokenOff,
     /// The attempt ends here. `keep`: the association is still good. `status`: what is noted if it is given up.
     End {
         outcome: Outcome,
@@ -225,10 +234,13 @@ async fn one_mapped(
     match identities.rewritten(spool, instance).await {
         Ok(mut outgoing) => {
             let step = store(association, instance, outgoing.length, &mut outgoing).await;
-            (step, Some(outgoing.sent()))
+            match outgoing.unfit() {
+                Some(error) => not_rewritten(spool, instance, error).await,
+                None => (step, Some(outgoing.sent())),
+            }
         }
         Err(error @ NotSent::Header(_)) => {
-            tracing::error!(image = instance.seq, reason = %chain(&error), "Image {} is not sent: {}", instance.seq, chain(&error));
+            tell(instance, &error);
             (Step::Refused(RefusedInstance::NOT_REWRITTEN), None)
         }
         Err(NotSent::Store(error)) => {
@@ -237,6 +249,24 @@ async fn one_mapped(
         }
         Err(error) => (unreadable(&error), None),
     }
+}
+
+/// Bytes that our own disk has spoilt are not its sender's fault.
+async fn not_rewritten(
+    spool: &Spool,
+    instance: &DeliverableInstance,
+    error: RewriteError,
+) -> (Step, Option<SentInstance>) {
+    if let Err(error) = verify(spool, instance).await {
+        let outcome = Outcome::TryAgain { reason: chain(&error), fault: Fault::Ours };
+        return (Step::End { outcome, keep: false, status: RefusedInstance::UNREADABLE }, None);
+    }
+    tell(instance, &NotSent::Header(error));
+    (Step::BrokenOff, None)
+}
+
+fn tell(instance: &DeliverableInstance, error: &NotSent) {
+    tracing::error!(image = instance.seq, reason = %chain(error), "Image {} is not sent: {}", instance.seq, chain(error));
 }
 
 async fn store(
@@ -326,6 +356,7 @@ pub async fn send_one(
         Step::Stored => Outcome::Delivered { warning: None },
         Step::StoredWithWarning(status) => Outcome::Delivered { warning: Some(format!("{status:04X}")) },
         Step::Refused(status) => Outcome::Refused { reason: format!("answered {status:04X}"), fault: Fault::Instance },
+        Step::BrokenOff => Outcome::Refused { reason: "it must not leave".into(), fault: Fault::Instance },
         Step::End { outcome, keep, .. } => {
             if !keep {
                 line.abort().await;

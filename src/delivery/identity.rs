@@ -4,14 +4,15 @@
 //! same bytes with the identifiers in its header replaced while they stream, and the digest of what left. Every
 //! identifier is in the database before the first byte leaves, so that it is the same each time and finds back. Memory
 //! is the header's; a deflated data set is rewritten whole, up to a bound. What cannot be rewritten is not sent as it is:
-//! a number of another domain would stand in the reader's.
+//! a number of another domain would stand in the reader's. One that is found only behind Pixel Data breaks off the transfer
+//! before it has left.
 
 use crate::dicom::charset::SenderCharset;
 use crate::{
     config::Config,
     dicom::{
         rewrite::{
-            HeaderReader, MAX_INFLATED_BYTES, Modification, Patcher, Patches, RewriteError, Said, identifiers_of,
+            HeaderReader, MAX_INFLATED_BYTES, Modification, Patcher, Patches, Rest, RewriteError, Said, identifiers_of,
             rewrite_whole,
         },
         scan::is_deflated,
@@ -23,8 +24,11 @@ use crate::{
 };
 use bytes::BytesMut;
 use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, io, mem};
+use std::{collections::HashMap, io, mem, sync::Arc};
+use tokio::sync::Semaphore;
 
+/// Deflated data sets that are rewritten at once: each takes its inflated size several times.
+static IN_MEMORY: Semaphore = Semaphore::const_new(2);
 /// Bytes read at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// Of a header that is longer than this the beginning is read twice rather than kept.
@@ -113,7 +117,7 @@ impl Identities {
         if !kept {
             reader = spool.reader(&instance.place)?;
         }
-        Ok(Outgoing::streamed(instance, reader, head, patches))
+        Ok(Outgoing::streamed(instance, reader, head, patches, header.rest()))
     }
 
     async fn rewritten_in_memory(
@@ -121,41 +125,52 @@ impl Identities {
         spool: &Spool,
         instance: &DeliverableInstance,
     ) -> Result<Outgoing, NotSent> {
-        let data = read_whole(spool, instance).await?;
-        let syntax = &instance.transfer_syntax;
-        let said = identifiers_of(syntax, &data, &self.charset)?;
+        let _place = IN_MEMORY.acquire().await.map_err(io::Error::other)?;
+        let data: Arc<[u8]> = read_whole(spool, instance).await?.into();
+        let said = {
+            let (data, syntax, charset) = (Arc::clone(&data), instance.transfer_syntax.clone(), self.charset.clone());
+            apart(move || identifiers_of(&syntax, &data, &charset)).await?
+        };
         self.give(&said).await?;
-        let noted = Some(self.noted(&said));
-        let (bytes, identifiers) = rewrite_whole(syntax, &data, &self.charset, &|said| self.becomes(said), noted)?;
+        let at = self.noted(&said).at;
+        let own: HashMap<Said, Option<IssuedId>> =
+            said.into_iter().map(|said| (said.clone(), self.becomes(&said))).collect();
+        let (syntax, charset) = (instance.transfer_syntax.clone(), self.charset.clone());
+        let (node, origin) = (self.node.clone(), self.mapping.origin.clone());
+        let (bytes, identifiers) = apart(move || {
+            let noted = Some(Modification { at, system: &node, source: origin.as_str() });
+            rewrite_whole(&syntax, &data, &charset, &|said| own.get(said).cloned().flatten(), noted)
+        })
+        .await?;
         Ok(Outgoing::whole(instance, bytes, identifiers))
     }
 
     /// Finds out, or gives, what each identifier is called toward the reader.
     async fn give(&mut self, said: &[Said]) -> Result<(), StoreError> {
-        let mut said: Vec<Said> = said.iter().filter(|said| !self.given.contains_key(said)).cloned().collect();
-        // In one order everywhere, so that two that name the same do not wait for each other.
-        said.sort_by(|a, b| (a.kind, &a.id.value, &a.id.issuer).cmp(&(b.kind, &b.id.value, &b.id.issuer)));
-        let mut missing = Vec::new();
-        for said in said {
-            match self.store.known_mapped(&self.mapping, said.kind, &self.issued(&said)).await? {
-                Some(mapped) => {
-                    self.given.insert(said, mapped);
-                }
-                None => missing.push(said),
-            }
-        }
-        if missing.is_empty() {
+        let is_named = |said: &&Said| !self.given.contains_key(said) && self.mapping.names(&self.issued(said));
+        let mut said: Vec<Said> = said.iter().filter(is_named).cloned().collect();
+        if said.is_empty() {
             return Ok(());
         }
-        // Synced: what the reader has seen must find back.
+        // In one order everywhere, so that two that name the same do not wait for each other.
+        said.sort_by(|a, b| (a.kind, &a.id.value, &a.id.issuer).cmp(&(b.kind, &b.id.value, &b.id.issuer)));
+        let wanted: Vec<(IdentifierKind, IssuedId)> = said.iter().map(|said| (said.kind, self.issued(said))).collect();
+        let known = self.store.known_mapped(&self.mapping, &wanted).await?;
+        // Synced: what the reader has seen must find back, whoever has made it, and as durably as that was.
         let mut tx = self.store.begin(Durability::Synced).await?;
-        let mut made = Vec::new();
-        for said in missing {
-            let mapped = tx.mapped(&self.mapping, said.kind, &self.issued(&said), self.now).await?;
-            made.push((said, mapped));
+        if let Some(((kind, id), _)) = wanted.iter().zip(&known).find(|(_, known)| known.is_some()) {
+            tx.assure_mapped(&self.mapping, *kind, id).await?;
+        }
+        let mut given = Vec::new();
+        for ((said, (kind, id)), known) in said.into_iter().zip(&wanted).zip(known) {
+            let mapped = match known {
+                Some(mapped) => mapped,
+                None => tx.mapped(&self.mapping, *kind, id, self.now).await?,
+            };
+            given.push((said, mapped));
         }
         tx.commit().await?;
-        self.given.extend(made);
+        self.given.extend(given);
         Ok(())
     }
 
@@ -180,6 +195,13 @@ impl Identities {
     }
 }
 
+/// Inflating and deflating takes seconds at worst: on a thread for long work.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RewriteError> + Send + 'static,
+) -> Result<T, NotSent> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??)
+}
+
 /// All of an instance in memory.
 async fn read_whole(spool: &Spool, instance: &DeliverableInstance) -> Result<Vec<u8>, NotSent> {
     if instance.place.length > MAX_INFLATED_BYTES as u64 {
@@ -191,7 +213,7 @@ async fn read_whole(spool: &Spool, instance: &DeliverableInstance) -> Result<Vec
 }
 
 /// Whether the journal still holds what was received.
-async fn verify(spool: &Spool, instance: &DeliverableInstance) -> Result<(), NotSent> {
+pub async fn verify(spool: &Spool, instance: &DeliverableInstance) -> Result<(), NotSent> {
     let (mut reader, mut piece) = (spool.reader(&instance.place)?, BytesMut::new());
     while reader.read(&mut piece, PIECE_BYTES).await? > 0 {
         piece.clear();
@@ -206,6 +228,8 @@ pub struct Outgoing {
     pub length: u64,
     identifiers: u32,
     source: Source,
+    /// It turned out on the way that it must not leave.
+    unfit: Option<RewriteError>,
     /// Ready to leave.
     ready: BytesMut,
     hash: Sha256,
@@ -213,23 +237,42 @@ pub struct Outgoing {
 
 enum Source {
     /// The journal hands out the last block only when the digest is the one of the receipt.
-    Journal { head: BytesMut, reader: Box<PlaceReader>, patcher: Patcher, piece: BytesMut },
+    Journal { head: BytesMut, reader: Box<PlaceReader>, patcher: Patcher, rest: Box<Rest>, piece: BytesMut },
     /// Nothing follows what is ready.
     Nowhere,
 }
 
 impl Outgoing {
-    fn streamed(instance: &DeliverableInstance, reader: PlaceReader, head: BytesMut, patches: Patches) -> Self {
+    fn streamed(
+        instance: &DeliverableInstance,
+        reader: PlaceReader,
+        head: BytesMut,
+        patches: Patches,
+        rest: Rest,
+    ) -> Self {
         let (length, identifiers) = (patches.length(instance.place.length), patches.identifiers());
         let (patcher, piece) = (Patcher::new(patches), BytesMut::new());
-        let source = Source::Journal { head, reader: Box::new(reader), patcher, piece };
-        Self { seq: instance.seq, length, identifiers, source, ready: BytesMut::new(), hash: Sha256::new() }
+        let source = Source::Journal { head, reader: Box::new(reader), patcher, rest: Box::new(rest), piece };
+        Self {
+            seq: instance.seq,
+            length,
+            identifiers,
+            source,
+            unfit: None,
+            ready: BytesMut::new(),
+            hash: Sha256::new(),
+        }
     }
 
     fn whole(instance: &DeliverableInstance, bytes: Vec<u8>, identifiers: u32) -> Self {
         let (length, hash) = (bytes.len() as u64, Sha256::new_with_prefix(&bytes));
         let ready = BytesMut::from(bytes.as_slice());
-        Self { seq: instance.seq, length, identifiers, source: Source::Nowhere, ready, hash }
+        Self { seq: instance.seq, length, identifiers, source: Source::Nowhere, unfit: None, ready, hash }
+    }
+
+    /// Why it must not leave, where that was seen only while it did.
+    pub fn unfit(&mut self) -> Option<RewriteError> {
+        self.unfit.take()
     }
 
     /// What was sent, once all of it has been read.
@@ -239,7 +282,7 @@ impl Outgoing {
 
     async fn fill(&mut self) -> io::Result<()> {
         while self.ready.is_empty() {
-            let Source::Journal { head, reader, patcher, piece } = &mut self.source else { return Ok(()) };
+            let Source::Journal { head, reader, patcher, rest, piece } = &mut self.source else { return Ok(()) };
             if head.is_empty() {
                 piece.clear();
                 reader.read(piece, PIECE_BYTES).await?;
@@ -250,6 +293,11 @@ impl Outgoing {
                 patcher.finish(&mut self.ready);
                 self.source = Source::Nowhere;
             } else {
+                if let Err(unfit) = rest.push(piece) {
+                    self.unfit = Some(unfit);
+                    self.source = Source::Nowhere;
+                    return Err(io::Error::other("an identifier stands behind its header"));
+                }
                 patcher.push(piece, &mut self.ready);
             }
             self.hash.update(&self.ready);

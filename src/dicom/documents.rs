@@ -17,7 +17,7 @@ mod sr;
 pub(in crate::dicom) use letters::written;
 
 use super::charset::SenderCharset;
-use crate::model::{IssuedId, Moment, Outgoing, ReportStatus, StudyFacts, Uid};
+use crate::model::{IssuedId, Moment, OrderNumbers, Outgoing, ReportStatus, StudyFacts, Uid};
 use dicom_dictionary_std::uids;
 
 /// More than any report; whole-slide images and videos are not reports.
@@ -44,6 +44,8 @@ pub struct DocumentAbout<'a> {
     pub series: Uid,
     pub sop_instance: Uid,
     pub facts: &'a StudyFacts,
+    /// What it answers, where that is several orders; otherwise empty, and the facts say it.
+    pub orders: &'a [OrderNumbers],
     pub status: ReportStatus,
     /// Document Title (0042,0010), and the first 64 characters as Series Description (0008,103E).
     pub title: String,

@@ -8,7 +8,7 @@ use super::{
     open_studies::{OpenStudies, Sending},
 };
 use crate::{
-    config::Live,
+    config::{Live, Partner},
     dicom::{
         charset::SenderCharset,
         scan::{Header, HeaderScanner, Progress},
@@ -41,18 +41,30 @@ impl StorageScp for Intake {
         let config = self.config.now();
         let caller = config.dicom_caller(request.peer.ip(), &request.calling_ae, &request.called_ae);
         let partner = caller.map_err(Rejection::from)?;
-        Ok(Receiving {
+        Ok(self.receiving(partner, &request.calling_ae, &request.called_ae))
+    }
+
+    async fn admit_partner(&self, partner: &PartnerId, calling: &str) -> Result<Receiving, Rejection> {
+        let config = self.config.now();
+        let partner = config.partners.get(partner).ok_or(Rejection::CallingAeNotRecognized)?;
+        Ok(self.receiving(partner, calling, &config.dicom.ae_title))
+    }
+}
+
+impl Intake {
+    fn receiving(&self, partner: &Partner, calling_ae: &str, called_ae: &str) -> Receiving {
+        Receiving {
             partner: partner.id.clone(),
             issuer: partner.issuer.clone(),
             charset: SenderCharset::of(Some(partner)),
             told_of_letters: false,
-            calling_ae: request.calling_ae.clone(),
-            called_ae: request.called_ae.clone(),
+            calling_ae: calling_ae.to_owned(),
+            called_ae: called_ae.to_owned(),
             writer: self.spool.writer(),
             current: None,
             studies: self.open.sending(&partner.id),
             intake: self.clone(),
-        })
+        }
     }
 }
 

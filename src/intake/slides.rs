@@ -128,6 +128,7 @@ async fn take_in(tx: &mut Tx, case: &mut CaseRow, study: &CaseRow, by: &str, now
     (case.calling_ae, case.called_ae) = (study.calling_ae.clone(), study.called_ae.clone());
     case.facts = completed(&case.facts, &study.facts);
     case.whole = None;
+    tx.note_task_input(case.id, false, now).await?;
     if case.state != CaseState::New {
         case.take(CaseEvent::LateInstance)?;
     }

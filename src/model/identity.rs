@@ -102,6 +102,12 @@ impl Mapping {
         IssuedId::new(id.value.as_str(), issuer.as_str())
     }
 
+    /// Whether it has a name of its own toward the reader, in orders and in images alike. What the reader has given itself it
+    /// knows; two that cannot be read look alike, and what holds such a one is not sent there.
+    pub fn names(&self, id: &IssuedId) -> bool {
+        self.issued(id).issuer != self.reader_issuer && !id.value.contains(char::REPLACEMENT_CHARACTER)
+    }
+
     /// What the identifier is called toward the reader; `nth` counts up from 0 while the form is another's already.
     pub fn form(&self, kind: IdentifierKind, id: &IssuedId, nth: u32) -> IssuedId {
         let id = self.issued(id);
@@ -164,6 +170,16 @@ mod tests {
         assert_eq!(form("77", "RAB"), IssuedId::new("RAB-77", "KCHEMNITZ"));
         assert_eq!(form("77", ""), IssuedId::new("RAB-77", "KCHEMNITZ"));
         assert_eq!(form("77", "MPI"), IssuedId::new("RAB-MPI-77", "KCHEMNITZ"));
+    }
+
+    #[test]
+    fn what_the_reader_has_given_itself_keeps_its_name() {
+        let rab = mapping(Identifiers::Assigned, "rabenstein", "RAB");
+        for (value, issuer, named) in
+            [("F1", "RAB", true), ("F1", "", true), ("F1", "KCHEMNITZ", false), ("F\u{FFFD}", "RAB", false)]
+        {
+            assert_eq!(rab.names(&IssuedId::new(value, issuer)), named, "{value}^{issuer}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reports and their versions.
 
-use super::{Channel, DeliveryKind};
+use super::{Channel, DeliveryKind, IssuedId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -71,6 +71,23 @@ impl ReportStatus {
 impl fmt::Display for ReportStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// The numbers of one order that a report, or a part of it, answers. Any may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderNumbers {
+    /// ORC-2, OBR-2.
+    pub placer: IssuedId,
+    /// ORC-3, OBR-3.
+    pub filler: IssuedId,
+    /// OBR-18.
+    pub accession: IssuedId,
+}
+
+impl OrderNumbers {
+    pub fn is_empty(&self) -> bool {
+        self.placer.is_empty() && self.filler.is_empty() && self.accession.is_empty()
     }
 }
 

@@ -77,7 +77,7 @@ fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
     if matches!(source.as_str(), "oru" | "oul" | "mdm") {
         let report = OruReport::read(&content, partner.map_or_else(unnamed_charset, fallback_charset)).ok()?;
         let incoming = Incoming::from_oru(report, sender, received, content);
-        // Several orders or studies: the person has chosen.
+        // More orders or studies than are looked up: the person has chosen.
         return Some(incoming.unwrap_or_else(|(incoming, _)| *incoming));
     }
     let (sop_class, sop_instance, transfer_syntax) = object?;

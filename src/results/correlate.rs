@@ -4,10 +4,10 @@
 //! number alone: two hospitals do reuse them. A bare accession number counts only together with the same patient
 //! identifier, among the cases this sender reads; so does a number with its issuer in a report under a study that no
 //! case has (readers' systems do put reports into studies of their own). A patient identifier that contradicts the case's stops everything: a
-//! report in the wrong chart harms somebody.
+//! report in the wrong chart harms somebody. A report may answer several orders, part by part: all of one case.
 
 use crate::{
-    model::{Disposition, IssuedId, PartnerId, Uid},
+    model::{Disposition, IssuedId, OrderNumbers, PartnerId, Uid},
     store::CaseRow,
 };
 
@@ -17,13 +17,28 @@ pub struct Clues {
     pub studies: Vec<Uid>,
     /// Accession numbers; the issuer empty where the sender named none.
     pub accessions: Vec<IssuedId>,
-    pub placer: IssuedId,
-    pub filler: IssuedId,
+    /// What its parts answer, each once, in their order.
+    pub orders: Vec<OrderNumbers>,
     pub patients: Vec<IssuedId>,
     /// Specimens and containers (SPM-2, SAC-3).
     pub specimens: Vec<IssuedId>,
 }
 
+/// A case that a report may belong to.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub case: CaseRow,
+    /// Those of its orders that the report names.
+    pub orders: Vec<OrderNumbers>,
+}
+
+impl From<CaseRow> for Candidate {
+    fn from(case: CaseRow) -> Self {
+        Self { case, orders: Vec::new() }
+    }
+}
+
+const PARTS: &str = "its parts answer orders of different cases";
 const TWO_CASES: &str = "its study and its accession number name different cases";
 
 /// From the least to the best.
@@ -45,31 +60,60 @@ enum Agreement {
 pub fn correlate<'a>(
     clues: &Clues,
     sender: &PartnerId,
-    candidates: &'a [CaseRow],
+    candidates: &'a [Candidate],
 ) -> Result<(&'a CaseRow, &'static str), &'static str> {
     if clues.studies.len() > 1 {
         return Err("it names several studies");
     }
-    let theirs: Vec<&CaseRow> = candidates.iter().filter(|case| reads(case, sender)).collect();
+    let theirs: Vec<&Candidate> = candidates.iter().filter(|known| reads(&known.case, sender)).collect();
     if theirs.is_empty() {
         return Err("no case that this partner reads has its study or accession number");
     }
-    let mut fits: Vec<(u8, &CaseRow, &'static str)> =
-        theirs.iter().filter_map(|case| strength(clues, case).map(|(rank, by)| (rank, *case, by))).collect();
+    let mut fits: Vec<(u8, &Candidate, &'static str)> =
+        theirs.iter().filter_map(|known| strength(clues, known).map(|(rank, by)| (rank, *known, by))).collect();
     fits.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
-    let (case, by) = match fits.as_slice() {
-        [] if theirs.iter().any(|case| patient(clues, case) == Agreement::Contradiction) => {
+    let (known, by) = match fits.as_slice() {
+        [] if theirs.iter().any(|known| patient(clues, &known.case) == Agreement::Contradiction) => {
             Err("its patient identifier is not the one of the case with its study or accession number")
         }
-        [] if theirs.iter().any(|case| number(clues, case) == Agreement::Full) => {
+        [] if theirs.iter().any(|known| number(clues, known) == Agreement::Full) => {
             Err("its study is no case's and its patient identifier does not confirm its accession number")
         }
         [] => Err("its accession number has no issuer and its patient identifier does not confirm it"),
-        [(_, case, by)] => Ok((*case, *by)),
-        [(first, case, by), (second, ..), ..] if first > second => Ok((*case, *by)),
+        [(_, known, by)] => Ok((*known, *by)),
+        [(first, known, by), (second, ..), ..] if first > second => Ok((*known, *by)),
+        _ if answers_several(clues, &theirs) => Err(PARTS),
         _ => Err("it fits several cases equally well"),
     }?;
-    if names_another(clues, case, candidates, &theirs) { Err(TWO_CASES) } else { Ok((case, by)) }
+    if answers_another(clues, known, &theirs) {
+        return Err(PARTS);
+    }
+    if names_another(clues, known, candidates, &theirs) { Err(TWO_CASES) } else { Ok((&known.case, by)) }
+}
+
+/// Whether a part's order is this case's: by a number with its issuer, or a bare one of the same patient.
+fn points_to(clues: &Clues, order: &OrderNumbers, known: &Candidate) -> bool {
+    let said = [&order.placer, &order.filler, &order.accession];
+    match best(said.into_iter().map(|said| number_agreement(said, known))) {
+        Agreement::Full => true,
+        Agreement::Bare => patient(clues, &known.case) >= Agreement::Bare,
+        _ => false,
+    }
+}
+
+/// Of several parts one answers an order of another case and none of this one. One that answers nobody's contradicts
+/// nothing: readers count their own work too.
+fn answers_another(clues: &Clues, known: &Candidate, theirs: &[&Candidate]) -> bool {
+    clues.orders.len() > 1
+        && clues
+            .orders
+            .iter()
+            .any(|order| !points_to(clues, order, known) && theirs.iter().any(|other| points_to(clues, order, other)))
+}
+
+/// No case is the one of all parts that answer one.
+fn answers_several(clues: &Clues, theirs: &[&Candidate]) -> bool {
+    clues.orders.len() > 1 && theirs.iter().all(|known| answers_another(clues, known, theirs))
 }
 
 /// The one case among `candidates` whose specimens the report names, each with the identifiers that are known to be its
@@ -101,10 +145,11 @@ pub fn by_specimen<'a>(
 
 /// Whether the report contradicts itself: its study is another case's, or one of its numbers is with its issuer, or the
 /// case's own accession number stands in it as somebody else's. Which of the two is wrong only a person can find out.
-fn names_another(clues: &Clues, case: &CaseRow, candidates: &[CaseRow], theirs: &[&CaseRow]) -> bool {
-    let another_study = |study: &Uid| *study != case.study && candidates.iter().any(|other| other.study == *study);
+fn names_another(clues: &Clues, known: &Candidate, candidates: &[Candidate], theirs: &[&Candidate]) -> bool {
+    let case = &known.case;
+    let another_study = |study: &Uid| *study != case.study && candidates.iter().any(|other| other.case.study == *study);
     let another_number = |said: &IssuedId| {
-        number_agreement(said, case) != Agreement::Full
+        number_agreement(said, known) != Agreement::Full
             && theirs.iter().any(|other| number_agreement(said, other) == Agreement::Full)
     };
     let accession = &case.facts.accession;
@@ -112,7 +157,7 @@ fn names_another(clues: &Clues, case: &CaseRow, candidates: &[CaseRow], theirs: 
         |said: &IssuedId| said.value == accession.value && agreement(said, accession) == Agreement::Contradiction;
     clues.studies.iter().any(another_study)
         || numbers(clues).any(another_number)
-        || number(clues, case) != Agreement::Full && numbers(clues).any(another_issuer)
+        || number(clues, known) != Agreement::Full && numbers(clues).any(another_issuer)
 }
 
 /// Read by this partner, offered to it, copied to it, or its own (read on site).
@@ -127,7 +172,8 @@ pub fn reads(case: &CaseRow, partner: &PartnerId) -> bool {
 }
 
 /// How well the report fits a case, and by what; `None`: it does not, or something contradicts.
-fn strength(clues: &Clues, case: &CaseRow) -> Option<(u8, &'static str)> {
+fn strength(clues: &Clues, known: &Candidate) -> Option<(u8, &'static str)> {
+    let case = &known.case;
     let patient = patient(clues, case);
     if patient == Agreement::Contradiction {
         return None;
@@ -142,7 +188,7 @@ fn strength(clues: &Clues, case: &CaseRow) -> Option<(u8, &'static str)> {
         Some(_) => Agreement::Contradiction,
         None => Agreement::Silent,
     };
-    let number = number(clues, case);
+    let number = number(clues, known);
     match (study, number) {
         (Agreement::Contradiction, Agreement::Full) if patient_rank > 0 => {
             Some((patient_rank, "accession or order number with its issuer"))
@@ -168,8 +214,8 @@ fn patient(clues: &Clues, case: &CaseRow) -> Agreement {
 }
 
 /// Accession, placer or filler order number, whichever agrees best. Readers put the accession number into any of them.
-fn number(clues: &Clues, case: &CaseRow) -> Agreement {
-    match best(numbers(clues).map(|said| number_agreement(said, case))) {
+fn number(clues: &Clues, known: &Candidate) -> Agreement {
+    match best(numbers(clues).map(|said| number_agreement(said, known))) {
         // One number of three that differs contradicts nothing: they are different numbers.
         Agreement::Contradiction => Agreement::Silent,
         agreement => agreement,
@@ -177,20 +223,24 @@ fn number(clues: &Clues, case: &CaseRow) -> Agreement {
 }
 
 fn numbers(clues: &Clues) -> impl Iterator<Item = &IssuedId> {
-    clues.accessions.iter().chain([&clues.placer, &clues.filler])
+    clues.accessions.iter().chain(clues.order_numbers())
 }
 
-/// With the case's three numbers. An order number is known with who gave it where its order said so; the origin's own
+/// With the case's three numbers, and those of its orders that the report names. An order number is known with who gave it where its order said so; the origin's own
 /// name for it counts as well, for that is what images and older messages go by.
-fn number_agreement(said: &IssuedId, case: &CaseRow) -> Agreement {
-    let (facts, origin) = (&case.facts, case.facts.accession.issuer.as_str());
-    let orders = [
+fn number_agreement(said: &IssuedId, candidate: &Candidate) -> Agreement {
+    let facts = &candidate.case.facts;
+    let origin = facts.accession.issuer.as_str();
+    let shown = [
         (&facts.placer_order_number, facts.placer_issuer.as_str()),
         (&facts.filler_order_number, facts.filler_issuer.as_str()),
     ];
-    let issued = orders.into_iter().filter(|(_, by)| !by.is_empty());
+    let named = candidate.orders.iter().flat_map(|order| [&order.placer, &order.filler, &order.accession]);
+    let orders: Vec<_> = shown.into_iter().chain(named.map(|id| (&id.value, id.issuer.as_str()))).collect();
+    let issued = orders.iter().copied().filter(|(_, by)| !by.is_empty());
     // Known without an issuer only where nobody said one.
-    let by_origin = orders.into_iter().filter(|(_, by)| by.is_empty() || !origin.is_empty()).map(|(n, _)| (n, origin));
+    let by_origin =
+        orders.iter().copied().filter(|(_, by)| by.is_empty() || !origin.is_empty()).map(|(n, _)| (n, origin));
     let known = issued.chain(by_origin).chain([(&facts.accession.value, origin)]);
     best(known.map(|(value, issuer)| agreement(said, &IssuedId::new(value.as_str(), issuer))))
 }
@@ -213,6 +263,13 @@ fn best(agreements: impl Iterator<Item = Agreement>) -> Agreement {
     agreements.max().unwrap_or(Agreement::Silent)
 }
 
+impl Clues {
+    /// Placer and filler order numbers of all parts.
+    pub fn order_numbers(&self) -> impl Iterator<Item = &IssuedId> {
+        self.orders.iter().flat_map(|order| [&order.placer, &order.filler])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +278,10 @@ mod tests {
     fn id(text: &str) -> IssuedId {
         let (value, issuer) = text.split_once('^').unwrap_or((text, ""));
         IssuedId::new(value, issuer)
+    }
+
+    fn order(placer: &str, filler: &str) -> OrderNumbers {
+        OrderNumbers { placer: id(placer), filler: id(filler), accession: IssuedId::default() }
     }
 
     /// A case of `origin` read by chemnitz.
@@ -260,8 +321,9 @@ mod tests {
     }
 
     fn found(clues: &Clues, cases: &[CaseRow], sender: &str) -> Result<usize, &'static str> {
-        let (case, _) = correlate(clues, &PartnerId::new(sender).unwrap(), cases)?;
-        Ok(cases.iter().position(|candidate| candidate.id == case.id).unwrap())
+        let cases: Vec<Candidate> = cases.iter().cloned().map(Candidate::from).collect();
+        let (case, _) = correlate(clues, &PartnerId::new(sender).unwrap(), &cases)?;
+        Ok(cases.iter().position(|candidate| candidate.case.id == case.id).unwrap())
     }
 
     #[test]
@@ -280,7 +342,8 @@ mod tests {
     fn an_order_number_is_known_with_who_gave_it() {
         let mut known = case("rabenstein", "1.2.3", "", "77^RAB");
         (known.facts.placer_order_number, known.facts.placer_issuer) = ("P7".into(), "KIS".into());
-        let by_order = |placer: &str| Clues { placer: id(placer), patients: vec![id("77^RAB")], ..Clues::default() };
+        let by_order =
+            |placer: &str| Clues { orders: vec![order(placer, "")], patients: vec![id("77^RAB")], ..Clues::default() };
         assert_eq!(found(&by_order("P7^KIS"), std::slice::from_ref(&known), "chemnitz"), Ok(0));
         assert!(found(&by_order("P7^RIS"), std::slice::from_ref(&known), "chemnitz").is_err());
     }
@@ -316,6 +379,42 @@ mod tests {
         assert_eq!(found(&clues("1.2.3", "", ""), &cases, "chemnitz"), Ok(0));
     }
 
+    /// Two cases of one patient; the first has the orders P1 and P2, the second P3.
+    #[test]
+    fn parts_that_answer_orders_of_one_case_are_its_report() {
+        let first = Candidate {
+            case: case("rabenstein", "1.2.3", "A1^RAB", "77^RAB"),
+            orders: vec![order("P1^KIS", "F1^RIS"), order("P2^KIS", "")],
+        };
+        let second =
+            Candidate { case: case("rabenstein", "1.2.4", "A3^RAB", "77^RAB"), orders: vec![order("P3^KIS", "")] };
+        let cases = [first, second];
+        let found = |study: &str, parts: &[(&str, &str)]| {
+            let orders = parts.iter().map(|(placer, filler)| order(placer, filler)).collect();
+            let clues = Clues { accessions: Vec::new(), orders, ..clues(study, "", "77^RAB") };
+            let (case, _) = correlate(&clues, &PartnerId::new("chemnitz").unwrap(), &cases)?;
+            Ok(cases.iter().position(|known| known.case.id == case.id).unwrap())
+        };
+        for (study, parts, expected) in [
+            ("", &[("P1^KIS", ""), ("P2^KIS", "")][..], Ok(0)),
+            ("", &[("P2^KIS", ""), ("P1^KIS", "")], Ok(0)),
+            ("", &[("P1", ""), ("P2", "")], Ok(0)),
+            // One order with two filler numbers, and numbers of the reader's own.
+            ("", &[("P1^KIS", "F1^RIS"), ("P1^KIS", "F2^RIS")], Ok(0)),
+            ("", &[("P1^KIS", "K1^KCRIS"), ("P2^KIS", "K2^KCRIS"), ("", "K3^KCRIS")], Ok(0)),
+            ("1.2.3", &[("P8^KIS", ""), ("P9^KIS", "")], Ok(0)),
+            ("1.2.4", &[("P3^KIS", ""), ("P9^KIS", "")], Ok(1)),
+            ("", &[("P1^KIS", ""), ("P3^KIS", "")], Err(PARTS)),
+            ("", &[("P1", ""), ("P3", "")], Err(PARTS)),
+            ("1.2.3", &[("P1^KIS", ""), ("P3", "")], Err(PARTS)),
+            ("1.2.4", &[("P1^KIS", ""), ("P2^KIS", "")], Err(PARTS)),
+            // Within one part.
+            ("1.2.3", &[("P1^KIS", "P3^KIS"), ("P2^KIS", "")], Err(TWO_CASES)),
+        ] {
+            assert_eq!(found(study, parts), expected, "{study} {parts:?}");
+        }
+    }
+
     #[test]
     fn a_study_and_a_number_that_name_different_cases_name_none() {
         let cases = [
@@ -332,13 +431,13 @@ mod tests {
         ] {
             let report = clues(study, accession, patient);
             assert_eq!(found(&report, &cases, "chemnitz"), Err(TWO_CASES), "{study} {accession}");
-            let as_order = Clues { accessions: Vec::new(), placer: id(accession), ..report };
+            let as_order = Clues { accessions: Vec::new(), orders: vec![order(accession, "")], ..report };
             assert_eq!(found(&as_order, &cases, "chemnitz"), Err(TWO_CASES), "{study} {accession} as order number");
         }
         // The reader's own number beside it, a bare one, or the same one once more in the reader's system.
         let right = clues("1.2.3", "A1^RAB", "77^RAB");
         for beside in ["K9^KCRIS", "A2", "A1^KCRIS"] {
-            let report = Clues { filler: id(beside), ..right.clone() };
+            let report = Clues { orders: vec![order("", beside)], ..right.clone() };
             assert_eq!(found(&report, &cases, "chemnitz"), Ok(0), "{beside}");
         }
     }

@@ -135,6 +135,10 @@ pub fn a_result(language: &str) -> &'static str {
     words::of(language).a_result
 }
 
+pub fn order(language: &str) -> &'static str {
+    words::of(language).order
+}
+
 pub fn specimen(language: &str) -> &'static str {
     words::of(language).specimen
 }

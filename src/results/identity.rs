@@ -20,11 +20,27 @@ pub async fn own_again(store: &Store, incoming: &mut Incoming) -> Result<(), Sto
     let clues = &mut incoming.clues;
     let patients = clues.patients.iter_mut().take(MAX_NAMED).map(|id| (IdentifierKind::Patient, id));
     let accessions = clues.accessions.iter_mut().map(|id| (IdentifierKind::Accession, id));
-    let orders = [(IdentifierKind::Placer, &mut clues.placer), (IdentifierKind::Filler, &mut clues.filler)];
+    let orders = clues.orders.iter_mut().flat_map(|order| {
+        [
+            (IdentifierKind::Placer, &mut order.placer),
+            (IdentifierKind::Filler, &mut order.filler),
+            (IdentifierKind::Accession, &mut order.accession),
+        ]
+    });
+    // Parts repeat each other's numbers: each is looked up once.
+    let mut known: HashMap<(IdentifierKind, String), Option<IssuedId>> = HashMap::new();
     let mut was_given_out = false;
-    for (kind, id) in patients.chain(accessions).chain(orders) {
-        if let Some(given) = given_out(store, &sender, kind, &id.value).await? {
-            *id = given.id;
+    for (kind, id) in patients.chain(accessions).chain(orders).filter(|(_, id)| !id.is_empty()) {
+        let key = (kind, id.value.clone());
+        let own = if let Some(own) = known.get(&key) {
+            own.clone()
+        } else {
+            let own = given_out(store, &sender, kind, &id.value).await?.map(|given| given.id);
+            known.insert(key, own.clone());
+            own
+        };
+        if let Some(own) = own {
+            *id = own;
             was_given_out = true;
         }
     }

@@ -9,14 +9,14 @@ use crate::{
         message::Message,
         oru::{Coded, Content, Detail, Encapsulated, Interpreter, Observation, OruGroup, OruReport, Specimen},
     },
-    model::{IssuedId, Moment, PartnerId, ReportStatus, Uid},
+    model::{IssuedId, Moment, OrderNumbers, PartnerId, ReportStatus, Uid},
 };
 use bytes::Bytes;
 use std::cell::LazyCell;
 
-/// Accession numbers a report may name, and studies. A report is about one examination or a few.
+/// Accession numbers a report may name, studies, and orders. A report is about one examination or a few.
 pub(super) const MAX_NAMED: usize = 64;
-const TOO_MANY: &str = "it names too many studies";
+const TOO_MANY: &str = "it names too many studies or orders";
 
 /// Holds patient data: goes to the store and to partners, never to a log.
 #[derive(Clone, Debug)]
@@ -89,6 +89,8 @@ pub enum Piece {
     Section {
         title: Coded,
         specimens: Vec<Specimen>,
+        /// Which of the clues' orders it answers. `None`: it names none.
+        order: Option<usize>,
     },
 }
 
@@ -103,8 +105,8 @@ pub struct ValuePiece {
 
 impl Incoming {
     /// # Errors
-    /// The report all the same, and why a person must look: the message is about several orders at once, or names more
-    /// studies or accession numbers than can be looked up.
+    /// The report all the same, and why a person must look: the message names more studies, orders or accession numbers
+    /// than can be looked up.
     pub fn from_oru(
         report: OruReport,
         sender: PartnerId,
@@ -129,18 +131,20 @@ impl Incoming {
         // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
         let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
         let named = LazyCell::new(|| named().unwrap_or(Charset::ASCII));
-        let (mut too_many, mut several) = (None, None);
+        let mut too_many = None;
         let sections = report.groups.len() > 1;
         let (gone, cancelled) = (incoming.status == ReportStatus::Withdrawn, report.cancelled);
         for mut group in report.groups {
+            let order = incoming.clues.answer(&group).unwrap_or_else(|reason| {
+                too_many = Some(reason);
+                None
+            });
             if sections || !group.specimens.is_empty() {
-                incoming.section(&mut group);
+                incoming.section(&mut group, order);
             }
             let clues = &mut incoming.clues;
             too_many = too_many.or(add_all(&mut clues.studies, group.study_uids).err());
             too_many = too_many.or(add_all(&mut clues.accessions, group.accessions).err());
-            several = several.or(same_or_first(&mut clues.placer, group.placer).err());
-            several = several.or(same_or_first(&mut clues.filler, group.filler).err());
             if group.status == ReportStatus::Withdrawn && !gone {
                 incoming.pieces.push(Piece::Deleted { code: group.service.clone() });
             }
@@ -161,7 +165,7 @@ impl Incoming {
                 });
             }
         }
-        match too_many.or(several) {
+        match too_many {
             None => Ok(incoming),
             Some(reason) => Err((Box::new(incoming), reason)),
         }
@@ -169,13 +173,18 @@ impl Incoming {
 
     pub fn from_object(object: ReadReport, it: Object, sender: PartnerId, received: Moment, raw: Bytes) -> Self {
         let mut accessions = vec![object.accession];
-        let (mut placer, mut filler) = (IssuedId::default(), IssuedId::default());
+        let mut orders: Vec<OrderNumbers> = Vec::new();
         for request in object.requests {
             if !accessions.contains(&request.accession) {
-                accessions.push(request.accession);
+                accessions.push(request.accession.clone());
             }
-            placer.value = request.placer_order_number;
-            filler.value = request.filler_order_number;
+            // DICOM names no issuer of order numbers.
+            let [placer, filler] =
+                [request.placer_order_number, request.filler_order_number].map(|number| IssuedId::new(number, ""));
+            let order = OrderNumbers { placer, filler, accession: request.accession };
+            if !order.is_empty() && orders.len() < MAX_NAMED && !orders.contains(&order) {
+                orders.push(order);
+            }
         }
         let title = Coded { code: String::new(), text: object.title, system: String::new() };
         let code = title.clone();
@@ -194,8 +203,7 @@ impl Incoming {
             clues: Clues {
                 studies: vec![object.study],
                 accessions: accessions.into_iter().filter(|id| !id.is_empty()).collect(),
-                placer,
-                filler,
+                orders,
                 patients: vec![object.patient_id],
                 specimens: Vec::new(),
             },
@@ -212,7 +220,7 @@ impl Incoming {
     }
 
     /// What follows is a section of its own; its specimens are clues too.
-    fn section(&mut self, group: &mut OruGroup) {
+    fn section(&mut self, group: &mut OruGroup, order: Option<usize>) {
         let specimens = std::mem::take(&mut group.specimens);
         for id in specimens.iter().flat_map(Specimen::ids) {
             // A report of more specimens is not looked up by them.
@@ -220,7 +228,7 @@ impl Incoming {
                 self.clues.specimens.push(id.clone());
             }
         }
-        self.pieces.push(Piece::Section { title: group.service.clone(), specimens });
+        self.pieces.push(Piece::Section { title: group.service.clone(), specimens, order });
     }
 
     fn note_flags(&mut self, observation: &Observation) {
@@ -329,12 +337,23 @@ fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) -> Result<(), &'stati
     Ok(())
 }
 
-fn same_or_first(known: &mut IssuedId, said: IssuedId) -> Result<(), &'static str> {
-    if known.is_empty() {
-        *known = said;
-        return Ok(());
+impl Clues {
+    /// Notes what a group answers, each order once; which of them it is, if it names one.
+    fn answer(&mut self, group: &OruGroup) -> Result<Option<usize>, &'static str> {
+        let accession = group.accessions.first().cloned().unwrap_or_default();
+        let order = OrderNumbers { placer: group.placer.clone(), filler: group.filler.clone(), accession };
+        if order.is_empty() {
+            return Ok(None);
+        }
+        if let Some(known) = self.orders.iter().position(|known| *known == order) {
+            return Ok(Some(known));
+        }
+        if self.orders.len() == MAX_NAMED {
+            return Err(TOO_MANY);
+        }
+        self.orders.push(order);
+        Ok(Some(self.orders.len() - 1))
     }
-    if said.is_empty() || *known == said { Ok(()) } else { Err("it reports on several orders at once") }
 }
 
 #[cfg(test)]

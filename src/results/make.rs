@@ -8,6 +8,7 @@
 use super::{
     documents::{self, ReportDocument},
     incoming::{Header, Incoming, Object, Piece, is_pdf},
+    parts::Answered,
     wording,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     model::{
         CaseId, Channel, DeliveryKind, Discipline, IssuedId, Moment, ReportForm, ReportId, ReportStatus, Uid, chain,
     },
-    store::{CaseRow, FormBefore, ReportFormRow},
+    store::{CaseRow, FormBefore, ImageOfCase, ReportFormRow},
 };
 use bytes::Bytes;
 
@@ -32,6 +33,10 @@ pub struct Making<'a> {
     pub replaces: Option<Moment>,
     /// The forms its origin was owed of earlier versions, the last of each.
     pub before: &'a [FormBefore],
+    /// The images that were read, as far as they are referred to.
+    pub images: &'a [ImageOfCase],
+    /// What its parts answer, in the origin's numbers.
+    pub answered: &'a Answered,
     /// It is to be acknowledged by the origin in time.
     pub critical: bool,
     pub case: &'a CaseRow,
@@ -56,6 +61,9 @@ impl Made {
 
 const WITHDRAWN: &str = "its reader has taken back every result: the origin is told in words, see that it knows";
 
+const UNKNOWN_ORDER: &str = "a part of the report names an order that is not known here: it goes home under the number its \
+                             reader wrote, see that it is filed";
+
 const BREAKS_OFF: &str =
     "a PDF of the report has no end: it was cut off before it was sent, ask its reader for it again";
 
@@ -67,6 +75,9 @@ pub fn make(incoming: &Incoming, making: &Making<'_>) -> Made {
     }
     if incoming.pieces.iter().any(breaks_off) {
         made.warn(BREAKS_OFF.into());
+    }
+    if making.answered.unknown {
+        made.warn(UNKNOWN_ORDER.into());
     }
     let in_words;
     let incoming = if incoming.status == ReportStatus::Withdrawn {
@@ -212,6 +223,7 @@ fn hl7(incoming: &Incoming, making: &Making<'_>, form: ReportForm, made: &mut Ma
         placer: &numbered(&facts.placer_order_number, &facts.placer_issuer, issuer),
         filler: &numbered(&facts.filler_order_number, &facts.filler_issuer, issuer),
         // Of a case that an order began it means nothing outside.
+        orders: &making.answered.orders,
         study_uid: Some(&making.case.study).filter(|_| making.case.has_study),
         title: &title(incoming, making),
         status: incoming.status,
@@ -252,7 +264,8 @@ impl<'a> Said<'a> {
             _ => String::new(),
         };
         let pieces = incoming.pieces.iter().filter(is_told).map(|piece| (piece, words(piece))).collect();
-        let text = (whole && has_text(incoming)).then(|| (title(incoming, making), incoming.text(language)));
+        let text = (whole && has_text(incoming))
+            .then(|| (title(incoming, making), incoming.text(language, &making.answered.orders)));
         Self { pieces, text }
     }
 
@@ -275,7 +288,7 @@ fn observation<'a>(piece: &'a Piece, words: &'a str) -> ObservationToSend<'a> {
         },
         Piece::Deleted { code } => ObservationToSend::Deleted { code, words },
         Piece::Unchanged { code } => ObservationToSend::Text { code, text: words },
-        Piece::Section { title, specimens } => ObservationToSend::Section { title, specimens },
+        Piece::Section { title, specimens, order } => ObservationToSend::Section { title, specimens, order: *order },
     }
 }
 
@@ -346,7 +359,8 @@ fn sr(incoming: &Incoming, making: &Making<'_>, made: &mut Made) {
     add_instance(
         made,
         DeliveryKind::ReportSr,
-        basic_text_sr(&about, &incoming.text(&making.origin.language)).map_err(|error| chain(&error)),
+        basic_text_sr(&about, &incoming.text(&making.origin.language, &making.answered.orders))
+            .map_err(|error| chain(&error)),
     );
 }
 
@@ -390,7 +404,7 @@ fn document(incoming: &Incoming, making: &Making<'_>) -> ReportDocument {
         time_zone: making.origin.time_zone,
         replaces: making.replaces,
         author: Some(author).filter(|author| !author.is_empty()),
-        body: incoming.text(&making.origin.language),
+        body: incoming.text(&making.origin.language, &making.answered.orders),
         case: making.case.id,
     }
 }
@@ -403,6 +417,7 @@ fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: ReportForm) -> Docu
         series: series(making, form),
         sop_instance: instance(making.id, form),
         facts: &making.case.facts,
+        orders: &making.answered.orders,
         status: incoming.status,
         title: examination(incoming, making),
         language: making.origin.language.clone(),
@@ -410,10 +425,18 @@ fn about<'a>(incoming: &Incoming, making: &Making<'a>, form: ReportForm) -> Docu
         time_zone: making.origin.time_zone,
         institution: making.reader_name.to_owned(),
         author: Some(author).filter(|author| !author.is_empty()),
-        evidence: Vec::new(),
+        evidence: making.images.iter().map(referenced).collect(),
         version: u32::try_from(making.version).unwrap_or(1),
         predecessor: predecessor(making, form),
         outgoing: making.origin.dicom_outgoing(),
+    }
+}
+
+fn referenced(image: &ImageOfCase) -> ReferencedInstance {
+    ReferencedInstance {
+        sop_class: image.sop_class.clone(),
+        sop_instance: image.sop_instance.clone(),
+        series: image.series.clone(),
     }
 }
 

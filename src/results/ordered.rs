@@ -1,39 +1,65 @@
 //! A report may name any of its case's orders, and a case shows the numbers of one; or it names specimens alone.
 //!
 //! In: what a report names, and the cases found for it. Out: those cases, and the ones of the orders it names, each with the
-//! numbers of that order: it is the one that is answered, so its numbers go home. Where it names no number of any case, the
+//! numbers of the first of them: it is the one that is answered, so its numbers go home; those of other parts by `parts`. Where it names no number of any case, the
 //! cases of its specimens.
 
-use super::correlate::Clues;
+use super::correlate::{Candidate, Clues};
 use crate::{
-    model::{CaseId, IssuedId},
+    model::{CaseId, IssuedId, OrderNumbers},
     store::{CaseRow, OrderRow, StoreError, Tx},
 };
 use std::collections::BTreeMap;
 
-/// Adds the cases of the orders that the report names, or writes those orders' numbers into the ones found already.
+/// Adds the cases of the orders that the report names. The first of a case's orders that it names is written into the case,
+/// unless it shows those numbers already.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<CaseRow>) -> Result<(), StoreError> {
-    for said in [&clues.placer, &clues.filler].into_iter().filter(|said| !said.is_empty()) {
-        for order in tx.orders_with_number(&said.value).await? {
-            if !names(said, &order) {
-                continue;
-            }
+pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<Candidate>) -> Result<(), StoreError> {
+    for (part, named) in clues.orders.iter().enumerate() {
+        for order in orders_named(tx, named).await? {
             for id in tx.cases_of_order(order.id).await? {
-                let mut case = tx.case_as_it_is(id).await?;
-                // An institute's images of a specimen are joined to the order too; the report is not about those.
-                if case.origin != order.origin || shows(&case, said) {
+                let place = if let Some(place) = found.iter().position(|known| known.case.id == id) {
+                    place
+                } else {
+                    let case = tx.case_as_it_is(id).await?;
+                    // An institute's images of a specimen are joined to the order too; the report is not about those.
+                    if case.origin != order.origin {
+                        continue;
+                    }
+                    found.push(Candidate::from(case));
+                    found.len() - 1
+                };
+                let Some(known) = found.get_mut(place).filter(|known| known.case.origin == order.origin) else {
                     continue;
+                };
+                let is_first = known.orders.is_empty();
+                if is_first && !clues.orders.iter().take(part + 1).any(|named| shows(&known.case, named)) {
+                    answer(&mut known.case, &order);
                 }
-                found.retain(|known| known.id != case.id);
-                answer(&mut case, &order);
-                found.push(case);
+                known.orders.push(numbers_of(&order));
             }
         }
     }
     Ok(())
+}
+
+/// The orders that one part of a report names, by either number.
+async fn orders_named(tx: &mut Tx, named: &OrderNumbers) -> Result<Vec<OrderRow>, StoreError> {
+    let mut orders: Vec<OrderRow> = Vec::new();
+    for said in [&named.placer, &named.filler].into_iter().filter(|said| !said.is_empty()) {
+        for order in tx.orders_with_number(&said.value).await? {
+            if names(said, &order) && orders.iter().all(|known| known.id != order.id) {
+                orders.push(order);
+            }
+        }
+    }
+    Ok(orders)
+}
+
+pub fn numbers_of(order: &OrderRow) -> OrderNumbers {
+    OrderNumbers { placer: order.placer.clone(), filler: order.filler.clone(), accession: order.accession.clone() }
 }
 
 /// Specimens of a report that are looked up, at most.
@@ -90,7 +116,9 @@ fn names(said: &IssuedId, order: &OrderRow) -> bool {
         .any(|known| known.value == said.value && (said.issuer.is_empty() || said.issuer == known.issuer))
 }
 
-/// The case goes by this number already.
-fn shows(case: &CaseRow, said: &IssuedId) -> bool {
-    [&case.facts.placer_order_number, &case.facts.filler_order_number].contains(&&said.value)
+/// The case goes by one of these numbers already.
+fn shows(case: &CaseRow, named: &OrderNumbers) -> bool {
+    let said = [&named.placer.value, &named.filler.value].into_iter().filter(|number| !number.is_empty());
+    let shown = [&case.facts.placer_order_number, &case.facts.filler_order_number];
+    said.into_iter().any(|number| shown.contains(&number))
 }

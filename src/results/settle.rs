@@ -2,16 +2,20 @@
 //! origin in every form it wants.
 
 use super::{
-    correlate::{Clues, by_specimen, correlate, is_of_another_patient},
+    correlate::{Candidate, Clues, by_specimen, correlate, is_of_another_patient},
     critical,
     incoming::Incoming,
     make::{Made, Making, make},
-    ordered::{add_cases_of_orders, as_found, cases_of_specimens},
+    ordered::{add_cases_of_orders, as_found, cases_of_specimens, numbers_of},
+    parts::answered,
 };
 use crate::{
     config::Config,
-    model::{CaseEvent, CaseId, CaseState, Lane, Moment, Priority, ReportId, ReportStatus, StudyFacts},
-    store::{CaseRow, Durability, FormBefore, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
+    model::{
+        CaseEvent, CaseId, CaseState, Lane, Moment, OrderNumbers, Priority, ReportForm, ReportId, ReportStatus,
+        StudyFacts,
+    },
+    store::{CaseRow, Durability, FormBefore, ImageOfCase, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -41,12 +45,22 @@ struct Place {
     replaces: Option<Moment>,
     /// What its origin was owed of earlier versions.
     before: Vec<FormBefore>,
+    /// The case's orders, where the report answers several.
+    orders: Vec<OrderNumbers>,
+    /// What was read, where its origin wants an SR, which refers to it.
+    images: Vec<ImageOfCase>,
 }
 
 impl Place {
-    async fn next(tx: &mut Tx, case: CaseId) -> Result<Self, StoreError> {
+    async fn next(tx: &mut Tx, config: &Config, case: &CaseRow, clues: &Clues) -> Result<Self, StoreError> {
+        let wants_sr =
+            config.partners.get(&case.origin).is_some_and(|origin| origin.report_forms.contains(&ReportForm::Sr));
+        let images = if wants_sr && case.has_study { tx.images_of(case.id).await? } else { Vec::new() };
+        let case = case.id;
         let (version, replaces) = tx.next_version(case).await?;
-        Ok(Self { version, replaces, before: tx.forms_before(case).await? })
+        let orders = if clues.orders.len() > 1 { tx.orders_answered_by(case).await? } else { Vec::new() };
+        let orders = orders.iter().map(numbers_of).collect();
+        Ok(Self { version, replaces, before: tx.forms_before(case).await?, orders, images })
     }
 }
 
@@ -77,7 +91,7 @@ pub async fn prepare_for(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let place = Place::next(&mut tx, case.id).await?;
+    let place = Place::next(&mut tx, config, case, &incoming.clues).await?;
     drop(tx);
     let made = made(config, incoming, case, id, &place).await;
     Ok(Prepared { id, case: case.id, facts: case.facts.clone(), place, made })
@@ -129,15 +143,15 @@ async fn whose(tx: &mut Tx, incoming: &Incoming) -> Result<Result<(CaseRow, &'st
 
 /// A number or UID that a great many cases have says nothing: cut off at some of them, it could even seem to fit one.
 /// Nothing is looked up for a report of several studies, which fits no case; `incoming` bounds the numbers of the rest.
-async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreError> {
+async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<Candidate>, StoreError> {
     let mut found: Vec<CaseRow> = Vec::new();
     if clues.studies.len() > 1 {
-        return Ok(found);
+        return Ok(Vec::new());
     }
     for study in &clues.studies {
         add_few(&mut found, tx.cases_with_study(study).await?);
     }
-    let numbers = clues.accessions.iter().chain([&clues.placer, &clues.filler]).map(|id| id.value.as_str());
+    let numbers = clues.accessions.iter().chain(clues.order_numbers()).map(|id| id.value.as_str());
     let mut seen: Vec<&str> = Vec::new();
     for number in numbers.filter(|number| !number.is_empty()) {
         if !seen.contains(&number) {
@@ -145,9 +159,11 @@ async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<CaseRow>, StoreErr
             add_few(&mut found, tx.cases_with_number(number).await?);
         }
     }
-    add_cases_of_orders(tx, clues, &mut found).await?;
     found.sort_by_key(|case| case.id);
     found.dedup_by_key(|case| case.id);
+    let mut found: Vec<Candidate> = found.into_iter().map(Candidate::from).collect();
+    add_cases_of_orders(tx, clues, &mut found).await?;
+    found.sort_by_key(|known| known.case.id);
     Ok(found)
 }
 
@@ -211,7 +227,7 @@ async fn still_right(
     case: &CaseRow,
     id: ReportId,
 ) -> Result<Prepared, StoreError> {
-    let place = Place::next(tx, case.id).await?;
+    let place = Place::next(tx, config, case, &incoming.clues).await?;
     // Its patient may have been renamed or merged, or its order have come, while the forms were being made.
     let fits = |ready: &Prepared| ready.case == case.id && ready.place == place && ready.facts == case.facts;
     match prepared.filter(fits) {
@@ -241,6 +257,12 @@ async fn follow(
     }
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
     moved(tx, &mut case, incoming.status, now).await?;
+    match case.state {
+        CaseState::Reported => tx.complete_tasks(case.id, id, now).await?,
+        // Nothing is left of what was reported: it is to be read again.
+        _ if incoming.status == ReportStatus::Withdrawn => drop(tx.offer_task(&case, now).await?),
+        _ => {}
+    }
     if incoming.status == ReportStatus::Withdrawn {
         case.await_report(now);
     } else {
@@ -298,10 +320,23 @@ async fn made(config: &Arc<Config>, incoming: &Arc<Incoming>, case: &CaseRow, id
         let reader = config.partners.get(&incoming.sender);
         let reader_name = reader.map_or(incoming.sender.as_str(), |reader| reader.name.as_str());
         let node = &config.node.name;
-        let Place { version, replaces, before } = &place;
+        let Place { version, replaces, before, orders, images } = &place;
+        let answered = &answered(&incoming.clues, &case.facts, orders);
         let (critical, before) = (is_critical(&config, &incoming, &case), before.as_slice());
         let (version, replaces) = (*version, *replaces);
-        let making = Making { id, version, replaces, before, critical, case: &case, origin, reader_name, node };
+        let making = Making {
+            id,
+            version,
+            replaces,
+            before,
+            images,
+            answered,
+            critical,
+            case: &case,
+            origin,
+            reader_name,
+            node,
+        };
         let made = make(&incoming, &making);
         if made.forms.is_empty() && made.warnings.is_empty() {
             return nowhere(format!("{} wants no form of it", case.origin));

@@ -7,12 +7,16 @@ use super::{
     documents,
     incoming::{Incoming, Piece, ValuePiece},
 };
-use crate::hl7::oru::{Coded, Specimen};
+use crate::{
+    hl7::oru::{Coded, Specimen},
+    model::OrderNumbers,
+};
 
 impl Incoming {
-    /// All text, for a reader's eyes.
-    pub fn text(&self, language: &str) -> String {
-        let mut text = Text { language, named: self.speaks_under_several_names(), ..Text::default() };
+    /// All text, for a reader's eyes; which order each part answers, where that is told apart.
+    pub fn text(&self, language: &str, orders: &[OrderNumbers]) -> String {
+        let named = self.speaks_under_several_names();
+        let mut text = Text { language, orders, named, ..Text::default() };
         for piece in &self.pieces {
             text.add(piece);
         }
@@ -34,6 +38,7 @@ impl Incoming {
 #[derive(Default)]
 struct Text<'a> {
     language: &'a str,
+    orders: &'a [OrderNumbers],
     /// Texts stand under the names of their results.
     named: bool,
     under: String,
@@ -47,7 +52,7 @@ impl Text<'_> {
             Piece::Value(value) => self.value(value),
             Piece::Deleted { code } => self.lines.push(deleted(self.language, code)),
             Piece::Unchanged { code } => self.lines.push(unchanged(self.language, code)),
-            Piece::Section { title, specimens } => self.section(title, specimens),
+            Piece::Section { title, specimens, order } => self.section(title, specimens, *order),
             Piece::Document { .. } => {}
         }
     }
@@ -73,11 +78,18 @@ impl Text<'_> {
         self.lines.push(format!("{name}{between}{shown}"));
     }
 
-    fn section(&mut self, title: &Coded, specimens: &[Specimen]) {
+    fn section(&mut self, title: &Coded, specimens: &[Specimen], order: Option<usize>) {
         self.gap();
         self.under.clear();
         if !name(title).is_empty() {
             self.lines.push(format!("{}:", name(title)));
+        }
+        if let Some(order) = order.and_then(|order| self.orders.get(order)) {
+            let numbers = [&order.placer, &order.filler, &order.accession].map(|id| id.value.as_str());
+            let said: Vec<&str> = numbers.into_iter().filter(|number| !number.is_empty()).take(2).collect();
+            if !said.is_empty() {
+                self.lines.push(format!("{}: {}", documents::order(self.language), said.join(" / ")));
+            }
         }
         let shown: Vec<String> = specimens.iter().map(Specimen::display).filter(|shown| !shown.is_empty()).collect();
         if !shown.is_empty() {

@@ -61,8 +61,7 @@ impl Names {
         wanted.sort_by(|a, b| (a.0, &a.1.value, &a.1.issuer).cmp(&(b.0, &b.1.value, &b.1.issuer)));
         wanted.dedup();
         for (kind, id) in wanted {
-            // What the reader has given itself it knows.
-            if id.issuer != mapping.reader_issuer && !id.value.contains(char::REPLACEMENT_CHARACTER) {
+            if mapping.names(&id) {
                 let mapped = tx.mapped(&mapping, kind, &id, now).await?;
                 self.0.insert((kind, id), mapped.id);
             }

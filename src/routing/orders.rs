@@ -322,9 +322,71 @@ pub(super) async fn tell_warnings(
     Ok(())
 }
 
-fn deadline(case: &CaseRow) -> Option<Moment> {
+/// When what is sent for a case is to have arrived: when its report is due, which a release counts anew; once nobody waits
+/// for one, as its rule had it from the start. None for a case held by the rules, and reported all the same.
+pub(super) fn deadline(case: &CaseRow) -> Option<Moment> {
     match case.decision.as_ref().map(|decision| &decision.disposition) {
-        Some(Disposition::Read(reading)) => reading.report_within.map(|within| case.first + within),
+        Some(Disposition::Read(reading)) => {
+            reading.report_within.map(|within| case.report_due.unwrap_or(case.first + within))
+        }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CaseId, Decision, Discipline, Priority, Reading, ReadingMode, StudyFacts, Uid};
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_sent_after_a_release_has_as_long_as_its_report() {
+        let within = Duration::from_secs(3600);
+        let reading = Reading {
+            rule: "Nights".into(),
+            readers: Vec::new(),
+            also_to: Vec::new(),
+            reading_mode: ReadingMode::Consultation,
+            claim_within: None,
+            report_within: Some(within),
+            window_ends: None,
+        };
+        let decision = Decision {
+            disposition: Disposition::Read(reading),
+            reasons: Vec::new(),
+            rules_version: String::new(),
+            decided_at: Moment(0),
+        };
+        let mut case = CaseRow {
+            id: CaseId::generate(),
+            origin: PartnerId::new("rabenstein").unwrap(),
+            study: Uid::new("1.2.3").unwrap(),
+            state: CaseState::Routed,
+            discipline: Discipline::Radiology,
+            priority: Priority::Routine,
+            calling_ae: String::new(),
+            called_ae: String::new(),
+            facts: StudyFacts::default(),
+            instances: 1,
+            bytes: 1,
+            routed_to: 0,
+            first: Moment(0),
+            last: Moment(0),
+            whole: None,
+            decision: Some(decision),
+            reader: None,
+            attention: String::new(),
+            has_study: true,
+            report_due: None,
+            waits_until: None,
+        };
+        assert_eq!(deadline(&case), Some(Moment(0) + within), "nobody waits for its report");
+        let released = Moment(0) + Duration::from_secs(86_400);
+        case.await_report(released);
+        assert_eq!(deadline(&case), Some(released + within));
+        case.report_came();
+        assert_eq!(deadline(&case), Some(Moment(0) + within));
+        case.decision = None;
+        assert_eq!(deadline(&case), None);
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     condition::CaseFacts,
     decide::{Rules, decide},
-    orders::{owe_orders, takers},
+    orders::{deadline, owe_orders, takers},
     patients::owe_news,
     slides,
 };
@@ -124,9 +124,11 @@ impl RoutingStep {
                 decide_case(&mut tx, &config, &mut case, rules, now).await?;
             }
             hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
+            tx.offer_task(&case, now).await?;
             news = true;
         }
         if news {
+            tx.note_task_priority(id, case.priority).await?;
             owe_orders(&mut tx, &config, &mut case, now, give_up).await?;
             owe_news(&mut tx, &config, &mut case, now, give_up).await?;
         }
@@ -257,8 +259,7 @@ fn names(partners: &[PartnerId]) -> String {
 async fn map_identifiers(tx: &mut Tx, config: &Config, case: &CaseRow, now: Moment) -> Result<(), StoreError> {
     for mapping in case.receivers().iter().filter_map(|partner| config.mapping(partner, &case.origin)) {
         for (kind, id) in case.facts.identifiers() {
-            // Two that cannot be read look alike; an image with such a one is not sent there.
-            if !id.value.contains(char::REPLACEMENT_CHARACTER) {
+            if mapping.names(&id) {
                 tx.mapped(&mapping, kind, &id, now).await?;
             }
         }
@@ -268,11 +269,7 @@ async fn map_identifiers(tx: &mut Tx, config: &Config, case: &CaseRow, now: Mome
 
 /// Owes every instance that is not owed yet to the reader and to whoever gets copies. What is read on site stays there.
 async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Moment) -> Result<(), StoreError> {
-    let report_within = match case.decision.as_ref().map(|decision| &decision.disposition) {
-        Some(Disposition::Read(reading)) => reading.report_within,
-        // Held by the rules, and reported all the same: there is nobody to send it to.
-        _ => None,
-    };
+    let deadline = deadline(case);
     let receivers = case.receivers();
     if !receivers.is_empty() && case.routed_to < case.instances {
         let lengths = tx.lengths(case.id, case.routed_to + 1, case.instances).await?;
@@ -289,7 +286,7 @@ async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Momen
                     version: 0,
                     items: run.items,
                     bytes: run.bytes,
-                    deadline: report_within.map(|within| case.first + within),
+                    deadline,
                     give_up,
                     now,
                 })

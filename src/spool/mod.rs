@@ -50,13 +50,14 @@ mod tests;
 mod writer;
 
 pub use error::SpoolError;
-pub use reader::{PlaceReader, Verified};
+pub use reader::{PlaceReader, RangeReader, Verified};
 pub use records::Records;
 pub use writer::JournalWriter;
 
 use crate::model::{JournalId, JournalPlace, Moment, PartnerId, Uid};
 use appender::OpenJournal;
 use disk::{Disk, RealDisk};
+use format::RecordState;
 use free::FreeSpace;
 use hashing::Blocks;
 use std::{
@@ -204,6 +205,20 @@ impl Spool {
     /// When the journal is not there or cannot be opened.
     pub fn reader(&self, place: &JournalPlace) -> Result<PlaceReader, SpoolError> {
         Ok(PlaceReader::new(self.shared.open(place.journal, false)?, *place))
+    }
+
+    /// For parts of an instance. Blocking.
+    ///
+    /// # Errors
+    /// When the journal is not there or cannot be opened, or the instance has been taken off the disk.
+    pub fn ranges(&self, place: &JournalPlace) -> Result<RangeReader, SpoolError> {
+        let (journal, record) = (place.journal, place.record);
+        let file = self.shared.open(journal, false)?;
+        let header = purge::genuine(&file, &records::read_nonce(&file, journal)?, journal, place)?;
+        // Where it has been punched out there are zeros, which nothing here would notice.
+        let present = header.record_meta().filter(|_| header.state == RecordState::Present);
+        let meta = present.ok_or(SpoolError::NoSuchRecord { journal, record })?;
+        Ok(RangeReader::new(file, *place, meta.origin))
     }
 
     /// Every journal, oldest first. Blocking.

@@ -4,7 +4,7 @@
 //! The last block is handed out only when the SHA-256 of all of them is the one that was recorded: a delivery of
 //! damaged bytes cannot be completed by accident. A purged instance fails the same way.
 
-use crate::model::{Digest, JournalPlace};
+use crate::model::{Digest, JournalPlace, PartnerId};
 use bytes::{Buf, BytesMut};
 use sha2::{Digest as _, Sha256};
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
@@ -32,6 +32,40 @@ pub struct PlaceReader {
     /// Absent while a thread has it.
     hasher: Option<Sha256>,
     verified: Verified,
+}
+
+/// Parts of one instance, by positioned reads on the calling thread: frames, bulk data, the header. What is read so is not
+/// compared with the digest, which is of the whole.
+pub struct RangeReader {
+    file: File,
+    place: JournalPlace,
+    origin: PartnerId,
+}
+
+impl RangeReader {
+    pub(super) fn new(file: File, place: JournalPlace, origin: PartnerId) -> Self {
+        Self { file, place, origin }
+    }
+
+    /// Who sent it.
+    pub fn origin(&self) -> &PartnerId {
+        &self.origin
+    }
+
+    /// Bytes of the data set.
+    pub fn length(&self) -> u64 {
+        self.place.length
+    }
+
+    /// Fills `into` with what stands from byte `offset` of the data set on. Blocking.
+    ///
+    /// # Errors
+    /// When that reaches past the data set's end, or the journal cannot be read.
+    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(into.len() as u64).filter(|end| *end <= self.place.length);
+        let at = end.and_then(|_| self.place.data.checked_add(offset)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.file.read_exact_at(into, at)
+    }
 }
 
 struct ReadBlock {

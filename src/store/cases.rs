@@ -206,6 +206,32 @@ const BY_STUDY_LOCKED: Sql = Sql {
     postgres: select_cases!("WHERE origin = $1 AND study_uid = $2 FOR UPDATE"),
 };
 
+/// What a query names of a case.
+#[derive(Clone, Copy, Debug)]
+pub enum Meant<'a> {
+    Study(&'a [&'a str]),
+    /// Identifiers, and the origins that may have given them.
+    Patient(&'a [&'a str], &'a [&'a str]),
+    Accession(&'a [&'a str]),
+}
+
+/// As arrays, PostgreSQL looks each key up; as a set, it may read every case for it.
+const MEANT_STUDY: Sql = Sql {
+    sqlite: "SELECT id FROM cases WHERE study_uid IN (SELECT value FROM json_each($1)) AND $2 = '' LIMIT $3",
+    postgres: "SELECT id FROM cases WHERE study_uid = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND $2 = '' LIMIT $3",
+};
+const MEANT_PATIENT: Sql = Sql {
+    sqlite: "SELECT id FROM cases WHERE patient_id IN (SELECT value FROM json_each($1)) \
+             AND origin IN (SELECT value FROM json_each($2)) LIMIT $3",
+    postgres: "SELECT id FROM cases WHERE patient_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) \
+               AND origin = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb))) LIMIT $3",
+};
+const MEANT_ACCESSION: Sql = Sql {
+    sqlite: "SELECT id FROM cases WHERE accession IN (SELECT value FROM json_each($1)) AND accession <> '' AND $2 = '' LIMIT $3",
+    postgres: "SELECT id FROM cases WHERE accession = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) \
+               AND accession <> '' AND $2 = '' LIMIT $3",
+};
+
 macro_rules! list_cases {
     ($where:literal) => {
         concat!(
@@ -602,6 +628,45 @@ impl Store {
         let key = id.to_string();
         let raw: Option<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(&key).fetch_optional(p).await)?;
         raw.ok_or(StoreError::NotFound { what: "case", id: key })?.read()
+    }
+
+    /// These cases, in any order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_by_id(&self, ids: &[CaseId]) -> Result<Vec<CaseRow>, StoreError> {
+        const SQLITE: &str = select_cases!("WHERE id IN (SELECT value FROM json_each($1))");
+        const POSTGRES: &str = select_cases!("WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))");
+        let sql = if matches!(self.db, super::Db::Sqlite(_)) { SQLITE } else { POSTGRES };
+        let ids = to_json(&ids.iter().map(ToString::to_string).collect::<Vec<_>>(), "list of cases")?;
+        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(sql).bind(&ids).fetch_all(p).await)?;
+        raws.into_iter().map(Raw::read).collect()
+    }
+
+    /// Cases that may be meant by one of these studies, by a patient's identifier, or by an accession number, whoever issued
+    /// it: the caller compares the rest. `None`: more than `limit` are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_meant(&self, by: &Meant<'_>, limit: i64) -> Result<Option<Vec<CaseId>>, StoreError> {
+        let is_sqlite = matches!(self.db, super::Db::Sqlite(_));
+        let list =
+            |values: &[&str]| to_json(&values.iter().map(|value| key(value)).collect::<Vec<_>>(), "list of keys");
+        let (sql, one, other) = match by {
+            Meant::Study(uids) if is_sqlite => (MEANT_STUDY.sqlite, list(uids)?, String::new()),
+            Meant::Study(uids) => (MEANT_STUDY.postgres, list(uids)?, String::new()),
+            Meant::Patient(ids, origins) if is_sqlite => (MEANT_PATIENT.sqlite, list(ids)?, list(origins)?),
+            Meant::Patient(ids, origins) => (MEANT_PATIENT.postgres, list(ids)?, list(origins)?),
+            Meant::Accession(numbers) if is_sqlite => (MEANT_ACCESSION.sqlite, list(numbers)?, String::new()),
+            Meant::Accession(numbers) => (MEANT_ACCESSION.postgres, list(numbers)?, String::new()),
+        };
+        let rows: Vec<(String,)> =
+            on_read!(self, |p| sqlx::query_as(sql).bind(&one).bind(&other).bind(limit + 1).fetch_all(p).await)?;
+        if i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit {
+            return Ok(None);
+        }
+        let read = |(id,): &(String,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" });
+        rows.iter().map(read).collect::<Result<Vec<CaseId>, _>>().map(Some)
     }
 
     /// The case of this origin's study.

@@ -39,6 +39,13 @@ pub struct SentUnder {
 
 const KNOWN: &str =
     "SELECT mapped, made_us FROM identities WHERE reader = $1 AND kind = $2 AND origin = $3 AND digest = $4";
+const KNOWN_OF: Sql = Sql {
+    sqlite: "SELECT kind, digest, mapped, made_us FROM identities WHERE reader = $1 AND origin = $2 \
+             AND kind IN ('patient', 'accession', 'placer', 'filler') AND digest IN (SELECT value FROM json_each($3))",
+    postgres: "SELECT kind, digest, mapped, made_us FROM identities WHERE reader = $1 AND origin = $2 \
+               AND kind IN ('patient', 'accession', 'placer', 'filler') \
+               AND digest IN (SELECT jsonb_array_elements_text($3::jsonb))",
+};
 const GIVEN_OUT: &str = "SELECT origin, issuer, value FROM identities WHERE reader = $1 AND kind = $2 AND mapped = $3";
 
 const SENT: Sql = Sql {
@@ -135,6 +142,31 @@ impl Tx {
         Ok(row.map(|row| read_mapped(mapping, row)))
     }
 
+    /// Makes what was found of this origin as durable as the transaction itself: who made it may not have waited for the
+    /// disk. Whatever a synced change of the database's one log follows is synced with it, so one row stands for all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn assure_mapped(
+        &mut self,
+        mapping: &Mapping,
+        kind: IdentifierKind,
+        id: &IssuedId,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE identities SET made_us = made_us \
+             WHERE reader = $1 AND kind = $2 AND origin = $3 AND digest = $4";
+        let digest = digest(&mapping.issued(id));
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(mapping.reader.as_str())
+            .bind(kind.as_str())
+            .bind(mapping.origin.as_str())
+            .bind(&digest)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
     /// What an identifier of a reader's domain stands for. `None`: it was never given out, so it is the reader's own.
     ///
     /// # Errors
@@ -192,25 +224,29 @@ impl Tx {
 }
 
 impl Store {
-    /// What this identifier is called toward the mapping's reader, if it has been mapped.
+    /// What each of these is called toward the mapping's reader, in their order; `None`: it has not been mapped.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn known_mapped(
         &self,
         mapping: &Mapping,
-        kind: IdentifierKind,
-        id: &IssuedId,
-    ) -> Result<Option<Mapped>, StoreError> {
-        let digest = digest(&mapping.issued(id));
-        let row: Option<(String, i64)> = on_read!(self, |p| sqlx::query_as(KNOWN)
+        wanted: &[(IdentifierKind, IssuedId)],
+    ) -> Result<Vec<Option<Mapped>>, StoreError> {
+        let digests: Vec<String> = wanted.iter().map(|(_, id)| digest(&mapping.issued(id))).collect();
+        let list = to_json(&digests, "list of identifiers")?;
+        let sql = self.pick(KNOWN_OF);
+        let rows: Vec<(String, String, String, i64)> = on_read!(self, |p| sqlx::query_as(sql)
             .bind(mapping.reader.as_str())
-            .bind(kind.as_str())
             .bind(mapping.origin.as_str())
-            .bind(&digest)
-            .fetch_optional(p)
+            .bind(list)
+            .fetch_all(p)
             .await)?;
-        Ok(row.map(|row| read_mapped(mapping, row)))
+        let known = |((kind, _), digest): (&(IdentifierKind, IssuedId), &String)| {
+            let row = rows.iter().find(|(of, is, ..)| of == kind.as_str() && is == digest)?;
+            Some(read_mapped(mapping, (row.2.clone(), row.3)))
+        };
+        Ok(wanted.iter().zip(&digests).map(known).collect())
     }
 
     /// The same as [`Tx::unmapped`].
@@ -320,7 +356,11 @@ mod tests {
         // The reader has changed its mind: what was given stays given.
         let assigned = Mapping { identifiers: Identifiers::Assigned, ..rab.clone() };
         assert_eq!(tx.mapped(&assigned, IdentifierKind::Patient, &id, Moment(9)).await.unwrap(), of_rab);
+        tx.assure_mapped(&rab, IdentifierKind::Patient, &id).await.unwrap();
         tx.commit().await.unwrap();
+        // Several with one statement; the same value as another kind of identifier is another.
+        let wanted = [(IdentifierKind::Filler, id.clone()), (IdentifierKind::Patient, id.clone())];
+        assert_eq!(store.known_mapped(&rab, &wanted).await.unwrap(), [None, Some(of_rab)]);
         let back = store.unmapped(&rab.reader, IdentifierKind::Patient, "LIC-77").await.unwrap().unwrap();
         assert_eq!((back.origin.as_str(), back.id), ("lichtenstein", IssuedId::new("77", "LIC")));
         for own in ["77", "", "RAB-78", &"7".repeat(200), "RAB-77\0"] {

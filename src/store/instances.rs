@@ -25,6 +25,17 @@ pub struct DeliverableInstance {
     pub on_disk: bool,
 }
 
+/// An image that a report may refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageOfCase {
+    pub series: Uid,
+    pub sop_class: Uid,
+    pub sop_instance: Uid,
+}
+
+/// References in one report, at most.
+const MAX_REFERENCED: i64 = 2_000;
+
 /// The row that goes to the database as JSON: one statement for a batch, on both databases.
 #[derive(Serialize)]
 struct NewRow<'a> {
@@ -129,6 +140,34 @@ impl Tx {
         let to = i64::try_from(to).unwrap_or(i64::MAX);
         on_tx!(self, |c| sqlx::query(SQL).bind(journal.to_string()).bind(to).execute(&mut **c).await.map(drop))?;
         Ok(())
+    }
+
+    /// What a report of the case may refer to: its images, of a study of more than 2,000 the first of each series. One that
+    /// came twice with different bytes is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn images_of(&mut self, case: CaseId) -> Result<Vec<ImageOfCase>, StoreError> {
+        const ALL: &str = "SELECT series_uid, sop_class, sop_uid FROM instances WHERE case_id = $1 AND conflict = 0 \
+             ORDER BY seq LIMIT $2";
+        const FIRST: &str = "SELECT series_uid, sop_class, sop_uid FROM instances WHERE case_id = $1 AND seq IN \
+             (SELECT MIN(seq) FROM instances WHERE case_id = $1 AND conflict = 0 GROUP BY series_uid) ORDER BY seq LIMIT $2";
+        let all = self.images(case, ALL, MAX_REFERENCED + 1).await?;
+        if all.len() as u64 <= MAX_REFERENCED.unsigned_abs() {
+            Ok(all)
+        } else {
+            self.images(case, FIRST, MAX_REFERENCED).await
+        }
+    }
+
+    async fn images(&mut self, case: CaseId, sql: &'static str, most: i64) -> Result<Vec<ImageOfCase>, StoreError> {
+        let rows: Vec<(String, String, String)> =
+            on_tx!(self, |c| sqlx::query_as(sql).bind(case.to_string()).bind(most).fetch_all(&mut **c).await)?;
+        let uid = |text: &str| Uid::new(text).map_err(|_| StoreError::Unreadable { what: "UID of an image" });
+        let read = |(series, class, instance): &(String, String, String)| {
+            Ok(ImageOfCase { series: uid(series)?, sop_class: uid(class)?, sop_instance: uid(instance)? })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Number and length of the instances `from..=to` of a case that are to be delivered: conflicting duplicates are not.

@@ -419,13 +419,6 @@ impl Store {
             on_read!(self, |p| sqlx::query_as(sql).bind(&id).bind(after).bind(&list).bind(limit).fetch_all(p).await)?;
         raws.into_iter().map(RawInstance::read).collect()
     }
-
-    fn pick(&self, sql: Sql) -> &'static str {
-        match &self.db {
-            super::Db::Sqlite(_) => sql.sqlite,
-            super::Db::Postgres(_) => sql.postgres,
-        }
-    }
 }
 
 impl Raw {

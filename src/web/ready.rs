@@ -2,7 +2,7 @@
 //!
 //! A broker that is away or a paused partner does not make the node unready: intake goes on and deliveries wait.
 
-use super::Watched;
+use super::Site;
 use crate::{model::chain, queue::CarrierState};
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
@@ -19,7 +19,8 @@ pub struct Readiness {
     paused_partners: Vec<String>,
 }
 
-pub async fn page(State(watched): State<Arc<Watched>>) -> (StatusCode, Json<Readiness>) {
+pub async fn page(State(site): State<Arc<Site>>) -> (StatusCode, Json<Readiness>) {
+    let watched = &site.watched;
     let database = match tokio::time::timeout(DATABASE_WITHIN, watched.store.ping()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(chain(&error)),

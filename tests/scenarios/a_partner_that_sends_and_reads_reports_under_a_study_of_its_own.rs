@@ -60,6 +60,7 @@ fn sr(patient: &SampleCase, study: &Uid, issuer: &str, text: &str) -> SampleInst
         series: Uid::generate(),
         sop_instance: Uid::generate(),
         facts: &facts,
+        orders: &[],
         status: ReportStatus::Final,
         title: "CT".into(),
         language: "de".into(),

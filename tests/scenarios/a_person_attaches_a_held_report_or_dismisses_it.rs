@@ -115,6 +115,7 @@ async fn hl7(network: &Network, patient: &SampleCase, control_id: &str) {
 fn sr() -> SampleInstance {
     let facts = StudyFacts { patient_id: IssuedId::new("K-1", ""), ..StudyFacts::default() };
     let about = DocumentAbout {
+        orders: &[],
         study: Uid::generate(),
         series: Uid::generate(),
         sop_instance: Uid::generate(),

@@ -76,6 +76,11 @@ async fn a_study_is_one_case_and_an_instance_counts_once() {
         let deliverable = store.deliverable(id, 1, 11).await.expect("instances");
         assert_eq!(deliverable.iter().map(|instance| instance.seq).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
 
+        // A report refers to what is delivered.
+        let mut tx = ledger.begin().await;
+        assert_eq!(tx.images_of(id).await.expect("images").len(), 10, "{}", ledger.name);
+        drop(tx);
+
         // Another hospital's study of the same UID is another case.
         let mut tx = ledger.begin().await;
         assert!(tx.add_case(&case_of_lichtenstein()).await.expect("a case"));

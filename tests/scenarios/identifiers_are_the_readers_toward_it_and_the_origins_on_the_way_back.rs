@@ -237,6 +237,7 @@ async fn rabenstein_gets_its_report_as_sr(scene: &Scene, patient: &SampleCase, t
         ..StudyFacts::default()
     };
     let about = DocumentAbout {
+        orders: &[],
         outgoing: Default::default(),
         study: patient.study(),
         series: Uid::generate(),
@@ -354,6 +355,32 @@ async fn an_image_whose_identifiers_cannot_be_read_waits_for_a_person() {
     let at = slices[1].data_set.windows(10).position(|window| window == b"SYN-000008").expect("its patient ID");
     // Never a byte of UTF-8, which these files are in.
     slices[1].data_set[at + 4] = 0xFF;
+    send(&network, "RAB_CT1", &slices).await;
+    let refused = |case: &CaseRow| case.attention.contains("identifiers cannot be rewritten");
+    network.case(&patient.study(), "a person is told", refused).await;
+    network.chemnitz.arrivals_of(2).await;
+    assert!(!network.chemnitz.holds(std::slice::from_ref(&slices[1].sop_instance)));
+    network.at_rest().await;
+}
+
+/// Behind Pixel Data stand padding and signatures; a number there has been passed by, and would reach the reader.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_with_a_number_behind_its_pixels_is_broken_off_and_the_rest_arrives() {
+    let network = Network::with_centers(
+        Footing::Embedded,
+        ALWAYS_CHEMNITZ,
+        wall("2026-11-24T23:10"),
+        Center::start("CHEMNITZ").await,
+        Center::start("UKL").await,
+        |files| {
+            let chemnitz = files.get_mut("partners/chemnitz.toml").expect("Chemnitz");
+            chemnitz.push_str("[identity]\nidentifiers = \"assigned\"\n");
+        },
+    )
+    .await;
+    let (patient, mut slices) = head_ct(8, 3);
+    // (0008,0050) SH, in Explicit VR Little Endian.
+    slices[1].data_set.extend(b"\x08\x00\x50\x00SH\x06\x00BEHIND");
     send(&network, "RAB_CT1", &slices).await;
     let refused = |case: &CaseRow| case.attention.contains("identifiers cannot be rewritten");
     network.case(&patient.study(), "a person is told", refused).await;

@@ -24,6 +24,7 @@ impl Desk {
         if let Some(first) = tx.withdraw_images(id, now).await? {
             case.routed_to = case.routed_to.min(first - 1);
         }
+        tx.end_tasks(id, "its case is held", now).await?;
         case.needs_a_person(&format!("held by a person: {why}"));
         // Nobody owes a report of it until it is released.
         case.report_due = None;
@@ -58,6 +59,7 @@ impl Desk {
         let before = case.reader.replace(reader.clone());
         case.decision = Some(decision);
         case.await_report(now);
+        tx.offer_task(&case, now).await?;
         self.owe_anew(&mut tx, &mut case, before.as_ref(), now).await?;
         tx.save_case(&case).await?;
         tx.commit().await?;

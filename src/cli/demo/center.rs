@@ -85,6 +85,7 @@ async fn report(router: SocketAddr, images: &Arrived) -> anyhow::Result<()> {
         accession: &images.facts.accession,
         placer: &IssuedId::default(),
         filler: &IssuedId::default(),
+        orders: &[],
         study_uid: Some(&images.study),
         title: &title,
         status: ReportStatus::Final,

@@ -4,7 +4,7 @@
 
 use super::letters::written;
 use super::{DocumentAbout, MAX_DATA_SET_BYTES, MAX_EVIDENCE, MadeInstance, MakeError, ReferencedInstance};
-use crate::model::{Discipline, Uid};
+use crate::model::{Discipline, IssuedId, OrderNumbers, Uid};
 use chrono::{DateTime, Offset};
 use chrono_tz::Tz;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
@@ -109,7 +109,7 @@ pub fn begin(about: &DocumentAbout<'_>, sop_class: &str, modality: &str) -> Resu
     study(&mut set, about)?;
     series_and_equipment(&mut set, about, modality);
     content_time(&mut set, about);
-    put_items(&mut set, tags::REFERENCED_REQUEST_SEQUENCE, vec![request(about)?]);
+    put_items(&mut set, tags::REFERENCED_REQUEST_SEQUENCE, requests(about)?);
     if let Some(predecessor) = &about.predecessor {
         let items = vec![references(&about.study, std::slice::from_ref(predecessor))];
         put_items(&mut set, tags::PREDECESSOR_DOCUMENTS_SEQUENCE, items);
@@ -151,7 +151,7 @@ fn study(set: &mut InMemDicomObject, about: &DocumentAbout<'_>) -> Result<(), Ma
     put(set, tags::STUDY_TIME, VR::TM, time(&facts.study_time));
     put(set, tags::REFERRING_PHYSICIAN_NAME, VR::PN, &exact(&facts.referring_physician, "the referring physician")?);
     put(set, tags::STUDY_ID, VR::SH, "");
-    accession(set, about)?;
+    accession(set, &about.facts.accession)?;
     let description = short_phrase(&facts.description);
     if !description.is_empty() {
         put(set, tags::STUDY_DESCRIPTION, VR::LO, &description);
@@ -160,10 +160,10 @@ fn study(set: &mut InMemDicomObject, about: &DocumentAbout<'_>) -> Result<(), Ma
 }
 
 /// Accession Number (0008,0050) with the Issuer of Accession Number Sequence (0008,0051).
-fn accession(set: &mut InMemDicomObject, about: &DocumentAbout<'_>) -> Result<(), MakeError> {
-    put(set, tags::ACCESSION_NUMBER, VR::SH, &exact(&about.facts.accession.value, "the accession number")?);
-    let issuer = exact(&about.facts.accession.issuer, "the issuer of the accession number")?;
-    if !issuer.is_empty() && !about.facts.accession.is_empty() {
+fn accession(set: &mut InMemDicomObject, accession: &IssuedId) -> Result<(), MakeError> {
+    put(set, tags::ACCESSION_NUMBER, VR::SH, &exact(&accession.value, "the accession number")?);
+    let issuer = exact(&accession.issuer, "the issuer of the accession number")?;
+    if !issuer.is_empty() && !accession.is_empty() {
         let mut item = InMemDicomObject::new_empty();
         put(&mut item, tags::LOCAL_NAMESPACE_ENTITY_ID, VR::UT, &issuer);
         put_items(set, tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, vec![item]);
@@ -190,19 +190,42 @@ fn content_time(set: &mut InMemDicomObject, about: &DocumentAbout<'_>) {
     put(set, tags::CONTENT_TIME, VR::TM, &at.format("%H%M%S").to_string());
 }
 
-/// The request this answers. Type 2 attributes we do not know are present and empty (PS3.3 Table C.17-2).
-fn request(about: &DocumentAbout<'_>) -> Result<InMemDicomObject, MakeError> {
+/// An item for each request this answers (PS3.3 Table C.17-2).
+fn requests(about: &DocumentAbout<'_>) -> Result<Vec<InMemDicomObject>, MakeError> {
     let facts = about.facts;
+    if about.orders.is_empty() {
+        let (placer, filler) = (&facts.placer_order_number, &facts.filler_order_number);
+        return Ok(vec![request(about, placer, filler, &facts.accession, &facts.description)?]);
+    }
+    let mut seen: Vec<&OrderNumbers> = Vec::new();
+    let mut items = Vec::new();
+    for order in about.orders {
+        if !seen.contains(&order) {
+            seen.push(order);
+            items.push(request(about, &order.placer.value, &order.filler.value, &order.accession, "")?);
+        }
+    }
+    Ok(items)
+}
+
+/// Type 2 attributes we do not know are present and empty.
+fn request(
+    about: &DocumentAbout<'_>,
+    placer: &str,
+    filler: &str,
+    number: &IssuedId,
+    description: &str,
+) -> Result<InMemDicomObject, MakeError> {
     let mut item = InMemDicomObject::new_empty();
     put_uid(&mut item, tags::STUDY_INSTANCE_UID, &about.study);
     put_items(&mut item, tags::REFERENCED_STUDY_SEQUENCE, Vec::new());
-    accession(&mut item, about)?;
-    let placer = exact(&facts.placer_order_number, "the placer order number")?;
+    accession(&mut item, number)?;
+    let placer = exact(placer, "the placer order number")?;
     put(&mut item, tags::PLACER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST, VR::LO, &placer);
-    let filler = exact(&facts.filler_order_number, "the filler order number")?;
+    let filler = exact(filler, "the filler order number")?;
     put(&mut item, tags::FILLER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST, VR::LO, &filler);
     put(&mut item, tags::REQUESTED_PROCEDURE_ID, VR::SH, "");
-    put(&mut item, tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, &short_phrase(&facts.description));
+    put(&mut item, tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, &short_phrase(description));
     put_items(&mut item, tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, Vec::new());
     Ok(item)
 }

@@ -43,6 +43,7 @@ fn reference(last: &str) -> ReferencedInstance {
 
 fn about(facts: &StudyFacts) -> DocumentAbout<'_> {
     DocumentAbout {
+        orders: &[],
         study: uid("1.2.3"),
         series: uid("2.25.11"),
         sop_instance: uid("2.25.12"),

@@ -63,7 +63,9 @@ pub fn identifiers_of(
 fn read(transfer_syntax: &Uid, plain: &[u8]) -> Result<super::RewritableHeader, RewriteError> {
     let mut reader = HeaderReader::new(transfer_syntax);
     reader.push(plain)?;
-    reader.finish()
+    let header = reader.finish()?;
+    header.rest().push(plain)?;
+    Ok(header)
 }
 
 fn inflate(data_set: &[u8]) -> Result<Vec<u8>, RewriteError> {

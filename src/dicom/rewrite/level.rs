@@ -19,12 +19,18 @@ use crate::{
     },
     model::{IdentifierKind, IssuedId},
 };
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+};
 
 /// Of a longer value the index keeps the beginning only, so it could not be told from another.
 const MAX_LETTERS: usize = 256;
 /// Requests of one data set. A study answers a few.
 const MAX_ITEMS: usize = 1024;
+
+/// Different identifiers of one data set: each is looked up, and may have to be made. More belong to no examination.
+const MAX_IDENTIFIERS: usize = 64;
 
 /// The sequences whose items name requests.
 pub(super) const REQUESTS: [u32; 2] = [REQUEST_ATTRIBUTES, REFERENCED_REQUEST];
@@ -32,19 +38,20 @@ pub(super) const REQUESTS: [u32; 2] = [REQUEST_ATTRIBUTES, REFERENCED_REQUEST];
 /// Every identifier of a data set, each once.
 pub(super) fn identifiers(top: &Surveyed, sender: &SenderCharset) -> Result<Vec<Said>, RewriteError> {
     let charset = charset_of_top(top, sender)?;
-    let mut all: Vec<Said> = Vec::new();
+    let (mut seen, mut all): (HashSet<Said>, Vec<Said>) = Default::default();
     let mut add = |found: Vec<Said>| {
-        found.into_iter().for_each(|said| {
-            if !all.contains(&said) {
-                all.push(said)
+        for said in found {
+            if seen.insert(said.clone()) {
+                all.push(said);
             }
-        })
+        }
+        if all.len() > MAX_IDENTIFIERS { Err(RewriteError::TooMany) } else { Ok(()) }
     };
-    add(said(top, &charset)?);
+    add(said(top, &charset)?)?;
     for sequence in REQUESTS {
         for (item, _) in levels(top, sequence)? {
             let charset = charset_of(&item, &charset)?;
-            add(said(&item, &charset)?);
+            add(said(&item, &charset)?)?;
         }
     }
     Ok(all)
@@ -199,7 +206,13 @@ fn survey(tag: u32, item: &Item<'_>) -> Result<Surveyed, RewriteError> {
     each_element(item.content, 0, item.syntax, false, keep).ok_or(malformed(tag, "an item cannot be read"))?;
     match twice {
         Some(tag) => Err(malformed(tag, "it is there twice")),
-        None => Ok(Surveyed { syntax: item.syntax, kept, before, end: item.content.len() as u64 }),
+        None => Ok(Surveyed {
+            syntax: item.syntax,
+            kept,
+            before,
+            end: item.content.len() as u64,
+            rest: item.content.len() as u64,
+        }),
     }
 }
 

@@ -7,6 +7,8 @@
 //! added to Original Attributes Sequence (PS3.3 C.12.1.1.9), whose items are kept. Group lengths of touched groups go,
 //! because they would be wrong. Memory follows the rewritten elements, never the pixel data.
 //!
+//! What stands behind the header is looked through as it passes ([`Rest`]): an identifier there stops it.
+//!
 //! Decides no identifier: its caller says what each becomes. Changes no UID, no text and no content item; digital
 //! signatures over what is rewritten are void afterwards. A header whose identifiers cannot be read for certain is an
 //! error: it is not guessed at.
@@ -15,12 +17,14 @@ mod deflated;
 mod edit;
 mod level;
 mod patch;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use deflated::{MAX_INFLATED_BYTES, identifiers_of, rewrite_whole};
 pub use patch::{Patcher, Patches};
+pub use rest::Rest;
 
 use super::scan::{ScanError, Survey, Surveyed};
 use crate::dicom::charset::SenderCharset;
@@ -81,6 +85,8 @@ pub enum RewriteError {
     Malformed { tag: u32, what: &'static str },
     #[error("({:04X},{:04X}) cannot be read for certain in the data set's character set", .tag >> 16, .tag & 0xFFFF)]
     Undecodable { tag: u32 },
+    #[error("it names more requests than one examination answers")]
+    TooMany,
     #[error("it is deflated and too large to be rewritten, or damaged")]
     Deflated,
     #[error("({:04X},{:04X}) becomes too long, or holds letters beyond ASCII", .tag >> 16, .tag & 0xFFFF)]
@@ -136,9 +142,14 @@ impl RewritableHeader {
     /// Every identifier it says, each once. `sender` where it names no Specific Character Set.
     ///
     /// # Errors
-    /// One of them cannot be read for certain.
+    /// One of them cannot be read for certain, or they are more than one examination has.
     pub fn identifiers(&self, sender: &SenderCharset) -> Result<Vec<Said>, RewriteError> {
         level::identifiers(&self.0, sender)
+    }
+
+    /// Looks through what follows the header; is to be given the data set from its first byte.
+    pub fn rest(&self) -> Rest {
+        Rest::behind(self.0.syntax, self.0.rest)
     }
 
     /// What is to be dropped and inserted so that each identifier is what `becomes` says (`None`: it stays). Without

@@ -235,6 +235,84 @@ fn what_cannot_be_read_for_certain_is_not_guessed() {
     assert!(matches!(whole(&as_unknown), Err(RewriteError::Malformed { tag: ORIGINAL_ATTRIBUTES, .. })));
 }
 
+/// OB: written with a long length where there are VRs.
+fn binary(syntax: Syntax, tag: u32, value: &[u8]) -> Vec<u8> {
+    let mut bytes = write::element(syntax, tag, b"UN", value).unwrap();
+    if syntax != Syntax::ImplicitLe {
+        bytes[4..6].copy_from_slice(b"OB");
+    }
+    bytes
+}
+
+/// In every syntax, with plain and with encapsulated Pixel Data, in pieces of one byte and in one piece.
+#[test]
+fn an_identifier_behind_the_header_stops_the_data_set() {
+    const PIXELS: u32 = tag(0x7FE0, 0x0010);
+    for (name, syntax) in PLAIN {
+        let padding = binary(syntax, tag(0xFFFC, 0xFFFC), &[0; 6]);
+        let signatures =
+            sequence(syntax, tag(0xFFFA, 0xFFFA), true, &[text(syntax, tag(0x0400, 0x0100), b"UI", "1.2")]);
+        let late = |tag, vr| text(syntax, tag, vr, "4711");
+        let mut encapsulated = binary(syntax, PIXELS, &[]);
+        let at = encapsulated.len() - 4;
+        encapsulated[at..].copy_from_slice(&UNDEFINED.to_le_bytes());
+        for _ in 0..2 {
+            encapsulated.extend(write::item(syntax, &[0x10; 6]).unwrap());
+        }
+        let open = sequence(syntax, PIXELS, true, &[]);
+        encapsulated.extend(&open[open.len() - 8..]);
+        let plain = binary(syntax, PIXELS, &[0x10; 40]);
+        let mut pixels = vec![plain];
+        if syntax != Syntax::ExplicitBe {
+            pixels.push(encapsulated);
+        }
+        let legal = [vec![], padding.clone(), signatures.clone(), [signatures, padding].concat(), vec![0; 13]];
+        let illegal = [late(PATIENT_ID, b"LO"), late(ACCESSION_NUMBER, b"SH"), late(REFERENCED_REQUEST, b"SQ")];
+        for pixels in pixels {
+            let head = [late(PATIENT_ID, b"LO"), pixels].concat();
+            let is_fit = |behind: &[u8], size: usize| {
+                let data = [&head, behind].concat();
+                let mut rest = read(name, &data).rest();
+                data.chunks(size).try_for_each(|piece| rest.push(piece)).is_ok()
+            };
+            for size in [1, 7, 1000] {
+                for behind in &legal {
+                    assert!(is_fit(behind, size), "{name}: {behind:?}");
+                    for late in &illegal {
+                        assert!(
+                            !is_fit(&[behind.as_slice(), late].concat(), size),
+                            "{name}: {late:?} behind {behind:?}"
+                        );
+                    }
+                }
+                // What cannot be read is not sent either.
+                assert!(!is_fit(&write::item(syntax, &[1, 2]).unwrap(), size), "{name}");
+            }
+            let data = [head.as_slice(), &illegal[0]].concat();
+            assert!(rewrite_whole(&uid(name), &data, &SenderCharset::default(), &becomes, noted()).is_err());
+        }
+        // Behind everything that is rewritten, and before Pixel Data.
+        let disordered =
+            [late(PATIENT_ID, b"LO"), text(syntax, tag(0x2010, 0x0010), b"ST", "x"), late(PATIENT_ID, b"LO")];
+        let data = disordered.concat();
+        assert!(read(name, &data).rest().push(&data).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn as_many_identifiers_as_one_examination_has_are_read_and_no_more() {
+    for (name, syntax) in PLAIN {
+        let with = |numbers: u32| {
+            let request = |number| text(syntax, PLACER_ORDER_NUMBER, b"LO", &format!("P{number}"));
+            // Each twice: that is no further one.
+            let items: Vec<Vec<u8>> = (0..numbers).chain(0..numbers).map(request).collect();
+            read(name, &sequence(syntax, REQUEST_ATTRIBUTES, false, &items)).identifiers(&SenderCharset::default())
+        };
+        assert_eq!(with(64).map(|all| all.len()).unwrap(), 64, "{name}");
+        assert_eq!(with(65).err(), Some(RewriteError::TooMany), "{name}");
+    }
+}
+
 #[test]
 fn what_would_nest_too_deeply_among_the_previous_values_is_refused() {
     let syntax = Syntax::ExplicitLe;

@@ -35,6 +35,8 @@ pub(in crate::dicom) struct Surveyed {
     pub before: BTreeMap<u32, u64>,
     /// Where one belongs that no higher one follows.
     pub end: u64,
+    /// Where the first element begins that was not walked over: Pixel Data, or one past everything wanted.
+    pub rest: u64,
 }
 
 pub(super) struct Tap {
@@ -129,6 +131,7 @@ impl Survey {
     /// When the data set ended inside an element, holds one of the wanted twice, or more than can be kept.
     pub fn finish(self) -> Result<Surveyed, ScanError> {
         let truncated = ScanError::Truncated { offset: self.walker.offset() };
+        let rest = self.walker.stopped_at();
         let (syntax, end, tap) = self.walker.into_tap().ok_or(truncated)?;
         if let Some(tag) = tap.twice {
             return Err(ScanError::GivenTwice { group: (tag >> 16) as u16, element: (tag & 0xFFFF) as u16 });
@@ -136,6 +139,6 @@ impl Survey {
         if tap.bytes > MAX_KEPT_BYTES {
             return Err(ScanError::TooLong);
         }
-        Ok(Surveyed { syntax, kept: tap.kept, before: tap.before, end })
+        Ok(Surveyed { syntax, kept: tap.kept, before: tap.before, end, rest })
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Walker {
     levels: Vec<Level>,
     /// Bytes walked, of the inflated data set.
     offset: u64,
+    /// Of the element that the walk ended at.
+    stopped_at: Option<u64>,
     highest_tag: u32,
     in_order: bool,
     header: Header,
@@ -84,6 +86,7 @@ impl Walker {
             needed: 8,
             levels: Vec::new(),
             offset: 0,
+            stopped_at: None,
             highest_tag: 0,
             in_order: true,
             header: Header::new(),
@@ -105,6 +108,11 @@ impl Walker {
 
     pub(super) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// Where the element begins at which the walk ended; behind everything where none did.
+    pub(super) fn stopped_at(&self) -> u64 {
+        self.stopped_at.unwrap_or(self.offset)
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -191,7 +199,11 @@ impl Walker {
         {
             tap.meet(&element, self.offset - length as u64, &self.buffer[..length]);
         }
+        let start = self.offset - length as u64;
         self.begin(&element)?;
+        if self.is_done() {
+            self.stopped_at = Some(start);
+        }
         Ok(taken)
     }
 

@@ -29,7 +29,7 @@ use super::acceptor::Reject;
 use super::service::Services;
 use super::status::StoreStatus;
 use crate::config::UnknownCaller;
-use crate::model::Uid;
+use crate::model::{PartnerId, Uid};
 use bytes::Bytes;
 use limits::Places;
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -135,6 +135,16 @@ pub trait StorageScp: Clone + Send + Sync + 'static {
     /// Asked once the request is readable and there is room. No answer within the handshake time is answered with
     /// temporary congestion.
     fn admit(&self, request: &AssociationRequest) -> impl Future<Output = Result<Self::Association, Rejection>> + Send;
+
+    /// The same for instances that come another way (STOW-RS), from a partner who has shown who it is; `calling` stands
+    /// for the calling AE title. A handler that knows no partners admits nobody.
+    fn admit_partner(
+        &self,
+        _partner: &PartnerId,
+        _calling: &str,
+    ) -> impl Future<Output = Result<Self::Association, Rejection>> + Send {
+        async { Err(Rejection::CallingAeNotRecognized) }
+    }
 }
 
 /// The handler's side of one association. Calls come one at a time, in the order of the wire.

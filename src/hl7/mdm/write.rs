@@ -26,11 +26,24 @@ pub(in crate::hl7) fn build(report: &OruToSend<'_>, document: &Document<'_>) -> 
     message.push(report.pid());
     // PV1-2 is required: unknown (table 0004).
     message.push(SegmentBuilder::new("PV1").field(1, "1").field(2, "U"));
-    message.push(report.orc());
-    message.push(report.obr(1, report.title));
+    // An order each (9.6.2 repeats ORC and OBR): the document has one text of them all.
+    for (index, order) in orders(report).into_iter().enumerate() {
+        message.push(report.orc(order));
+        message.push(report.obr(index + 1, report.title, order));
+    }
     message.push(txa(report, document));
     report.results(&mut message);
     message
+}
+
+/// Each order that its parts answer, once; the report's own where they are not told apart.
+fn orders(report: &OruToSend<'_>) -> Vec<Option<usize>> {
+    let is_first = |index: &usize| {
+        let (before, rest) = report.orders.split_at(*index);
+        rest.first().is_some_and(|order| !before.contains(order))
+    };
+    let each: Vec<Option<usize>> = (0..report.orders.len()).filter(is_first).map(Some).collect();
+    if each.is_empty() { vec![None] } else { each }
 }
 
 fn txa(report: &OruToSend<'_>, document: &Document<'_>) -> SegmentBuilder {

@@ -299,6 +299,7 @@ impl Sent {
             accession: &self.number,
             placer: &self.number,
             filler: &self.id,
+            orders: &[],
             study_uid: Some(&self.uid),
             title: &self.title,
             status: ReportStatus::Preliminary,

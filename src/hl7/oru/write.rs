@@ -13,7 +13,7 @@ use crate::hl7::charset::Charset;
 use crate::hl7::message::{MessageBuilder, SegmentBuilder, escape};
 use crate::hl7::outgoing::outgoing;
 use crate::hl7::{mdm, oul};
-use crate::model::{IssuedId, Outgoing, Pieces, ReportStatus, Uid};
+use crate::model::{IssuedId, OrderNumbers, Outgoing, Pieces, ReportStatus, Uid};
 use chrono::{DateTime, FixedOffset};
 
 /// As which message a report goes.
@@ -57,6 +57,8 @@ pub struct OruToSend<'a> {
     pub placer: &'a IssuedId,
     /// ORC-3, OBR-3.
     pub filler: &'a IssuedId,
+    /// What its parts answer, where they answer different orders; otherwise empty.
+    pub orders: &'a [OrderNumbers],
     pub study_uid: Option<&'a Uid>,
     /// OBR-4.
     pub title: &'a Coded,
@@ -76,6 +78,8 @@ pub enum ObservationToSend<'a> {
     Section {
         title: &'a Coded,
         specimens: &'a [Specimen],
+        /// Which of the orders it answers. `None`: the report's.
+        order: Option<usize>,
     },
     /// Lines are separated by LF, CR or CR LF.
     Text {
@@ -143,19 +147,19 @@ impl OruToSend<'_> {
         let mut obr = 0;
         if !leads {
             obr += 1;
-            message.push(self.orc());
-            message.push(self.obr(obr, self.title));
+            message.push(self.orc(None));
+            message.push(self.obr(obr, self.title, None));
         }
         // SPM stands behind the results (7.3.1).
         let mut waiting: &[Specimen] = &[];
         for (index, observation) in self.observations.iter().enumerate() {
             match observation {
-                ObservationToSend::Section { title, specimens } => {
+                ObservationToSend::Section { title, specimens, order } => {
                     oul::specimens(&mut message, waiting);
                     waiting = specimens;
                     obr += 1;
-                    message.push(self.orc());
-                    message.push(self.obr(obr, title));
+                    message.push(self.orc(*order));
+                    message.push(self.obr(obr, title, *order));
                 }
                 _ => self.result(&mut message, index + 1, observation),
             }
@@ -190,11 +194,18 @@ impl OruToSend<'_> {
         }
     }
 
-    pub(in crate::hl7) fn orc(&self) -> SegmentBuilder {
-        SegmentBuilder::new("ORC")
-            .field(1, "RE")
-            .components(2, &entity(self.placer))
-            .components(3, &entity(self.filler_or_accession()))
+    /// The numbers of what a part answers; the report's own where it names none of its orders.
+    fn answered(&self, order: Option<usize>) -> (&IssuedId, &IssuedId, &IssuedId) {
+        let (placer, filler, accession) = match order.and_then(|order| self.orders.get(order)) {
+            Some(order) => (&order.placer, &order.filler, &order.accession),
+            None => (self.placer, self.filler, self.accession),
+        };
+        (placer, if filler.is_empty() { accession } else { filler }, accession)
+    }
+
+    pub(in crate::hl7) fn orc(&self, order: Option<usize>) -> SegmentBuilder {
+        let (placer, filler, _) = self.answered(order);
+        SegmentBuilder::new("ORC").field(1, "RE").components(2, &entity(placer)).components(3, &entity(filler))
     }
 
     pub(in crate::hl7) fn msh(&self, message_type: [&str; 3]) -> SegmentBuilder {
@@ -222,14 +233,15 @@ impl OruToSend<'_> {
             .field(8, self.sex)
     }
 
-    pub(in crate::hl7) fn obr(&self, set_id: usize, title: &Coded) -> SegmentBuilder {
+    pub(in crate::hl7) fn obr(&self, set_id: usize, title: &Coded, order: Option<usize>) -> SegmentBuilder {
+        let (placer, filler, accession) = self.answered(order);
         SegmentBuilder::new("OBR")
             .field(1, &set_id.to_string())
-            .components(2, &entity(self.placer))
-            .components(3, &entity(self.filler_or_accession()))
+            .components(2, &entity(placer))
+            .components(3, &entity(filler))
             .components(4, &coded(title))
             .field(7, self.observed_at)
-            .field(18, &self.accession.value)
+            .field(18, &accession.value)
             .field(22, &timestamp(self.reported_at))
             .field(25, self.status.hl7())
             .subcomponents(32, &self.interpreter.parts())
@@ -280,7 +292,7 @@ impl OruToSend<'_> {
     }
 
     pub(in crate::hl7) fn filler_or_accession(&self) -> &IssuedId {
-        if self.filler.is_empty() { self.accession } else { self.filler }
+        self.answered(None).1
     }
 }
 

@@ -77,6 +77,7 @@ fn sent(shape: Shape<'_>, observations: &[ObservationToSend<'_>]) -> Vec<String>
         accession: &id,
         placer: &id,
         filler: &IssuedId::default(),
+        orders: &[],
         study_uid: None,
         title: &title,
         status: ReportStatus::Final,
@@ -102,9 +103,9 @@ fn specimens_lead_in_an_oul_and_follow_in_an_oru() {
     };
     let two = [specimen("A1"), specimen("A2")];
     let observations = [
-        ObservationToSend::Section { title: &d, specimens: &two },
+        ObservationToSend::Section { title: &d, specimens: &two, order: None },
         ObservationToSend::Text { code: &d, text: "eins" },
-        ObservationToSend::Section { title: &i, specimens: &[] },
+        ObservationToSend::Section { title: &i, specimens: &[], order: None },
         ObservationToSend::Text { code: &i, text: "zwei" },
     ];
     let obr = |number, code| format!("OBR|{number}|P1^RAB|P1^RAB|{code}");

@@ -14,13 +14,13 @@ pub(in crate::hl7) fn build(report: &OruToSend<'_>) -> MessageBuilder {
     let mut numbers = Numbers::default();
     let leads = matches!(report.observations.first(), Some(ObservationToSend::Section { .. }));
     if !leads {
-        begin(&mut message, report, &[], &mut numbers);
+        begin(&mut message, report, &[], None, &mut numbers);
     }
     for (index, observation) in report.observations.iter().enumerate() {
         match observation {
-            ObservationToSend::Section { title, specimens } => {
+            ObservationToSend::Section { title, specimens, order } => {
                 numbers.title = Some(title);
-                begin(&mut message, report, specimens, &mut numbers);
+                begin(&mut message, report, specimens, *order, &mut numbers);
             }
             _ => report.result(&mut message, index + 1, observation),
         }
@@ -38,7 +38,13 @@ struct Numbers<'a> {
 }
 
 /// The specimens of an examination and its OBR; where it names none of its own, that of the specimen before.
-fn begin(message: &mut MessageBuilder, report: &OruToSend<'_>, specimens: &[Specimen], numbers: &mut Numbers<'_>) {
+fn begin(
+    message: &mut MessageBuilder,
+    report: &OruToSend<'_>,
+    specimens: &[Specimen],
+    answers: Option<usize>,
+    numbers: &mut Numbers<'_>,
+) {
     let nameless = [Specimen::default()];
     let specimens = match specimens {
         [] if numbers.spm == 0 => &nameless[..],
@@ -47,8 +53,8 @@ fn begin(message: &mut MessageBuilder, report: &OruToSend<'_>, specimens: &[Spec
     let title = numbers.title.unwrap_or(report.title);
     let order = |message: &mut MessageBuilder, obr: &mut usize| {
         *obr += 1;
-        message.push(report.obr(*obr, title));
-        message.push(report.orc());
+        message.push(report.obr(*obr, title, answers));
+        message.push(report.orc(answers));
     };
     // The one with the results last: they follow.
     for specimen in specimens {

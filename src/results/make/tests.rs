@@ -29,18 +29,29 @@ fn made_as(forms: &str, language: &str, obr_25: &str, results: &[&str]) -> Made 
     let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
     let config = config::load_from(std::path::Path::new("/nowhere"), &files.into(), &|_| None).unwrap();
     let rabenstein = PartnerId::new("rabenstein").unwrap();
+    let case = case(&rabenstein);
+    let incoming = incoming(obr_25, results);
+    let answered = crate::results::parts::answered(&incoming.clues, &case.facts, &[]);
+    let uid = |text| Uid::new(text).unwrap();
+    let images = [ImageOfCase {
+        series: uid("1.2.3.4"),
+        sop_class: uid("1.2.840.10008.5.1.4.1.1.2"),
+        sop_instance: uid("1.2.3.4.5"),
+    }];
     let making = Making {
         id: ReportId::generate(),
         version: 2,
         replaces: Some(Moment(0)),
         before: &[],
+        images: &images,
+        answered: &answered,
         critical: false,
-        case: &case(&rabenstein),
+        case: &case,
         origin: &config.partners[&rabenstein],
         reader_name: "Chemnitz",
         node: "NEISSE",
     };
-    make(&incoming(obr_25, results), &making)
+    make(&incoming, &making)
 }
 
 fn incoming(obr_25: &str, results: &[&str]) -> Incoming {
@@ -208,5 +219,38 @@ fn every_hl7_form_has_its_own_control_id() {
     for (kind, row) in &made.forms {
         assert!(row.control_id.len() == 20 && holds(&made, *kind, &row.control_id), "{kind}");
         assert!(holds(&made, *kind, "Keine Blutung") && holds(&made, *kind, &STANDARD.encode(PDF)), "{kind}");
+    }
+}
+
+/// An order of the origin's that is not known here keeps its number; one that may be anybody's is shown to a person.
+#[test]
+fn every_form_names_the_order_of_each_part() {
+    let results = |issuer: &str| {
+        let part = |n: u8| format!("OBR|{n}|P{n}^{issuer}||CT{n}^Teil {n}^L|||||||||||||||||||||F");
+        [part(2), TEXT.to_owned(), part(3), TEXT.to_owned()]
+    };
+    for (issuer, told) in [("RAB", &[][..]), ("KC", &[UNKNOWN_ORDER])] {
+        let results = results(issuer);
+        let made = made("de", "F", &results.each_ref().map(String::as_str));
+        assert_eq!(made.warnings, told);
+        for number in ["P2", "P3"] {
+            assert!(holds(&made, DeliveryKind::ReportOru, &format!("|{number}^{issuer}|")), "{number}");
+            assert!(holds(&made, DeliveryKind::ReportSr, &format!("Auftrag: {number}")), "in its text: {number}");
+            // Referenced Request Sequence: (0040,2016) with two letters.
+            let element = format!("\x40\0\x16\x20LO\x02\0{number}");
+            for form in [DeliveryKind::ReportSr, DeliveryKind::ReportPdf] {
+                assert!(holds(&made, form, &element), "{form} {number}");
+            }
+        }
+    }
+}
+
+/// Current Requested Procedure Evidence Sequence (0040,A375): the images that were read.
+#[test]
+fn an_sr_refers_to_the_images_that_were_read() {
+    let made = made("de", "F", &[TEXT]);
+    for words in [b"\x40\0\x75\xA3SQ".as_slice(), b"1.2.3.4.5"] {
+        let (_, row) = made.forms.iter().find(|(kind, _)| *kind == DeliveryKind::ReportSr).unwrap();
+        assert!(row.content.whole().windows(words.len()).any(|bytes| bytes == words), "{words:?}");
     }
 }

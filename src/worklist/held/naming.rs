@@ -73,8 +73,8 @@ impl Naming {
                 *id = IssuedId::default();
                 continue;
             }
-            let known = self.store.known_mapped(&mapping, kind, id).await?;
-            let mapped = match known {
+            let known = self.store.known_mapped(&mapping, &[(kind, id.clone())]).await?;
+            let mapped = match known.into_iter().flatten().next() {
                 Some(mapped) => mapped,
                 None => {
                     // Synced: what the reader has seen must find back.

@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rabbit;
+pub mod readers;
 pub mod reports;
 pub mod restless;
 pub mod statements;

@@ -61,3 +61,14 @@ pub fn specimen(id: &str, parent: &str) -> String {
     let parent = if parent.is_empty() { String::new() } else { format!("{parent}&KIS") };
     format!("SPM|1|{id}&KIS|{parent}|BX^Biopsy^L\r")
 }
+
+/// Sends a message whose orders must all be answered with this order control.
+pub async fn answered_by(router: SocketAddr, message: &str, control: &str) {
+    let answer = ask(router, message).await;
+    let controls = answer.iter().filter(|segment| segment.starts_with("ORC|")).filter_map(|orc| orc.split('|').nth(1));
+    assert!(
+        answer[1].starts_with("MSA|AA|")
+            && controls.eq([control].into_iter().cycle().take(message.matches("\rORC|").count())),
+        "{answer:?}"
+    );
+}

@@ -10,7 +10,9 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const [url, folder] = process.argv.slice(2);
+// Starting on a loaded machine takes long; who may not see anything is not waited for so long.
 const PATIENCE = 90_000;
+const REFUSED_AFTER = 15_000;
 const NOTCHES = 12;
 
 const browser = await chromium.launch({
@@ -27,13 +29,14 @@ page.on('response', response => asked.push([response.status(), new URL(response.
 page.on('requestfailed', request => complaints.push(`${request.url()}: ${request.failure()?.errorText}`));
 page.on('pageerror', error => complaints.push(String(error)));
 
-// The share of an image that is not black, and its digest.
+// A picture of the image, and its digest.
 async function picture(path) {
   const image = page.locator('.cornerstone-canvas, canvas').first();
   const png = await image.screenshot({ path });
   return createHash('sha256').update(png).digest('hex');
 }
 
+// How much of it is not black.
 async function brightPixels() {
   return page.evaluate(() => {
     const canvas = document.querySelector('canvas.cornerstone-canvas') ?? document.querySelector('canvas');
@@ -50,20 +53,8 @@ async function brightPixels() {
   });
 }
 
-const outcome = { pictures: 0, bright: 0, overlay: '', complaints, asked };
-try {
-  await page.goto(url, { timeout: PATIENCE });
-  await page.locator('canvas').first().waitFor({ timeout: PATIENCE });
-  const until = Date.now() + PATIENCE;
-  while (outcome.bright < 1000 && Date.now() < until) {
-    await page.waitForTimeout(500);
-    outcome.bright = await brightPixels();
-  }
-  // A first visitor is asked to read something: not now.
-  for (const name of [/skip/i, /confirm and hide/i, /dismiss/i]) {
-    const button = page.getByRole('button', { name }).first();
-    if (await button.isVisible().catch(() => false)) await button.click().catch(() => {});
-  }
+// Scrolls; how many different pictures there were.
+async function scroll() {
   const seen = new Set([await picture(join(folder, 'first.png'))]);
   const box = await page.locator('canvas').first().boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
@@ -72,7 +63,26 @@ try {
     await page.waitForTimeout(400);
     seen.add(await picture(join(folder, 'scrolled.png')));
   }
-  outcome.pictures = seen.size;
+  return seen.size;
+}
+
+const outcome = { pictures: 0, bright: 0, overlay: '', complaints, asked };
+try {
+  await page.goto(url, { timeout: PATIENCE });
+  const refused = () => asked.some(([status, path]) => status >= 400 && path.startsWith('/dicom-web'));
+  const until = Date.now() + PATIENCE;
+  let refusedAt = 0;
+  while (outcome.bright < 1000 && Date.now() < until && !(refusedAt && Date.now() > refusedAt + REFUSED_AFTER)) {
+    if (!refusedAt && refused()) refusedAt = Date.now();
+    await page.waitForTimeout(500);
+    outcome.bright = await brightPixels();
+  }
+  // A first visitor is asked to read something: not now.
+  for (const name of [/skip/i, /confirm and hide/i, /dismiss/i]) {
+    const button = page.getByRole('button', { name }).first();
+    if (await button.isVisible().catch(() => false)) await button.click().catch(() => {});
+  }
+  if (outcome.bright > 0) outcome.pictures = await scroll();
   outcome.overlay = await page.locator('.viewport-overlay, [data-cy="viewport-pane"]').allInnerTexts().then(all => all.join('\n'));
   await page.screenshot({ path: join(folder, 'page.png') });
 } catch (error) {

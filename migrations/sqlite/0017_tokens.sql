@@ -1,0 +1,13 @@
+-- What lets a caller in over HTTP. Of the secret only its hash is here.
+CREATE TABLE tokens (
+    id           TEXT    NOT NULL PRIMARY KEY,
+    partner      TEXT    NOT NULL,
+    name         TEXT    NOT NULL,
+    sha256       TEXT    NOT NULL,
+    created_us   INTEGER NOT NULL,
+    expires_us   INTEGER,
+    revoked_us   INTEGER,
+    -- To ten minutes.
+    last_used_us INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tokens_by_partner ON tokens (partner, created_us);

@@ -1,0 +1,157 @@
+//! Instances that are being looked into: their headers and where their frames lie, kept while a viewer scrolls.
+//!
+//! What is kept is bounded in bytes; how many are taken apart at once, too: a header may take 16 MiB.
+
+use super::{super::Problem, unreadable};
+use crate::{
+    dicom::{
+        instance::{FrameIndex, Head, InstanceError, ReadAt, inflated},
+        scan::is_deflated,
+        service::HeldInstance,
+    },
+    model::{JournalPlace, PartnerId, Uid},
+    spool::{RangeReader, Spool, SpoolError},
+};
+use dicom_dictionary_std::uids;
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Of headers and offsets that are kept.
+const MAX_KEPT_BYTES: usize = 64 << 20;
+const MAX_KEPT: usize = 256;
+/// Of a deflated instance that is looked into; a longer one is only retrieved as a whole.
+const MAX_INFLATED_BYTES: usize = 32 << 20;
+/// Taken apart at once, all callers together.
+const AT_ONCE: usize = 8;
+/// Made into pictures at once: each takes a core and a frame's memory several times over.
+const RENDERED_AT_ONCE: usize = 2;
+
+/// An open instance.
+pub struct Source {
+    journal: RangeReader,
+    /// Of a deflated one, whose parts lie nowhere in the journal.
+    inflated: Option<Vec<u8>>,
+}
+
+impl Source {
+    /// Who sent it: how texts are read that name no character set.
+    pub fn origin(&self) -> &PartnerId {
+        self.journal.origin()
+    }
+}
+
+impl ReadAt for Source {
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        let Some(inflated) = &self.inflated else { return self.journal.read_exact_at(into, offset) };
+        let from = usize::try_from(offset).map_err(io::Error::other)?;
+        let found = from.checked_add(into.len()).and_then(|to| inflated.get(from..to));
+        into.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn length(&self) -> u64 {
+        self.inflated.as_ref().map_or(self.journal.length(), |inflated| inflated.len() as u64)
+    }
+}
+
+/// What is known of one instance.
+pub struct Opened {
+    pub source: Arc<Source>,
+    pub head: Head,
+    /// `None`: it has no frames that can be told apart.
+    pub frames: Option<FrameIndex>,
+    place: JournalPlace,
+    weight: usize,
+}
+
+pub struct Shelf {
+    /// The least recently used first.
+    kept: Mutex<VecDeque<Arc<Opened>>>,
+    at_once: Semaphore,
+    rendering: Semaphore,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        let (at_once, rendering) = (Semaphore::new(AT_ONCE), Semaphore::new(RENDERED_AT_ONCE));
+        Self { kept: Mutex::default(), at_once, rendering }
+    }
+}
+
+impl Shelf {
+    /// Its header, and its frames where it has some.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn open(&self, spool: &Spool, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
+        let place = *held.as_received()?;
+        if let Some(opened) = self.kept(place) {
+            return Ok(opened);
+        }
+        let _turn = turn(&self.at_once).await?;
+        let (spool, syntax) = (spool.clone(), held.transfer_syntax.clone());
+        let opened = tokio::task::spawn_blocking(move || open(&spool, place, &syntax)).await;
+        let opened = opened.map_err(|error| unreadable("reading its header was given up", &error))?;
+        let opened = Arc::new(opened.map_err(|error| unreadable("its header", &error))?);
+        self.keep(opened.clone());
+        Ok(opened)
+    }
+
+    /// # Errors
+    /// When the node stops.
+    pub async fn rendering(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        turn(&self.rendering).await
+    }
+
+    fn kept(&self, place: JournalPlace) -> Option<Arc<Opened>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|opened| opened.place == place)?;
+        let opened = kept.remove(at)?;
+        kept.push_back(opened.clone());
+        Some(opened)
+    }
+
+    fn keep(&self, opened: Arc<Opened>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(opened);
+        let mut bytes: usize = kept.iter().map(|opened| opened.weight).sum();
+        while bytes > MAX_KEPT_BYTES || kept.len() > MAX_KEPT {
+            let Some(gone) = kept.pop_front() else { return };
+            bytes -= gone.weight;
+        }
+    }
+}
+
+async fn turn(semaphore: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    semaphore.acquire().await.map_err(|_| Problem::unavailable("the node stops"))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotOpened {
+    #[error("journal not readable")]
+    Journal(#[from] SpoolError),
+    #[error("header not readable")]
+    Header(#[from] InstanceError),
+}
+
+fn open(spool: &Spool, place: JournalPlace, stored: &Uid) -> Result<Opened, NotOpened> {
+    let mut source = Source { journal: spool.ranges(&place)?, inflated: None };
+    let mut syntax = stored.clone();
+    if is_deflated(&syntax)
+        && let Some(bytes) = inflated(&source, MAX_INFLATED_BYTES)?
+        && let Ok(explicit) = Uid::new(uids::EXPLICIT_VR_LITTLE_ENDIAN)
+    {
+        (source.inflated, syntax) = (Some(bytes), explicit);
+    }
+    let mut head = Head::read(&source, &syntax)?;
+    head.transfer_syntax = stored.clone();
+    // Frames of what is too long to be inflated as a whole lie nowhere.
+    let frames = if head.is_deflated { None } else { FrameIndex::read(&source, &head).ok() };
+    let kept = head.bytes().len() + source.inflated.as_ref().map_or(0, Vec::len);
+    let weight = 1024 + kept + frames.as_ref().map_or(0, FrameIndex::weight);
+    Ok(Opened { source: Arc::new(source), head, frames, place, weight })
+}

@@ -1,0 +1,138 @@
+//! Answers that are longer than memory: bytes at hand, parts of instances and whole instances, one after the other, as
+//! fast as the caller reads.
+//!
+//! A whole instance is compared with its digest while it is read; where it differs, or cannot be read, the answer breaks
+//! off, which a caller sees: it has no end.
+
+use super::{MULTIPART, shelf::Source};
+use crate::{
+    dicom::{
+        instance::{ReadAt as _, file_head},
+        service::HeldInstance,
+    },
+    spool::{PlaceReader, Spool},
+};
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use std::{collections::VecDeque, io, sync::Arc};
+use uuid::Uuid;
+
+const PIECE_BYTES: u64 = 256 << 10;
+
+pub enum Piece {
+    Bytes(Bytes),
+    /// Of an instance: from, how long, and whether pairs of bytes are to change places.
+    Range {
+        source: Arc<Source>,
+        from: u64,
+        length: u64,
+        swap: bool,
+    },
+    /// A whole instance, as a file.
+    File(Box<HeldInstance>),
+}
+
+struct Pieces {
+    spool: Spool,
+    left: VecDeque<Piece>,
+    open: Option<PlaceReader>,
+}
+
+/// A body of these pieces.
+pub fn body(spool: Spool, pieces: impl IntoIterator<Item = Piece>) -> Body {
+    let pieces = Pieces { spool, left: pieces.into_iter().collect(), open: None };
+    Body::from_stream(stream::try_unfold(pieces, |mut pieces| async move {
+        let next = pieces.next().await.inspect_err(|error| {
+            tracing::error!(%error, "An answer of HTTP broke off: an instance cannot be read");
+        });
+        next.map(|next| next.map(|bytes| (bytes, pieces)))
+    }))
+}
+
+impl Pieces {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            if let Some(reader) = &mut self.open {
+                let mut bytes = BytesMut::new();
+                if reader.read(&mut bytes, PIECE_BYTES as usize).await? > 0 {
+                    return Ok(Some(bytes.freeze()));
+                }
+                self.open = None;
+            }
+            match self.left.pop_front() {
+                None => return Ok(None),
+                Some(Piece::Bytes(bytes)) if bytes.is_empty() => {}
+                Some(Piece::Bytes(bytes)) => return Ok(Some(bytes)),
+                Some(Piece::Range { length: 0, .. }) => {}
+                Some(Piece::Range { source, from, length, swap }) => {
+                    let now = length.min(PIECE_BYTES);
+                    let rest = Piece::Range { source: source.clone(), from: from + now, length: length - now, swap };
+                    self.left.push_front(rest);
+                    return part(source, from, now, swap).await.map(Some);
+                }
+                Some(Piece::File(held)) => {
+                    let place = held.as_received().map_err(|refusal| io::Error::other(refusal.comment))?;
+                    let (spool, place) = (self.spool.clone(), *place);
+                    let opened = tokio::task::spawn_blocking(move || spool.reader(&place)).await;
+                    self.open = Some(opened.map_err(io::Error::other)?.map_err(io::Error::other)?);
+                    return Ok(Some(file_head(&held.sop_class, &held.sop_instance, &held.transfer_syntax).into()));
+                }
+            }
+        }
+    }
+}
+
+async fn part(source: Arc<Source>, from: u64, length: u64, swap: bool) -> io::Result<Bytes> {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = BytesMut::zeroed(usize::try_from(length).unwrap_or(0));
+        source.read_exact_at(&mut bytes, from)?;
+        if swap {
+            bytes.chunks_exact_mut(2).for_each(<[u8]>::reverse);
+        }
+        Ok(bytes.freeze())
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+/// A multipart answer (RFC 2387).
+pub struct Multipart {
+    boundary: String,
+    media: String,
+    pieces: Vec<Piece>,
+}
+
+impl Multipart {
+    /// `media`: of every part, without parameters.
+    pub fn new(media: &str) -> Self {
+        Self { boundary: Uuid::new_v4().simple().to_string(), media: media.to_owned(), pieces: Vec::new() }
+    }
+
+    /// `content_type`: of this part, with parameters.
+    pub fn part(&mut self, content_type: &str, location: Option<&str>, content: impl IntoIterator<Item = Piece>) {
+        let first = if self.pieces.is_empty() { "" } else { "\r\n" };
+        let location = location.map_or_else(String::new, |url| format!("Content-Location: {url}\r\n"));
+        let head = format!("{first}--{}\r\nContent-Type: {content_type}\r\n{location}\r\n", self.boundary);
+        self.pieces.push(Piece::Bytes(head.into()));
+        self.pieces.extend(content);
+    }
+
+    pub fn response(mut self, spool: Spool) -> Response {
+        self.pieces.push(Piece::Bytes(format!("\r\n--{}--\r\n", self.boundary).into()));
+        let content_type = format!("{MULTIPART}; type=\"{}\"; boundary={}", self.media, self.boundary);
+        answer(&content_type, body(spool, self.pieces))
+    }
+}
+
+pub fn answer(content_type: &str, body: Body) -> Response {
+    let mut response = body.into_response();
+    // Our own words and UIDs: always a header.
+    if let Ok(value) = HeaderValue::from_str(content_type) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response
+}

@@ -1,0 +1,195 @@
+//! Who is told what becomes of tasks (PS3.4 CC.2.3): of one, of all, of those that fit some keys.
+//!
+//! Receivers are AE titles that the asker's partner has in its configuration, or, over HTTP, the name of the token. A
+//! deletion lock is granted always: no task is deleted here.
+
+use super::{Tasks, action, done, failed, refused, text};
+use crate::{
+    config::{Config, Partner},
+    dicom::{
+        matching,
+        service::{Asker, DataSet, Done, Refusal, Target},
+        ups::{self, FILTERED, GLOBAL},
+    },
+    model::{Moment, TaskRefusal, Uid},
+    store::{Durability, StoreError, TaskSubscription, Tx},
+};
+use dicom_dictionary_std::tags;
+
+/// Subscriptions of one partner.
+const MAX_SUBSCRIPTIONS: i64 = 10_000;
+/// First events that a global subscription with a lock brings at once.
+const MAX_FIRST: i64 = 10_000;
+/// Keys of a filtered subscription, as DICOM JSON.
+const MAX_KEYS_BYTES: usize = 16 << 10;
+
+/// What is subscribed to.
+enum Scope {
+    One(Uid),
+    All,
+    Filtered,
+}
+
+pub(super) async fn subscribe(
+    tasks: &Tasks,
+    asker: &Asker,
+    target: &Target,
+    action_type: u16,
+    information: &DataSet,
+) -> Result<Done, Refusal> {
+    let receiver = text(information, tags::RECEIVING_AE);
+    if !is_known(&tasks.config.now(), asker, &receiver) {
+        return Err(refused(TaskRefusal::UnknownReceiver));
+    }
+    let uid = target.instance.clone().ok_or(refused(TaskRefusal::Unknown))?;
+    let scope = match uid.as_str() {
+        GLOBAL => Scope::All,
+        FILTERED => Scope::Filtered,
+        _ => {
+            tasks.seen(asker, target).await?;
+            Scope::One(uid.clone())
+        }
+    };
+    let change = match action_type {
+        action::SUBSCRIBE => Change::Subscribe(wanted(tasks, asker, &scope, &receiver, information).await?),
+        action::UNSUBSCRIBE => Change::Unsubscribe,
+        // Only what is global can be suspended: C314.
+        _ if matches!(scope, Scope::One(_)) => return Err(refused(TaskRefusal::ActionNotFitting)),
+        _ => Change::Suspend,
+    };
+    write(tasks, asker, &receiver, &scope, change).await.map_err(|error| failed(&error))?;
+    tasks.bell.ring();
+    Ok(done(0x0000, uid))
+}
+
+enum Change {
+    Subscribe(TaskSubscription),
+    Unsubscribe,
+    Suspend,
+}
+
+async fn wanted(
+    tasks: &Tasks,
+    asker: &Asker,
+    scope: &Scope,
+    receiver: &str,
+    information: &DataSet,
+) -> Result<TaskSubscription, Refusal> {
+    let lock = match text(information, tags::DELETION_LOCK).to_ascii_uppercase().as_str() {
+        "TRUE" => true,
+        "FALSE" | "" => false,
+        _ => {
+            let element = Some(tags::DELETION_LOCK);
+            return Err(Refusal { element, ..Refusal::new(0x0115, "Invalid argument value") });
+        }
+    };
+    let count = tasks.store.count_task_subscriptions(&asker.partner).await.map_err(|error| failed(&error))?;
+    if count >= MAX_SUBSCRIPTIONS {
+        return Err(Refusal::new(0x0213, "Resource limitation: too many subscriptions"));
+    }
+    let keys = if matches!(scope, Scope::Filtered) { keys_of(information)? } else { String::new() };
+    Ok(TaskSubscription {
+        partner: asker.partner.clone(),
+        ae_title: receiver.to_owned(),
+        scope: match scope {
+            Scope::One(uid) => uid.as_str().to_owned(),
+            Scope::All => GLOBAL.to_owned(),
+            Scope::Filtered => FILTERED.to_owned(),
+        },
+        keys,
+        deletion_lock: lock,
+        excluded: false,
+        since: tasks.clock.now(),
+        until: None,
+    })
+}
+
+/// What a filtered subscription matches by: all but what is about the subscription itself.
+fn keys_of(information: &DataSet) -> Result<String, Refusal> {
+    let mut keys = information.clone();
+    for tag in [tags::RECEIVING_AE, tags::DELETION_LOCK] {
+        keys.remove_element(tag);
+    }
+    matching::check(&keys)
+        .map_err(|tag| Refusal { element: Some(tag), ..Refusal::new(0x0115, "A key cannot be matched on") })?;
+    let json = ups::json(&keys);
+    if json.len() > MAX_KEYS_BYTES {
+        return Err(Refusal::new(0x0213, "Resource limitation: too long keys"));
+    }
+    Ok(json)
+}
+
+async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, change: Change) -> Result<(), StoreError> {
+    let now = tasks.clock.now();
+    let mut tx = tasks.store.begin(Durability::Synced).await?;
+    match change {
+        Change::Subscribe(wanted) => {
+            tx.save_task_subscription(&wanted).await?;
+            first_events(&mut tx, scope, &wanted, now).await?;
+        }
+        Change::Unsubscribe => unsubscribe(tasks, &mut tx, asker, receiver, scope, now).await?,
+        Change::Suspend => {
+            tx.suspend_task_subscriptions(&asker.partner, receiver, [GLOBAL, FILTERED], now).await?;
+        }
+    }
+    tx.commit().await
+}
+
+/// Who subscribes to one, or to all with a lock, is told at once how things are (PS3.4 Table CC.2.3-2).
+async fn first_events(tx: &mut Tx, scope: &Scope, wanted: &TaskSubscription, now: Moment) -> Result<(), StoreError> {
+    match scope {
+        Scope::One(uid) => tx.add_first_task_event(uid, &wanted.partner, &wanted.ae_title, now).await,
+        Scope::All if wanted.deletion_lock => {
+            tx.add_first_task_events(&wanted.partner, &wanted.ae_title, MAX_FIRST, now).await
+        }
+        Scope::All | Scope::Filtered => Ok(()),
+    }
+}
+
+/// From all: from each one, too. From one: also where a global subscription would have it.
+async fn unsubscribe(
+    tasks: &Tasks,
+    tx: &mut Tx,
+    asker: &Asker,
+    receiver: &str,
+    scope: &Scope,
+    now: Moment,
+) -> Result<(), StoreError> {
+    match scope {
+        Scope::All => tx.drop_task_subscriptions(&asker.partner, receiver, None).await,
+        Scope::Filtered => tx.drop_task_subscriptions(&asker.partner, receiver, Some(FILTERED)).await,
+        Scope::One(uid) => {
+            let globals = tasks.store.task_subscriptions([GLOBAL, FILTERED, ""]).await?;
+            let is_mine = |s: &TaskSubscription| s.partner == asker.partner && s.ae_title == receiver;
+            if !globals.iter().any(is_mine) {
+                return tx.drop_task_subscriptions(&asker.partner, receiver, Some(uid.as_str())).await;
+            }
+            let not_this = TaskSubscription {
+                partner: asker.partner.clone(),
+                ae_title: receiver.to_owned(),
+                scope: uid.as_str().to_owned(),
+                keys: String::new(),
+                deletion_lock: false,
+                excluded: true,
+                since: now,
+                until: None,
+            };
+            tx.save_task_subscription(&not_this).await
+        }
+    }
+}
+
+/// C308 for a stranger: nobody is told of tasks but the partner whose business they are.
+fn is_known(config: &Config, asker: &Asker, receiver: &str) -> bool {
+    let fits = |text: &str| (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
+    let Some(partner) = config.partners.get(&asker.partner) else { return false };
+    fits(receiver) && (receiver == asker.ae_title || ae_titles(partner).any(|title| title == receiver))
+}
+
+fn ae_titles(partner: &Partner) -> impl Iterator<Item = &str> {
+    let dicom = partner.dicom.as_ref();
+    let senders = dicom.into_iter().flat_map(|dicom| dicom.senders.iter().map(|sender| sender.ae_title.as_str()));
+    let listed = dicom.into_iter().flat_map(|dicom| dicom.destinations.iter().map(|to| to.ae_title.as_str()));
+    let deliver = dicom.and_then(|dicom| dicom.deliver.as_ref()).map(|target| target.ae_title.as_str());
+    senders.chain(listed).chain(deliver)
+}
