@@ -36,6 +36,7 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
+        held::{Shelves, commitment},
         tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
@@ -233,6 +234,8 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
+        let shelves = Shelves { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(commitment::run(shelves, stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
@@ -278,7 +281,13 @@ impl Running {
         let stop = || listeners.stop.clone();
         let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
         let services = Arc::new(Desk { completeness: intake.completeness.clone(), ..self.desk.clone() });
-        let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
+        let held = JournalsHeld {
+            spool: spool.clone(),
+            store: self.store.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
         let settings = scp_settings(&config);
         listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));

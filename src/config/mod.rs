@@ -305,6 +305,18 @@ pub struct PartnerDicom {
     pub deliver: Option<DicomTarget>,
     /// Where its C-MOVE and what it subscribed to goes, besides `deliver`.
     pub destinations: Vec<DicomDestination>,
+    /// What is promised when it asks for a storage commitment. Default held.
+    pub commit: Commit,
+}
+
+/// When instances count as kept (PS3.4 J).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Commit {
+    /// On this node's disk.
+    #[default]
+    Held,
+    /// The reader has taken them as well.
+    Reader,
 }
 
 /// A place of a partner's own that it may have things sent to.

@@ -5,8 +5,8 @@ use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
 use super::{
-    DicomDestination, DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7,
-    SpecimenRules, WithoutOrder,
+    Commit, DicomDestination, DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom,
+    PartnerHl7, SpecimenRules, WithoutOrder,
 };
 use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
@@ -101,8 +101,21 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
     });
     let given = table.has("deliver");
     let destinations = read_destinations(&mut table);
+    let commit = table.parsed("commit", committed).map(|found| found.value).unwrap_or_default();
     let transliterate = letters::values(transliterate);
-    (Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations }), spots, given)
+    (
+        Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations, commit }),
+        spots,
+        given,
+    )
+}
+
+fn committed(text: &str) -> Result<Commit, String> {
+    match text {
+        "held" => Ok(Commit::Held),
+        "reader" => Ok(Commit::Reader),
+        _ => Err(format!("found \"{}\", expected \"held\" or \"reader\"", v::shorten(text))),
+    }
 }
 
 /// An AE title must mean one place.

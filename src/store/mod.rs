@@ -15,6 +15,7 @@
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
+mod commitments;
 mod contents;
 mod critical;
 mod deliveries;
@@ -50,6 +51,7 @@ mod tokens;
 mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
+pub use commitments::{CommitmentRow, KeptInstance};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;

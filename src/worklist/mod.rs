@@ -14,7 +14,7 @@ mod tests;
 
 pub mod tasks;
 
-mod held;
+pub mod held;
 
 use crate::{
     config::{Config, Live, Partner},
@@ -186,7 +186,7 @@ impl Services for Desk {
             Some(Room::Tasks) => {
                 Box::pin(async move { self.tasks.action(asker, &target, action_type, &information).await })
             }
-            Some(Room::Commitment) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Commitment) => Box::pin(self.held().commit(asker, target, action_type, information)),
             Some(Room::Performed) | None => refused(NO_SUCH_CLASS),
         }
     }
@@ -194,7 +194,6 @@ impl Services for Desk {
 
 /// PS3.7 Annex C.
 const NO_PARTNER: Refusal = Refusal::new(0x0124, "not a partner any more");
-const NO_SUCH_INSTANCE: Refusal = Refusal::new(0x0112, "no such instance");
 const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "not provided here");
 
 fn refused<'a, T: Send + 'a>(why: Refusal) -> BoxFuture<'a, Result<T, Refusal>> {

@@ -7,6 +7,7 @@
 //! A partner sees what it sent and what it is to read, or was given to read; everything else is for it as if it were not there.
 //! Queries over several levels are answered without having been negotiated (PS3.4 C.4.1.2.2): QIDO-RS asks so.
 
+pub mod commitment;
 mod items;
 mod look;
 mod naming;

@@ -7,7 +7,7 @@ use super::{Level, Naming, Shelves, failed, look::Keys, unfit};
 use crate::{
     dicom::{
         matching::{self, Names},
-        service::{Asker, DataSet, HeldInstance, Refusal},
+        service::{Asker, DataSet, HeldInstance, Lies, Refusal},
     },
     model::IdentifierKind,
     store::{FoundStudy, SearchBy, Searched, StudySearch},
@@ -25,6 +25,8 @@ const TOO_MANY: Refusal = Refusal::new(0xA701, "more than 100000 instances at on
 struct Meant {
     by: SearchBy,
     which: Searched,
+    /// At the level of patients: whose.
+    patient: Option<String>,
 }
 
 impl Shelves {
@@ -36,26 +38,32 @@ impl Shelves {
         loop {
             let page = self.store.search_studies(&search, after.as_ref(), PAGE).await;
             let page = page.map_err(|error| failed(&error))?;
-            for study in &page {
-                self.add(study, &meant.which, &naming, &mut found).await?;
+            after = page.last().map(|study| study.place.clone());
+            let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            for mut study in page {
+                if let Some(patient) = &meant.patient {
+                    naming.name(&mut study).await.map_err(|error| failed(&error))?;
+                    if study.facts.patient_id.value != *patient {
+                        continue;
+                    }
+                }
+                self.add(asker, &study, &meant.which, &naming, &mut found).await?;
             }
-            if page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+            if is_last {
                 return Ok(found);
             }
-            after = page.last().map(|study| study.place.clone());
         }
     }
 
     async fn add(
         &self,
+        asker: &Asker,
         study: &FoundStudy,
         which: &Searched,
         naming: &Naming,
         found: &mut Vec<HeldInstance>,
     ) -> Result<(), Refusal> {
-        if naming.renames(&study.origin) {
-            return Err(Refusal::new(0xA702, "identifiers of its own: what is delivered has them"));
-        }
+        let renames = naming.renames(&study.origin);
         let mut after = 0;
         loop {
             let page = self.store.instances_of(study.case, which, after, PAGE).await;
@@ -75,7 +83,12 @@ impl Shelves {
                     sop_class: instance.sop_class,
                     sop_instance: instance.sop_instance,
                     transfer_syntax: instance.transfer_syntax,
-                    place: instance.place,
+                    lies: match renames {
+                        true => {
+                            Lies::UnderOthers { place: instance.place, case: study.case, toward: asker.partner.clone() }
+                        }
+                        false => Lies::AsReceived(instance.place),
+                    },
                 });
             }
             if is_last {
@@ -109,8 +122,8 @@ async fn meant(identifier: &DataSet, naming: &Naming) -> Result<Meant, Refusal> 
         Level::Series => Searched { series, instances: Vec::new() },
         Level::Study | Level::Patient => Searched::default(),
     };
-    let by = if level == Level::Patient {
-        let id = matching::value(identifier, tags::PATIENT_ID);
+    let patient = Some(matching::value(identifier, tags::PATIENT_ID)).filter(|_| level == Level::Patient);
+    let by = if let Some(id) = patient.clone() {
         if id.is_empty() || id.contains(['*', '?', '"']) {
             return Err(unfit("the unique key of the level is missing, or no single value", tags::PATIENT_ID));
         }
@@ -123,7 +136,7 @@ async fn meant(identifier: &DataSet, naming: &Naming) -> Result<Meant, Refusal> 
     } else {
         SearchBy::Series(which.series.clone())
     };
-    Ok(Meant { by, which })
+    Ok(Meant { by, which, patient })
 }
 
 /// HTTP has no level: it is that of the lowest key.
