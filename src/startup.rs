@@ -22,6 +22,7 @@ use crate::{
         patients::PatientTaker,
         recovery,
         retention::Retention,
+        searchable,
         specimen_messages::SpecimenTaker,
         specimen_watch::SpecimenWatch,
     },
@@ -35,7 +36,7 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
-        tasks::{Tasks, events::EventTeller},
+        tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
 use anyhow::Context;
@@ -83,7 +84,8 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
     let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
-    let desk = Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks };
+    let desk =
+        Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks, completeness: Bell::default() };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -195,6 +197,7 @@ impl Running {
         let retention =
             Retention { store: store.clone(), spool: spool.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(retention.run(stop()));
+        stages.spawn(searchable::run(store.clone(), stop()));
         let completeness = Completeness {
             store: store.clone(),
             config: config.clone(),
@@ -261,7 +264,8 @@ impl Running {
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
         };
-        let teller = EventTeller { tasks: self.desk.tasks.clone(), wire: None };
+        let teller =
+            EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };
         stages.spawn(teller.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
@@ -281,7 +285,7 @@ impl Running {
         let config = self.config.now();
         let stop = || listeners.stop.clone();
         let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
-        let services = Arc::new(self.desk.clone());
+        let services = Arc::new(Desk { completeness: intake.completeness.clone(), ..self.desk.clone() });
         let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
         let settings = scp_settings(&config);
         listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));

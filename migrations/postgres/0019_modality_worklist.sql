@@ -36,9 +36,9 @@ CREATE TABLE performed_steps (
     -- SOP Instance UID; two hospitals may use equal ones.
     uid        TEXT    NOT NULL,
     state      TEXT    NOT NULL CHECK (state IN ('IN PROGRESS', 'COMPLETED', 'DISCONTINUED')),
-    -- Studies it belongs to, and the instances it names: JSON lists of UIDs.
-    studies    TEXT    NOT NULL,
+    -- The instances it names: JSON list of UIDs; and how many they are.
     instances  TEXT    NOT NULL,
+    named      BIGINT  NOT NULL,
     -- DICOM JSON: patient data.
     attributes TEXT    NOT NULL,
     created_us BIGINT  NOT NULL,
@@ -57,3 +57,12 @@ CREATE TABLE performed_orders (
     number   BIGINT  NOT NULL,
     PRIMARY KEY (origin, uid, order_id, number)
 );
+
+-- Studies it belongs to.
+CREATE TABLE performed_studies (
+    origin    TEXT NOT NULL,
+    study_uid TEXT NOT NULL,
+    uid       TEXT NOT NULL,
+    PRIMARY KEY (origin, study_uid, uid)
+);
+CREATE INDEX performed_studies_by_step ON performed_studies (origin, uid);

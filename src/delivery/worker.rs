@@ -135,7 +135,7 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc
             };
         }
         // Dropped, it is carried again; its row, if claimed, is taken back at the next start.
-        if delivering.attempt(&carried.envelope, &mut lines, &end).await.is_some() {
+        if Box::pin(delivering.attempt(&carried.envelope, &mut lines, &end)).await.is_some() {
             carried.done().await;
         }
         if !lines.dicom.is_open() || slots.is_wanted() {

@@ -148,6 +148,7 @@ impl StoreAssociation for Receiving {
             calling_ae: self.calling_ae.clone(),
             called_ae: self.called_ae.clone(),
             facts: header.facts(&self.charset, &self.issuer),
+            own: header.instance_facts(&self.charset),
             sop_class: offer.sop_class,
             sop_instance: offer.sop_instance,
             transfer_syntax: offer.transfer_syntax,

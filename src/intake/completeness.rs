@@ -1,5 +1,6 @@
-//! Sees when a study is whole: its association is released and a quiet time has passed. (The other way to become whole,
-//! on evidence of how many instances there are, is seen by `matching` as they come.)
+//! Sees when a study is whole: its association is released and a quiet time has passed. (The other ways to become whole: on
+//! evidence of how many instances there are, which `matching` sees as they come; and when all that its scanner says it made
+//! are there, which `performed` sees.)
 //!
 //! DICOM has no end-of-study signal. Whole is no door that closes: a late instance joins the same case.
 
@@ -31,6 +32,9 @@ impl Completeness {
         loop {
             if let Err(error) = self.look(&mut aside).await {
                 tracing::error!(error = %chain(&error), "Completeness of studies cannot be checked");
+            }
+            if let Err(error) = self.look_for_images(&mut aside).await {
+                tracing::error!(error = %chain(&error), "What scanners say they made cannot be looked for");
             }
             let quiet = self.config.now().dicom.quiet;
             let next = self.next_look(quiet).await;
@@ -93,15 +97,23 @@ impl Completeness {
             return Ok(());
         }
         let evidence = format!("association released, nothing came for {} s", self.config.now().dicom.quiet.as_secs());
-        become_whole(&mut tx, &mut case, &evidence, now).await?;
-        orders::join_orders(&mut tx, &mut case, now).await?;
-        propose_orders(&mut tx, &mut case, now).await?;
-        if case.state != CaseState::New && case.state != CaseState::Held {
-            tx.note_if_all_delivered(&mut case, now).await?;
-        }
-        tx.save_case(&case).await?;
+        finish(&mut tx, &mut case, &evidence, now).await?;
         tx.commit().await
     }
+}
+
+/// The study is whole, and all that follows from it.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn finish(tx: &mut Tx, case: &mut CaseRow, evidence: &str, now: Moment) -> Result<(), StoreError> {
+    become_whole(tx, case, evidence, now).await?;
+    orders::join_orders(tx, case, now).await?;
+    propose_orders(tx, case, now).await?;
+    if case.state != CaseState::New && case.state != CaseState::Held {
+        tx.note_if_all_delivered(case, now).await?;
+    }
+    tx.save_case(case).await
 }
 
 /// Marks the case as whole, for the reason given; the caller saves it.

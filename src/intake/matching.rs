@@ -51,6 +51,10 @@ pub async fn join(
         let from = format!("first instance of a {} study from {origin} ({})", modality(&case), case.calling_ae);
         tx.tell(case.id, case.first, "intake", &from).await?;
     }
+    if case.instances == 0 {
+        tx.show_to_origin(&case).await?;
+    }
+    tx.add_series(case.id, &fresh).await?;
     let conflicts = fresh.iter().filter(|(_, conflict)| *conflict).count();
     if conflicts > 0 {
         case.needs_a_person(CONFLICT);

@@ -26,7 +26,7 @@ use crate::{
         Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, PartnerId,
         Priority, Progress, SpecimenSaid, Unable, order,
     },
-    store::{CaseRow, Durability, MessageKey, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
+    store::{CaseRow, Durability, MessageKey, NewOrder, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
 
@@ -69,7 +69,8 @@ impl OrderTaker {
             }
         };
         let config = self.config.now();
-        let work = Work { config: &config, partner, message: &message, sha256: &key.sha256, now };
+        let work =
+            Work { config: &config, partner, message: &message, sha256: &key.sha256, now, meets_something: false };
         let written = match self.write(&work, view, bytes, key, may_share(&message)).await {
             // It concerns a case: once more, with the origin for itself.
             Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
@@ -92,15 +93,20 @@ impl OrderTaker {
         shared: bool,
     ) -> Result<Vec<u8>, StoreError> {
         let Work { partner, message, now, .. } = *work;
-        let mut tx = self.store.begin(Durability::Synced).await?;
-        if shared {
-            let numbers = message.orders.iter().flat_map(|order| [&order.placer, &order.filler]);
-            let numbers: Vec<&str> =
-                numbers.filter(|number| !number.is_empty()).map(|number| number.value.as_str()).collect();
-            tx.share_origin(&partner.id, &numbers).await?;
-        } else {
-            tx.hold_origin(&partner.id).await?;
+        let mut tx = self.begin(work, shared).await?;
+        let (message_type, event) = message.kind.response();
+        let respond = |orders: &[OrderAnswer]| respond(view, &Response { message_type, event, orders }, now);
+        let new = if shared { alone(work) } else { None };
+        if let Some((order, said)) = &new {
+            let answers = [OrderAnswer { code: said.answer, sequence: said.sequence, reason: None }];
+            let answer = respond(&answers);
+            if tx.take_new_order(&NewOrder { order, said, key, content: bytes, answer: &answer }, now - NEAR).await? {
+                tx.commit().await?;
+                log(&partner.id, &answers);
+                return Ok(answer);
+            }
         }
+        let work = &Work { meets_something: new.is_some(), ..*work };
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
         let mut specimens = Taken::default();
         for request in &message.orders {
@@ -109,8 +115,7 @@ impl OrderTaker {
             taken.extend(order);
         }
         order_case::place(&mut tx, &partner.id, &taken, now).await?;
-        let (message_type, event) = message.kind.response();
-        let answer = respond(view, &Response { message_type, event, orders: &answers }, now);
+        let answer = respond(&answers);
         if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
@@ -118,15 +123,32 @@ impl OrderTaker {
         let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
         specimens.log();
-        let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
-        tracing::info!(site = %partner.id, orders = codes.len(), answers = codes.join(" "), "Orders of {} taken", partner.id);
-        metrics::counter!("neisse_orders_received_total", "partner" => partner.id.to_string())
-            .increment(codes.len() as u64);
+        log(&partner.id, &answers);
         if concerns_a_case {
             self.routing.ring();
         }
         Ok(answer)
     }
+
+    async fn begin(&self, work: &Work<'_>, shared: bool) -> Result<Tx, StoreError> {
+        let origin = &work.partner.id;
+        if !shared {
+            let mut tx = self.store.begin(Durability::Synced).await?;
+            tx.hold_origin(origin).await?;
+            return Ok(tx);
+        }
+        let numbers = work.message.orders.iter().flat_map(|order| [&order.placer, &order.filler]);
+        let numbers: Vec<&str> =
+            numbers.filter(|number| !number.is_empty()).map(|number| number.value.as_str()).collect();
+        self.store.begin_beside(Durability::Synced, origin, &numbers).await
+    }
+}
+
+/// To be called after the commit.
+fn log(partner: &PartnerId, answers: &[OrderAnswer]) {
+    let codes: Vec<&str> = answers.iter().map(|answer| answer.code).collect();
+    tracing::info!(site = %partner, orders = codes.len(), answers = codes.join(" "), "Orders of {partner} taken");
+    metrics::counter!("neisse_orders_received_total", "partner" => partner.to_string()).increment(codes.len() as u64);
 }
 
 /// Several orders are joined one after the other, and those of pathology find or begin their case.
@@ -142,6 +164,26 @@ struct Work<'a> {
     message: &'a OrderMessage,
     sha256: &'a str,
     now: Moment,
+    /// It has been tried whether its one order could be taken as one of which nothing is known.
+    meets_something: bool,
+}
+
+/// What a message asked of an order, as it is kept.
+fn said(work: &Work<'_>, request: &OrderRequest, answer: &'static str) -> OrderMessageRow {
+    OrderMessageRow {
+        received: work.now,
+        sha256: work.sha256.to_owned(),
+        sequence: request.sequence,
+        control: request.control.code(),
+        answer,
+    }
+}
+
+/// The order of a message that has no other, if nothing is known of it.
+fn alone(work: &Work<'_>) -> Option<(OrderRow, OrderMessageRow)> {
+    let [request] = work.message.orders.as_slice() else { return None };
+    let order = as_new(work, request)?;
+    Some((order, said(work, request, request.control.answer(true))))
 }
 
 /// One order of the message: what is asked is done or not, written down and answered. With the order, where it was done.
@@ -151,15 +193,15 @@ async fn one(
     request: &OrderRequest,
     specimens: &mut Taken,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
-    let Work { config, partner, message, sha256, now } = *work;
-    let (control, sequence) = (request.control.code(), request.sequence);
-    let kept = |answer| OrderMessageRow { received: now, sha256: sha256.to_owned(), sequence, control, answer };
-    if let Some(order) = as_new(work, request)
+    let Work { config, partner, message, now, .. } = *work;
+    let kept = |answer| said(work, request, answer);
+    if !work.meets_something
+        && let Some(order) = as_new(work, request)
         && !tx.knows_anything_of(&order, now - NEAR).await?
     {
         let code = request.control.answer(true);
         tx.save_order(&order, true, &kept(code)).await?;
-        return Ok((OrderAnswer { code, sequence, reason: None }, Some(order)));
+        return Ok((OrderAnswer { code, sequence: request.sequence, reason: None }, Some(order)));
     }
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
@@ -167,14 +209,14 @@ async fn one(
     if let Some(order) = known {
         cases = order_case::cases_of(tx, order).await?;
     }
-    let mut said: Vec<IssuedId> = message.patient_ids.iter().map(|id| with_issuer(id, &partner.issuer)).collect();
-    if known.is_some_and(|known| contradict(&known.facts.patients, &said)) {
-        add_surviving(tx, &partner.id, &mut said).await?;
+    let mut patients: Vec<IssuedId> = message.patient_ids.iter().map(|id| with_issuer(id, &partner.issuer)).collect();
+    if known.is_some_and(|known| contradict(&known.facts.patients, &patients)) {
+        add_surviving(tx, &partner.id, &mut patients).await?;
     }
     let moved = found.as_ref().map_err(|unable| *unable).and_then(|known| {
         let progress = cases.iter().map(progress).max().unwrap_or(Progress::NotSent);
         let state = order::next(known.as_ref().map(|order| order.state), request.control, request.status, progress)?;
-        same_patient(known.as_ref(), &said)?;
+        same_patient(known.as_ref(), &patients)?;
         Ok(state)
     });
     let answer = |done: bool, reason: Option<String>| OrderAnswer {
@@ -593,3 +635,7 @@ pub(super) async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Mom
     tx.save_case(case).await?;
     Ok(true)
 }
+
+#[cfg(test)]
+#[path = "orders/tests.rs"]
+mod tests;

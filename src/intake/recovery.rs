@@ -222,6 +222,7 @@ async fn reread(
     let issuer = partner.map_or("", |partner| partner.issuer.as_str());
     Ok(ReceivedInstance {
         facts: header.facts(SenderCharset::of(partner), issuer),
+        own: header.instance_facts(SenderCharset::of(partner)),
         study: header.study().ok_or_else(|| Unread::Ever("no Study Instance UID".into()))?,
         series: header.series().ok_or_else(|| Unread::Ever("no Series Instance UID".into()))?,
         origin: meta.origin,

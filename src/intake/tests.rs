@@ -80,6 +80,7 @@ impl House {
         let header = scanner.finish().unwrap();
         self.queue.push(ReceivedInstance {
             facts: header.facts(None, "RABENSTEIN"),
+            own: header.instance_facts(None),
             study: header.study().unwrap(),
             series: header.series().unwrap(),
             origin: meta.origin,

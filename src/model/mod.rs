@@ -48,6 +48,6 @@ pub use report::{OrderNumbers, ReportForm, ReportStatus};
 pub use scheduled::{Requested, Step, StepState};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
-pub use study::{JournalPlace, ReceivedInstance, StudyFacts};
+pub use study::{InstanceFacts, JournalPlace, ReceivedInstance, StudyFacts};
 pub use task::{TaskEvent, TaskKey, TaskMove, TaskRefusal, TaskState};
 pub use token::{Token, TokenId, same_digest};

@@ -52,6 +52,8 @@ pub struct StudyFacts {
     pub modality: String,
     /// (0008,1030).
     pub description: String,
+    /// (0020,0010).
+    pub study_id: String,
     /// (0018,0015).
     pub body_part: String,
     /// (0008,0020) and (0008,0030), `YYYYMMDD` and `HHMMSS`.
@@ -85,6 +87,20 @@ impl StudyFacts {
     }
 }
 
+/// What an instance says about itself and its series, for those who search. No patient data, but a person's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceFacts {
+    /// (0020,0013).
+    pub number: Option<i32>,
+    /// (0020,0011).
+    pub series_number: Option<i32>,
+    /// (0008,103E).
+    pub series_description: String,
+    /// Performed Procedure Step Start Date and Time (0040,0244), (0040,0245): `YYYYMMDD`, `HHMMSS`.
+    pub performed_on: String,
+    pub performed_at: String,
+}
+
 /// One durable instance on its way from the journal to the index.
 #[derive(Clone, Debug)]
 pub struct ReceivedInstance {
@@ -100,4 +116,5 @@ pub struct ReceivedInstance {
     pub place: JournalPlace,
     pub received: Moment,
     pub facts: StudyFacts,
+    pub own: InstanceFacts,
 }

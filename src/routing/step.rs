@@ -129,6 +129,7 @@ impl RoutingStep {
             news = true;
         }
         if news {
+            tx.note_task_priority(id, case.priority).await?;
             owe_orders(&mut tx, &config, &mut case, now, give_up).await?;
             owe_news(&mut tx, &config, &mut case, now, give_up).await?;
         }

@@ -57,6 +57,7 @@ pub use writer::JournalWriter;
 use crate::model::{JournalId, JournalPlace, Moment, PartnerId, Uid};
 use appender::OpenJournal;
 use disk::{Disk, RealDisk};
+use format::RecordState;
 use free::FreeSpace;
 use hashing::Blocks;
 use std::{
@@ -209,9 +210,15 @@ impl Spool {
     /// For parts of an instance. Blocking.
     ///
     /// # Errors
-    /// When the journal is not there or cannot be opened.
+    /// When the journal is not there or cannot be opened, or the instance has been taken off the disk.
     pub fn ranges(&self, place: &JournalPlace) -> Result<RangeReader, SpoolError> {
-        Ok(RangeReader::new(self.shared.open(place.journal, false)?, *place))
+        let (journal, record) = (place.journal, place.record);
+        let file = self.shared.open(journal, false)?;
+        let header = purge::genuine(&file, &records::read_nonce(&file, journal)?, journal, place)?;
+        // Where it has been punched out there are zeros, which nothing here would notice.
+        let present = header.record_meta().filter(|_| header.state == RecordState::Present);
+        let meta = present.ok_or(SpoolError::NoSuchRecord { journal, record })?;
+        Ok(RangeReader::new(file, *place, meta.origin))
     }
 
     /// Every journal, oldest first. Blocking.

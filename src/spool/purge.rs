@@ -59,7 +59,12 @@ pub(super) fn punch(shared: &Shared, journal: JournalId, places: &[JournalPlace]
 }
 
 /// The header of exactly this record.
-fn genuine(file: &File, nonce: &Nonce, journal: JournalId, place: &JournalPlace) -> Result<RecordHeader, SpoolError> {
+pub(super) fn genuine(
+    file: &File,
+    nonce: &Nonce,
+    journal: JournalId,
+    place: &JournalPlace,
+) -> Result<RecordHeader, SpoolError> {
     let found = match read_header(file, nonce, place.record) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
         found => found.map_err(|error| SpoolError::Read(journal, error))?,

@@ -4,7 +4,7 @@
 //! The last block is handed out only when the SHA-256 of all of them is the one that was recorded: a delivery of
 //! damaged bytes cannot be completed by accident. A purged instance fails the same way.
 
-use crate::model::{Digest, JournalPlace};
+use crate::model::{Digest, JournalPlace, PartnerId};
 use bytes::{Buf, BytesMut};
 use sha2::{Digest as _, Sha256};
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
@@ -39,11 +39,17 @@ pub struct PlaceReader {
 pub struct RangeReader {
     file: File,
     place: JournalPlace,
+    origin: PartnerId,
 }
 
 impl RangeReader {
-    pub(super) fn new(file: File, place: JournalPlace) -> Self {
-        Self { file, place }
+    pub(super) fn new(file: File, place: JournalPlace, origin: PartnerId) -> Self {
+        Self { file, place, origin }
+    }
+
+    /// Who sent it.
+    pub fn origin(&self) -> &PartnerId {
+        &self.origin
     }
 
     /// Bytes of the data set.

@@ -215,19 +215,20 @@ pub enum Meant<'a> {
     Accession(&'a [&'a str]),
 }
 
+/// As arrays, PostgreSQL looks each key up; as a set, it may read every case for it.
 const MEANT_STUDY: Sql = Sql {
     sqlite: "SELECT id FROM cases WHERE study_uid IN (SELECT value FROM json_each($1)) AND $2 = '' LIMIT $3",
-    postgres: "SELECT id FROM cases WHERE study_uid IN (SELECT value FROM jsonb_array_elements_text($1::jsonb)) AND $2 = '' LIMIT $3",
+    postgres: "SELECT id FROM cases WHERE study_uid = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND $2 = '' LIMIT $3",
 };
 const MEANT_PATIENT: Sql = Sql {
     sqlite: "SELECT id FROM cases WHERE patient_id IN (SELECT value FROM json_each($1)) \
              AND origin IN (SELECT value FROM json_each($2)) LIMIT $3",
-    postgres: "SELECT id FROM cases WHERE patient_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb)) \
-               AND origin IN (SELECT value FROM jsonb_array_elements_text($2::jsonb)) LIMIT $3",
+    postgres: "SELECT id FROM cases WHERE patient_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) \
+               AND origin = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb))) LIMIT $3",
 };
 const MEANT_ACCESSION: Sql = Sql {
     sqlite: "SELECT id FROM cases WHERE accession IN (SELECT value FROM json_each($1)) AND accession <> '' AND $2 = '' LIMIT $3",
-    postgres: "SELECT id FROM cases WHERE accession IN (SELECT value FROM jsonb_array_elements_text($1::jsonb)) \
+    postgres: "SELECT id FROM cases WHERE accession = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) \
                AND accession <> '' AND $2 = '' LIMIT $3",
 };
 
@@ -468,6 +469,7 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
+        self.save_views(case).await?;
         Ok(())
     }
 
@@ -633,7 +635,7 @@ impl Store {
     /// When the database fails.
     pub async fn cases_by_id(&self, ids: &[CaseId]) -> Result<Vec<CaseRow>, StoreError> {
         const SQLITE: &str = select_cases!("WHERE id IN (SELECT value FROM json_each($1))");
-        const POSTGRES: &str = select_cases!("WHERE id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb))");
+        const POSTGRES: &str = select_cases!("WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))");
         let sql = if matches!(self.db, super::Db::Sqlite(_)) { SQLITE } else { POSTGRES };
         let ids = to_json(&ids.iter().map(ToString::to_string).collect::<Vec<_>>(), "list of cases")?;
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(sql).bind(&ids).fetch_all(p).await)?;

@@ -267,6 +267,9 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
+        if new.kind == DeliveryKind::Images {
+            self.show_to(new.case, &new.partner).await?;
+        }
         Ok(id)
     }
 

@@ -20,7 +20,7 @@ pub enum StoreError {
     Unreadable { what: &'static str },
     #[error("{what} {id} does not exist")]
     NotFound { what: &'static str, id: String },
-    /// See `Tx::share_origin`: to be done again by who holds the origin.
+    /// See `Store::begin_beside`: to be done again by who holds the origin.
     #[error("a case cannot be changed while its origin is shared")]
     OriginShared,
     #[error(transparent)]

@@ -51,6 +51,7 @@ struct NewRow<'a> {
     sha256: String,
     received_us: i64,
     conflict: i64,
+    instance_number: Option<i32>,
 }
 
 const KNOWN: Sql = Sql {
@@ -61,16 +62,16 @@ const KNOWN: Sql = Sql {
 
 const INSERT: Sql = Sql {
     sqlite: "INSERT INTO instances (case_id, seq, sop_class, sop_uid, transfer_syntax, series_uid, journal, record_at, \
-             data_at, length, sha256, received_us, conflict) \
+             data_at, length, sha256, received_us, conflict, instance_number) \
              SELECT $1, value ->> 'seq', value ->> 'sop_class', value ->> 'sop_uid', value ->> 'transfer_syntax', \
              value ->> 'series_uid', value ->> 'journal', value ->> 'record_at', value ->> 'data_at', value ->> 'length', \
-             value ->> 'sha256', value ->> 'received_us', value ->> 'conflict' FROM json_each($2)",
+             value ->> 'sha256', value ->> 'received_us', value ->> 'conflict', value ->> 'instance_number' FROM json_each($2)",
     postgres: "INSERT INTO instances (case_id, seq, sop_class, sop_uid, transfer_syntax, series_uid, journal, record_at, \
-               data_at, length, sha256, received_us, conflict) \
+               data_at, length, sha256, received_us, conflict, instance_number) \
                SELECT $1, seq, sop_class, sop_uid, transfer_syntax, series_uid, journal, record_at, data_at, length, sha256, \
-               received_us, conflict FROM jsonb_to_recordset($2::jsonb) AS r (seq bigint, sop_class text, sop_uid text, \
+               received_us, conflict, instance_number FROM jsonb_to_recordset($2::jsonb) AS r (seq bigint, sop_class text, sop_uid text, \
                transfer_syntax text, series_uid text, journal text, record_at bigint, data_at bigint, length bigint, \
-               sha256 text, received_us bigint, conflict bigint)",
+               sha256 text, received_us bigint, conflict bigint, instance_number bigint)",
 };
 
 impl Tx {
@@ -193,6 +194,7 @@ fn row<'a>(instance: &'a ReceivedInstance, seq: i64, conflict: bool) -> NewRow<'
         sha256: instance.place.sha256.to_string(),
         received_us: instance.received.0,
         conflict: i64::from(conflict),
+        instance_number: instance.own.number,
     }
 }
 

@@ -7,7 +7,7 @@
 //! SQLite by `sqlite`, PostgreSQL does so itself.
 //!
 //! Locks are taken in one order, so that no two transactions wait for each other: an HL7 message's key, then the origin
-//! (where orders and images of it are joined: `hold_origin`, or `share_origin` and an order's numbers), its orders, then the
+//! (where orders and images of it are joined: `hold_origin`, or `begin_beside` and an order's numbers), its orders, then the
 //! case (several by origin and study), then its tasks, then its deliveries, then a partner's pause; what is mapped for a reader comes last of
 //! all, kind by kind. Under the origin's lock several orders and cases may be held in any order: whoever else holds several
 //! holds that lock too.
@@ -26,15 +26,19 @@ mod identities;
 mod instances;
 mod lateness;
 mod links;
+mod locks;
 mod messages;
 mod modality_worklist;
+mod new_orders;
 mod notices;
 mod orders;
 mod patients;
 mod pauses;
 mod performed;
+mod postgres;
 mod reports;
 mod retention;
+mod search;
 mod shipments;
 mod slides;
 mod specimen_alarms;
@@ -44,6 +48,7 @@ mod sqlite;
 mod task_events;
 mod tasks;
 mod tokens;
+mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
@@ -58,6 +63,7 @@ pub use lateness::{Wanted, spoken};
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
 pub use modality_worklist::{By, Listed, Look, Place};
+pub use new_orders::NewOrder;
 pub use notices::{Notice, NoticeCall, NoticeChannel, NoticeRhythm, NoticeTold, Waiting};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
@@ -68,6 +74,7 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
+pub use search::{FoundInstance, FoundSeries, FoundStudy, SearchBy, Searched, StudyPlace, StudySearch};
 pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
@@ -75,17 +82,14 @@ pub use specimens::SpecimenRow;
 pub use task_events::{TaskNews, TaskSubscription};
 pub use tasks::{NewClaim, TaskPage, TaskRow, Withdrawal};
 pub use tokens::TokenRow;
+pub use views::name_key;
 
 use crate::config::DatabaseUrl;
+use postgres::PgTx;
 use sqlite::{SqliteDb, SqliteTx};
-use sqlx::{
-    Postgres, Transaction,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
-};
+use sqlx::{migrate::Migrator, postgres::PgPool};
 use std::{
     path::Path,
-    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -94,9 +98,6 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a statement waits for its turn or a connection before it fails.
 const WAIT: Duration = Duration::from_secs(30);
-/// To PostgreSQL: for as many HL7 senders at once as a network has, and the stages beside them. It allows 100 by default,
-/// for several nodes.
-const CONNECTIONS: u32 = 24;
 /// Letters of one line of a story, and of all that waits for a person on one case.
 const MAX_TEXT: usize = 1000;
 /// How long it waits for its answer.
@@ -126,14 +127,14 @@ enum Db {
 /// An open transaction. Dropped without [`Tx::commit`], it is rolled back.
 pub struct Tx {
     kind: TxKind,
-    /// Others work on the same origin: no case may be held for change (`share_origin`).
+    /// Others work on the same origin: no case may be held for change (`begin_beside`).
     shares_origin: bool,
     concerns_a_case: bool,
 }
 
 enum TxKind {
     Sqlite(SqliteTx),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(PgTx),
 }
 
 /// A statement that differs between the two databases.
@@ -146,7 +147,7 @@ struct Sql {
 /// Runs the same expression, typed for the open transaction's database.
 macro_rules! on_tx {
     ($tx:expr, |$c:ident| $e:expr) => {
-        $crate::store::in_time(async {
+        $crate::store::statement(async {
             match &mut $tx.kind {
                 $crate::store::TxKind::Sqlite($c) => $e,
                 $crate::store::TxKind::Postgres($c) => $e,
@@ -159,7 +160,7 @@ macro_rules! on_tx {
 /// Runs the same expression on a pool fit for reading.
 macro_rules! on_read {
     ($store:expr, |$p:ident| $e:expr) => {
-        $crate::store::in_time(async {
+        $crate::store::statement(async {
             match &$store.db {
                 $crate::store::Db::Sqlite(db) => {
                     let $p = &db.read;
@@ -172,6 +173,19 @@ macro_rules! on_read {
     };
 }
 use {on_read, on_tx};
+
+/// One round to the database.
+async fn statement<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    #[cfg(test)]
+    STATEMENTS.set(STATEMENTS.get() + 1);
+    in_time(asked).await
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Between begin and commit, of the test that runs on this thread: what a message costs is held by a test.
+    pub(crate) static STATEMENTS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
 
 /// A server that is gone without a word (power, a cut line) leaves its connections open; without this a stage would
 /// wait for it for ever, however soon another one took its place.
@@ -193,7 +207,7 @@ impl Store {
     pub async fn open(url: &DatabaseUrl, data_dir: &Path) -> Result<Self, StoreError> {
         let db = match url {
             DatabaseUrl::Sqlite => Db::Sqlite(SqliteDb::open(&data_dir.join("neisse.sqlite"), &SQLITE).await?),
-            DatabaseUrl::Postgres(url) => open_postgres(url).await?,
+            DatabaseUrl::Postgres(url) => Db::Postgres(postgres::open(url, &POSTGRES).await?),
         };
         Ok(Self { db })
     }
@@ -203,18 +217,23 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached within 30 s.
     pub async fn begin(&self, durability: Durability) -> Result<Tx, StoreError> {
+        self.begin_with(durability, "").await
+    }
+
+    /// `locks`: what PostgreSQL does after BEGIN.
+    async fn begin_with(&self, durability: Durability, locks: &str) -> Result<Tx, StoreError> {
         let since = Instant::now();
-        let tx = in_time(self.open_tx(durability)).await?;
+        let tx = in_time(self.open_tx(durability, locks)).await?;
         metrics::histogram!("neisse_store_wait_seconds").record(since.elapsed().as_secs_f64());
         Ok(tx)
     }
 
-    async fn open_tx(&self, durability: Durability) -> Result<Tx, sqlx::Error> {
+    async fn open_tx(&self, durability: Durability, locks: &str) -> Result<Tx, sqlx::Error> {
         let kind = match &self.db {
             Db::Sqlite(db) => TxKind::Sqlite(db.begin(durability).await?),
             // Synced always: a server of its own may crash while this process goes on, and would take back what nobody
             // repeats. SQLite's file can lose its last moments only together with us.
-            Db::Postgres(pool) => TxKind::Postgres(pool.begin().await?),
+            Db::Postgres(pool) => TxKind::Postgres(PgTx::begin(pool, locks).await?),
         };
         Ok(Tx { kind, shares_origin: false, concerns_a_case: false })
     }
@@ -270,14 +289,4 @@ impl Tx {
             TxKind::Postgres(_) => sql.postgres,
         }
     }
-}
-
-async fn open_postgres(url: &str) -> Result<Db, StoreError> {
-    // Whatever the server's default is: the store's statements rely on seeing what others have committed meanwhile.
-    let options = PgConnectOptions::from_str(url)?
-        .application_name("neisse")
-        .options([("default_transaction_isolation", "read committed")]);
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(WAIT).connect_with(options).await?;
-    POSTGRES.run(&pool).await?;
-    Ok(Db::Postgres(pool))
 }

@@ -7,7 +7,7 @@
 //! Does not match keys: `worklist` does, with what is found here.
 
 use super::{
-    OrderFacts, OrderRow, Store, StoreError, Tx,
+    Db, OrderFacts, OrderRow, Sql, Store, StoreError, Tx,
     cases::{from_json, from_word, partner},
     on_read, on_tx,
 };
@@ -177,24 +177,28 @@ impl Raw {
     }
 }
 
-/// A page: `look` says which steps, in the order of `key`. The page is cut before the orders are fetched.
+/// A page: `inner` says which steps, in their order, and how many. Only then are their orders fetched: SQLite keeps to the order
+/// of a CROSS JOIN.
 macro_rules! page {
     ($inner:expr) => {
         concat!(
             "SELECT s.found_key, s.order_id, s.number, o.origin, s.state, s.study_uid, o.placer, o.placer_issuer, o.filler, \
              o.filler_issuer, o.accession, o.accession_issuer, o.patient_id, o.patient_issuer, o.priority, o.facts FROM (",
             $inner,
-            ") AS s JOIN orders o ON o.id = s.order_id ORDER BY s.found_key, s.order_id, s.number"
+            ") AS s CROSS JOIN orders o WHERE o.id = s.order_id ORDER BY s.found_key, s.order_id, s.number"
         )
     };
 }
 
+/// $1 the hospital, $2 what it is looked by, $3 and $4 the span, $5 to $7 behind which, $8 how many.
 macro_rules! steps {
-    ($key:literal, $look:literal) => {
+    ($table:expr, $key:literal, $look:literal) => {
         concat!(
             "SELECT ",
             $key,
-            " AS found_key, order_id, number, state, study_uid FROM scheduled_steps WHERE origin = $1 AND listed = 1 AND ",
+            " AS found_key, order_id, number, state, study_uid FROM ",
+            $table,
+            " WHERE origin = $1 AND listed = 1 AND ",
             $look,
             " AND start_at >= $3 AND start_at < $4 AND (",
             $key,
@@ -205,22 +209,38 @@ macro_rules! steps {
     };
 }
 
-/// $1 the hospital, $2 what it is looked by, $3 and $4 the span, $5 to $7 behind which, $8 how many.
-const BY_STUDY: &str = page!(steps!("start_at", "study_uid = $2"));
-const BY_ACCESSION: &str = page!(steps!("start_at", "accession = $2"));
-const BY_PATIENT: &str = page!(steps!("start_at", "patient_id = $2"));
-const BY_MODALITY: &str = page!(steps!("start_at", "modality = $2"));
-const BY_START: &str = page!(steps!("start_at", "$2 = ''"));
+/// By an index. SQLite, which has counted nothing, would take that of the starts for everything.
+macro_rules! look {
+    ($index:literal, $key:literal, $look:literal) => {
+        Sql {
+            sqlite: page!(steps!(concat!("scheduled_steps INDEXED BY scheduled_steps_by_", $index), $key, $look)),
+            postgres: page!(steps!("scheduled_steps", $key, $look)),
+        }
+    };
+}
+
+/// Steps for one scanner and those for whichever asks: each of the two in its own order, so that neither is read to its end.
+macro_rules! both {
+    ($table:literal) => {
+        page!(concat!(
+            "SELECT * FROM (SELECT * FROM (",
+            steps!($table, "start_at", "station = $2"),
+            ") AS own UNION ALL SELECT * FROM (",
+            steps!($table, "start_at", "station = ''"),
+            ") AS anybodys) AS both_of_them ORDER BY found_key, order_id, number LIMIT $8"
+        ))
+    };
+}
+
+const BY_STUDY: Sql = look!("study", "start_at", "study_uid = $2");
+const BY_ACCESSION: Sql = look!("accession", "start_at", "accession = $2");
+const BY_PATIENT: Sql = look!("patient", "start_at", "patient_id = $2");
+const BY_MODALITY: Sql = look!("modality", "start_at", "modality = $2");
+const BY_START: Sql = look!("start", "start_at", "$2 = ''");
 // U+10FFFF is behind every letter.
-const BY_NAME: &str = page!(steps!("name_key", "name_key >= $2 AND name_key < $2 || '\u{10FFFF}'"));
-/// Each of the two in its own order, so that neither is read to its end.
-const BY_STATION: &str = page!(concat!(
-    "SELECT * FROM (SELECT * FROM (",
-    steps!("start_at", "station = $2"),
-    ") AS own UNION ALL SELECT * FROM (",
-    steps!("start_at", "station = ''"),
-    ") AS anybodys) AS both_of_them ORDER BY found_key, order_id, number LIMIT $8"
-));
+const BY_NAME: Sql = look!("name", "name_key", "name_key >= $2 AND name_key < $2 || '\u{10FFFF}'");
+const BY_STATION: Sql =
+    Sql { sqlite: both!("scheduled_steps INDEXED BY scheduled_steps_by_station"), postgres: both!("scheduled_steps") };
 
 impl Store {
     /// The next steps behind `after`, at most `limit`.
@@ -237,8 +257,16 @@ impl Store {
             By::Modality(value) => (BY_MODALITY, value.as_str()),
             By::Start => (BY_START, ""),
         };
+        let sql = match &self.db {
+            Db::Sqlite(_) => sql.sqlite,
+            Db::Postgres(_) => sql.postgres,
+        };
         let value = super::plain(value);
         let from = look.from.clone().unwrap_or_default();
+        // PostgreSQL begins to read where the last page ended, and not where the span begins.
+        let first = Place { key: from.clone(), ..Place::default() };
+        let is_before = !matches!(look.by, By::Name(_)) && after.key < from;
+        let after = if is_before { &first } else { after };
         // Behind every time of its last day.
         let to = look.to.as_ref().map_or_else(|| "~".to_owned(), |day| format!("{day}~"));
         let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(sql)

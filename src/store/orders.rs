@@ -1,8 +1,8 @@
 //! Orders: what hospitals asked for, every message that spoke of it, and the cases it became.
 
 use super::{
-    Sql, Store, StoreError, Tx, TxKind,
-    cases::{CaseRow, MAX_ALIKE, from_json, from_word, has_number, key, partner, to_json, to_word},
+    Sql, Store, StoreError, Tx,
+    cases::{CaseRow, MAX_ALIKE, from_json, from_word, partner, to_json, to_word},
     modality_worklist::{save_steps, steps_of},
     on_read, on_tx,
 };
@@ -128,18 +128,61 @@ macro_rules! select_orders {
     };
 }
 
+/// What is said of an order, and the parameters of it: also `new_orders`.
+macro_rules! order_columns {
+    () => {
+        "orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, patient_id, \
+         patient_issuer, modality, priority, facts, received_us, changed_us, discipline, group_number, group_issuer)"
+    };
+}
+macro_rules! order_values {
+    () => {
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $24, $25"
+    };
+}
+/// $1 to $26: the order, the message that spoke of it, and as texts its facts, studies and scheduled steps.
+macro_rules! bind_order {
+    ($query:expr, $order:expr, $message:expr, $texts:expr) => {
+        $query
+            .bind($order.id.to_string())
+            .bind($order.origin.as_str())
+            .bind($order.state.as_str())
+            .bind(&$order.placer.value)
+            .bind(&$order.placer.issuer)
+            .bind(&$order.filler.value)
+            .bind(&$order.filler.issuer)
+            .bind(&$order.accession.value)
+            .bind(&$order.accession.issuer)
+            .bind(&$order.patient.value)
+            .bind(&$order.patient.issuer)
+            .bind(&$order.modality)
+            .bind(to_word($order.priority))
+            .bind(&$texts.0)
+            .bind($order.received.0)
+            .bind($order.changed.0)
+            .bind(to_word($order.discipline))
+            .bind(&$texts.1)
+            .bind($message.received.0)
+            .bind(&$message.sha256)
+            .bind(i64::try_from($message.sequence).unwrap_or(i64::MAX))
+            .bind($message.control)
+            .bind($message.answer)
+            .bind(&$order.group.value)
+            .bind(&$order.group.issuer)
+            .bind(&$texts.2)
+    };
+}
+pub(super) use {bind_order, order_columns, order_values};
+
 macro_rules! save_order {
     () => {
-        "INSERT INTO orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, \
-         accession_issuer, patient_id, patient_issuer, modality, priority, facts, received_us, changed_us, discipline, \
-         group_number, group_issuer) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $24, $25) \
+        concat!("INSERT INTO ", order_columns!(), " VALUES (", order_values!(), ") \
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, placer = excluded.placer, \
          placer_issuer = excluded.placer_issuer, filler = excluded.filler, filler_issuer = excluded.filler_issuer, \
          accession = excluded.accession, accession_issuer = excluded.accession_issuer, \
          patient_id = excluded.patient_id, patient_issuer = excluded.patient_issuer, modality = excluded.modality, \
          priority = excluded.priority, facts = excluded.facts, changed_us = excluded.changed_us, \
-         discipline = excluded.discipline, group_number = excluded.group_number, group_issuer = excluded.group_issuer"
+         discipline = excluded.discipline, group_number = excluded.group_number, group_issuer = excluded.group_issuer")
     };
 }
 
@@ -204,102 +247,20 @@ const SAVE: Sql = Sql {
     ),
 };
 
-/// Whether there is anything an order could be about, or belong to: the order itself, its study, images of its patient.
-macro_rules! anything_of {
-    ($studies:literal) => {
-        concat!(
-            "SELECT CASE WHEN \
-             EXISTS (SELECT 1 FROM orders WHERE origin = $1 AND placer = $2 AND placer_issuer = $3 AND placer <> '') OR \
-             EXISTS (SELECT 1 FROM orders WHERE origin = $1 AND filler = $4 AND filler_issuer = $5 AND filler <> '') OR \
-             EXISTS (SELECT 1 FROM cases WHERE origin = $1 AND study_uid IN (SELECT value FROM ",
-            $studies,
-            ")) OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
-            has_number!("$7"),
-            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
-            has_number!("$8"),
-            ") OR EXISTS (SELECT 1 FROM cases WHERE origin || '' = $1 AND ",
-            has_number!("$9"),
-            ") OR EXISTS (SELECT 1 FROM cases WHERE origin = $1 AND patient_id = $10 AND patient_issuer = $11 \
-             AND last_us >= $12) THEN 1 ELSE 0 END"
-        )
-    };
-}
-const ANYTHING_OF: Sql =
-    Sql { sqlite: anything_of!("json_each($6)"), postgres: anything_of!("jsonb_array_elements_text($6::jsonb)") };
-
-fn origin_key(origin: &PartnerId) -> String {
-    format!("neisse.origin.{origin}")
+/// What of an order is written as JSON: its facts, its studies, its scheduled steps.
+pub(super) fn order_texts(order: &OrderRow) -> Result<(String, String, String), StoreError> {
+    Ok((
+        to_json(&order.facts, "order")?,
+        to_json(&uids(&order.studies), "list of studies")?,
+        to_json(&steps_of(order), "list of steps")?,
+    ))
 }
 
-fn uids(studies: &[Uid]) -> Vec<&str> {
+pub(super) fn uids(studies: &[Uid]) -> Vec<&str> {
     studies.iter().map(Uid::as_str).collect()
 }
 
 impl Tx {
-    /// Orders and images of one origin are joined one after the other: two that are written at the same moment, on two
-    /// nodes or two connections, see each other. Held until the transaction ends; to be taken before any order or case.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn hold_origin(&mut self, origin: &PartnerId) -> Result<(), StoreError> {
-        const SQL: &str = "SELECT pg_advisory_xact_lock(hashtext($1))";
-        // SQLite has only one writer.
-        if let TxKind::Postgres(c) = &mut self.kind {
-            let locked = sqlx::query(SQL).bind(origin_key(origin)).execute(&mut **c);
-            super::in_time(locked).await?;
-        }
-        Ok(())
-    }
-
-    /// As [`Tx::hold_origin`], but beside others that share it too, and alone only with what has one of these numbers: what
-    /// nothing is joined to needs no more, and orders of one hospital can then be written at the same time. Whoever would
-    /// hold a case for change is told [`StoreError::OriginShared`], and has to begin again and hold the origin.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn share_origin(&mut self, origin: &PartnerId, numbers: &[&str]) -> Result<(), StoreError> {
-        // In one order, so that no two wait for each other. The second lock has two keys, which is a space of its own.
-        const SQL: &str = "WITH origin AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(hashtext($1))) \
-             SELECT pg_advisory_xact_lock(1, number) FROM origin, (SELECT DISTINCT hashtext($1 || '.' || value) AS number \
-             FROM jsonb_array_elements_text($2::jsonb) ORDER BY number) AS numbers";
-        if let TxKind::Postgres(c) = &mut self.kind {
-            self.shares_origin = true;
-            let numbers = to_json(&numbers, "list of numbers")?;
-            let locked = sqlx::query(SQL).bind(origin_key(origin)).bind(numbers).execute(&mut **c);
-            super::in_time(locked).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether there is anything that a new order could be joined to or taken for: an order with one of its numbers, a study
-    /// that it names, or that has one of its numbers, or images of its patient since `since`. Most orders come first: one
-    /// look instead of four. The origin must be held, or shared with these numbers.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn knows_anything_of(&mut self, order: &OrderRow, since: Moment) -> Result<bool, StoreError> {
-        let sql = self.pick(ANYTHING_OF);
-        let studies = to_json(&uids(&order.studies), "list of studies")?;
-        let [accession, placer, filler] = [&order.accession, &order.placer, &order.filler]
-            .map(|number| Some(key(&number.value)).filter(|key| !key.is_empty()));
-        let (found,): (i32,) = on_tx!(self, |c| sqlx::query_as(sql)
-            .bind(order.origin.as_str())
-            .bind(&order.placer.value)
-            .bind(&order.placer.issuer)
-            .bind(&order.filler.value)
-            .bind(&order.filler.issuer)
-            .bind(&studies)
-            .bind(&accession)
-            .bind(&placer)
-            .bind(&filler)
-            .bind(key(&order.patient.value))
-            .bind(key(&order.patient.issuer))
-            .bind(since.0)
-            .fetch_one(&mut **c)
-            .await)?;
-        Ok(found != 0)
-    }
-
     /// The order with this placer order number of this origin, held for change until the transaction ends.
     ///
     /// # Errors
@@ -477,39 +438,9 @@ impl Tx {
             on_tx!(self, |c| sqlx::query(FORGET).bind(order.id.to_string()).execute(&mut **c).await.map(drop))?;
             self.forget_steps_behind(order.id, order.facts.requested.steps.len()).await?;
         }
-        let steps = to_json(&steps_of(order), "list of steps")?;
-        let (facts, studies) = (to_json(&order.facts, "order")?, to_json(&uids(&order.studies), "list of studies")?);
+        let texts = order_texts(order)?;
         let sql = self.pick(SAVE);
-        on_tx!(self, |c| sqlx::query(sql)
-            .bind(order.id.to_string())
-            .bind(order.origin.as_str())
-            .bind(order.state.as_str())
-            .bind(&order.placer.value)
-            .bind(&order.placer.issuer)
-            .bind(&order.filler.value)
-            .bind(&order.filler.issuer)
-            .bind(&order.accession.value)
-            .bind(&order.accession.issuer)
-            .bind(&order.patient.value)
-            .bind(&order.patient.issuer)
-            .bind(&order.modality)
-            .bind(to_word(order.priority))
-            .bind(facts)
-            .bind(order.received.0)
-            .bind(order.changed.0)
-            .bind(to_word(order.discipline))
-            .bind(studies)
-            .bind(message.received.0)
-            .bind(&message.sha256)
-            .bind(i64::try_from(message.sequence).unwrap_or(i64::MAX))
-            .bind(message.control)
-            .bind(message.answer)
-            .bind(&order.group.value)
-            .bind(&order.group.issuer)
-            .bind(steps)
-            .execute(&mut **c)
-            .await
-            .map(drop))?;
+        on_tx!(self, |c| bind_order!(sqlx::query(sql), order, message, texts).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
 

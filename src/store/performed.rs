@@ -17,7 +17,6 @@ pub struct PerformedStep {
     pub uid: Uid,
     /// Performed Procedure Step Status (0040,0252).
     pub state: String,
-    pub studies: Vec<Uid>,
     /// Every instance of its Performed Series Sequence.
     pub instances: Vec<Uid>,
     /// DICOM JSON. Patient data: never into a log.
@@ -28,22 +27,24 @@ pub struct PerformedStep {
     pub awaited: bool,
 }
 
-/// One that has ended, whose images may still be on their way.
+/// One that has ended, whose images may still be on their way; once for each of its studies.
 #[derive(Clone, Debug)]
 pub struct AwaitedStep {
     pub origin: PartnerId,
     pub uid: Uid,
     pub is_completed: bool,
-    pub studies: Vec<Uid>,
-    pub instances: i64,
+    /// How many instances it names.
+    pub named: i64,
     pub changed: Moment,
+    /// The case of the study, and how many instances it has. `None`: none of them has come.
+    pub case: Option<(CaseId, i64)>,
 }
 
-type Raw = (String, String, String, String, i64, i64, i64);
+type Raw = (String, String, String, i64, i64, i64);
 const ONE: Sql = Sql {
-    sqlite: "SELECT state, studies, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
+    sqlite: "SELECT state, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
              WHERE origin = $1 AND uid = $2",
-    postgres: "SELECT state, studies, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
+    postgres: "SELECT state, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
                WHERE origin = $1 AND uid = $2 FOR UPDATE",
 };
 const MISSING: Sql = Sql {
@@ -60,7 +61,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn add_performed_step(&mut self, step: &PerformedStep) -> Result<bool, StoreError> {
-        const SQL: &str = "INSERT INTO performed_steps (origin, uid, state, studies, instances, attributes, created_us, \
+        const SQL: &str = "INSERT INTO performed_steps (origin, uid, state, instances, named, attributes, created_us, \
              changed_us, awaited) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (origin, uid) DO NOTHING";
         self.write_performed(SQL, step).await.map(|rows| rows == 1)
     }
@@ -70,19 +71,19 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn save_performed_step(&mut self, step: &PerformedStep) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE performed_steps SET state = $3, studies = $4, instances = $5, attributes = $6, \
+        const SQL: &str = "UPDATE performed_steps SET state = $3, instances = $4, named = $5, attributes = $6, \
              created_us = $7, changed_us = $8, awaited = $9 WHERE origin = $1 AND uid = $2";
         self.write_performed(SQL, step).await.map(drop)
     }
 
     async fn write_performed(&mut self, sql: &'static str, step: &PerformedStep) -> Result<u64, StoreError> {
-        let (studies, instances) = (to_json(&step.studies, "UID list")?, to_json(&step.instances, "UID list")?);
+        let instances = to_json(&step.instances, "UID list")?;
         let written = on_tx!(self, |c| sqlx::query(sql)
             .bind(step.origin.as_str())
             .bind(step.uid.as_str())
             .bind(&step.state)
-            .bind(&studies)
             .bind(&instances)
+            .bind(i64::try_from(step.instances.len()).unwrap_or(i64::MAX))
             .bind(&step.attributes)
             .bind(step.created.0)
             .bind(step.changed.0)
@@ -167,6 +168,38 @@ impl Tx {
         Ok(())
     }
 
+    /// Notes a study it belongs to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_performed_study(&mut self, step: &PerformedStep, study: &Uid) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO performed_studies (origin, study_uid, uid) VALUES ($1, $2, $3) \
+             ON CONFLICT (origin, study_uid, uid) DO NOTHING";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(step.origin.as_str())
+            .bind(study.as_str())
+            .bind(step.uid.as_str())
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// Whether a scanner is still at work on a study.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_being_performed(&mut self, origin: &PartnerId, study: &Uid) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT 1 FROM performed_studies s JOIN performed_steps p ON p.origin = s.origin AND p.uid = s.uid \
+             WHERE s.origin = $1 AND s.study_uid = $2 AND p.state = 'IN PROGRESS' LIMIT 1";
+        let found: Option<(i32,)> = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(origin.as_str())
+            .bind(study.as_str())
+            .fetch_optional(&mut **c)
+            .await)?;
+        Ok(found.is_some())
+    }
+
     /// Moves the scheduled steps that it was. What is done stays done; what is not is listed while its order is open.
     ///
     /// # Errors
@@ -218,12 +251,11 @@ impl Tx {
 }
 
 fn read(origin: &PartnerId, uid: &Uid, raw: Raw) -> Result<PerformedStep, StoreError> {
-    let (state, studies, instances, attributes, created, changed, awaited) = raw;
+    let (state, instances, attributes, created, changed, awaited) = raw;
     Ok(PerformedStep {
         origin: origin.clone(),
         uid: uid.clone(),
         state,
-        studies: from_json(&studies, "UID list")?,
         instances: from_json(&instances, "UID list")?,
         attributes,
         created: Moment(created),
@@ -233,30 +265,29 @@ fn read(origin: &PartnerId, uid: &Uid, raw: Raw) -> Result<PerformedStep, StoreE
 }
 
 impl Store {
-    /// Steps that have ended and whose images are looked for, the one that ended first before the others.
+    /// Steps that have ended, whose images are looked for and of which some have come; and those that ended before
+    /// `overdue`. The one that ended first before the others.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn awaited_steps(
-        &self,
-        after: Option<(Moment, String)>,
-        limit: i64,
-    ) -> Result<Vec<AwaitedStep>, StoreError> {
-        const SQL: &str = "SELECT origin, uid, state, studies, changed_us, instances FROM performed_steps \
-             WHERE awaited = 1 AND (changed_us, uid) > ($1, $2) ORDER BY changed_us, uid LIMIT $3";
-        let (at, uid) = after.unwrap_or((Moment(i64::MIN), String::new()));
-        let rows: Vec<(String, String, String, String, i64, String)> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(at.0).bind(uid).bind(limit).fetch_all(p).await)?;
+    pub async fn awaited_steps(&self, overdue: Moment, limit: i64) -> Result<Vec<AwaitedStep>, StoreError> {
+        const SQL: &str = "SELECT p.origin, p.uid, p.state, p.named, p.changed_us, c.id, c.instances FROM performed_steps p \
+             LEFT JOIN performed_studies s ON s.origin = p.origin AND s.uid = p.uid \
+             LEFT JOIN cases c ON c.origin = s.origin AND c.study_uid = s.study_uid \
+             WHERE p.awaited = 1 AND (c.id IS NOT NULL OR p.changed_us <= $1) ORDER BY p.changed_us, p.uid LIMIT $2";
+        type Row = (String, String, String, i64, i64, Option<String>, Option<i64>);
+        let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(overdue.0).bind(limit).fetch_all(p).await)?;
         rows.into_iter()
-            .map(|(origin, uid, state, studies, changed, instances)| {
-                let instances: Vec<Uid> = from_json(&instances, "UID list")?;
+            .map(|(origin, uid, state, named, changed, case, instances)| {
+                let unreadable = |what| StoreError::Unreadable { what };
+                let case = case.map(|id| id.parse().map_err(|_| unreadable("case id"))).transpose()?;
                 Ok(AwaitedStep {
                     origin: partner(&origin)?,
-                    uid: Uid::new(&uid).map_err(|_| StoreError::Unreadable { what: "UID" })?,
+                    uid: Uid::new(&uid).map_err(|_| unreadable("UID"))?,
                     is_completed: state == "COMPLETED",
-                    studies: from_json(&studies, "UID list")?,
-                    instances: i64::try_from(instances.len()).unwrap_or(i64::MAX),
+                    named,
                     changed: Moment(changed),
+                    case: case.zip(instances),
                 })
             })
             .collect()

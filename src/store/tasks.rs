@@ -515,7 +515,7 @@ impl Store {
             "WHERE case_id IN (SELECT value FROM json_each($1)) AND (reader = $2 OR origin = $2) ORDER BY scheduled_us, uid"
         );
         const POSTGRES: &str = select_tasks!(
-            "WHERE case_id IN (SELECT value FROM jsonb_array_elements_text($1::jsonb)) AND (reader = $2 OR origin = $2) \
+            "WHERE case_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND (reader = $2 OR origin = $2) \
              ORDER BY scheduled_us, uid"
         );
         let sql = if matches!(self.db, super::Db::Sqlite(_)) { SQLITE } else { POSTGRES };
@@ -543,7 +543,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn series_of(&self, case: CaseId, limit: i64) -> Result<Vec<Uid>, StoreError> {
+    pub async fn series_named(&self, case: CaseId, limit: i64) -> Result<Vec<Uid>, StoreError> {
         const SQL: &str = "SELECT series_uid FROM instances WHERE case_id = $1 AND conflict = 0 GROUP BY series_uid \
              ORDER BY MIN(seq) LIMIT $2";
         let id = case.to_string();

@@ -81,13 +81,13 @@ mod tests {
         let mut put = |tag, vr, text: &str| set.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
         put(tags::MODALITIES_IN_STUDY, VR::CS, "CT\\SR");
         put(tags::PATIENT_NAME, VR::PN, "Świątek^Łucja=^=");
-        put(tags::STUDY_COMMENTS, VR::LT, "C:\\scans");
+        put(tags::PATIENT_COMMENTS, VR::LT, "C:\\scans");
         put(tags::STUDY_ID, VR::SH, "");
         put(tags::STUDY_INSTANCE_UID, VR::UI, "1.2.3\0");
         let json = to_json(&set).unwrap();
         assert_eq!(json["00080061"]["Value"], json!(["CT", "SR"]));
         assert_eq!(json["00100010"]["Value"][0]["Alphabetic"], "Świątek^Łucja");
-        assert_eq!(json["00324000"]["Value"][0], "C:\\scans");
+        assert_eq!(json["00104000"]["Value"][0], "C:\\scans");
         assert_eq!(json["0020000D"]["Value"], json!(["1.2.3"]));
         assert_eq!(json["00200010"], json!({ "vr": "SH" }));
         assert_eq!(json["00080005"]["Value"][0], "ISO_IR 192");

@@ -14,7 +14,7 @@ mod metrics;
 mod openapi;
 mod problem;
 mod ready;
-mod routes;
+pub mod routes;
 mod server;
 mod storing;
 mod tls;
@@ -57,6 +57,8 @@ pub struct Site {
     shelf: Shelf,
     callers: Callers,
     is_secure: bool,
+    /// Of the listener.
+    port: u16,
 }
 
 /// The listener with all that it needs, before it serves.
@@ -96,7 +98,8 @@ impl Http {
         let callers = Callers::new(watched.store.clone(), watched.config.clone(), watched.clock.clone());
         let config = watched.config.clone();
         let is_secure = self.certificates.is_some();
-        let site = Arc::new(Site { watched, services, storage, shelf: Shelf::default(), callers, is_secure });
+        let port = self.listener.local_addr().map_or(0, |at| at.port());
+        let site = Arc::new(Site { watched, services, storage, shelf: Shelf::default(), callers, is_secure, port });
         let router = routes::router(&site);
         let settings = server::ServerSettings { max_connections: self.max_connections };
         let serving = server::serve(self.listener, self.certificates.clone(), router, settings, stop.clone());
@@ -123,9 +126,19 @@ impl Site {
             (1..=255).contains(&host.len()) && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]_".contains(&b))
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(fits);
-        let scheme = if self.is_secure { "https" } else { "http" };
+        let is_secure = self.is_secure;
+        let scheme = if is_secure { "https" } else { "http" };
         // Without a host a link from the root still works for whoever resolves it against the request.
-        host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
+        let Some(host) = host else { return String::new() };
+        // A client that forgets the port (RFC 9110 7.2); where a proxy stands between, the port is the proxy's.
+        let names_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+        let usual = if is_secure { 443 } else { 80 };
+        let proxied = ["forwarded", "x-forwarded-for", "via"].iter().any(|name| headers.contains_key(*name));
+        if names_port || proxied || self.port == usual {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{}", self.port)
+        }
     }
 }
 
@@ -133,3 +146,6 @@ async fn metrics_page(State(site): State<Arc<Site>>) -> impl IntoResponse {
     let text = metrics::render(&site.watched).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
+
+#[cfg(test)]
+mod tests;

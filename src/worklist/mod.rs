@@ -2,9 +2,19 @@
 //!
 //! [`Desk`] is the one handler of [`Services`]: it says who asks, and hands each question to the file of its SOP class. In:
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
-//! it sent or is to read; everything else is for it as if it were not there.
+//! it sent or is to read; everything else is for it as if it were not there. `modality`: what a scanner is to do; `performed`:
+//! what it says it did.
+
+mod modality;
+mod performed;
+mod performed_rules;
+mod step_item;
+#[cfg(test)]
+mod tests;
 
 pub mod tasks;
+
+mod held;
 
 use crate::{
     config::{Config, Live, Partner},
@@ -15,7 +25,7 @@ use crate::{
             Answers, Asker, DataSet, Done, Find, FindModel, HeldInstance, MoveDestination, Refusal, Services, Target,
         },
     },
-    model::Clock,
+    model::{Bell, Clock},
     store::Store,
 };
 use dicom_core::Tag;
@@ -25,6 +35,7 @@ use tasks::Tasks;
 /// PS3.4 CC.2: every workitem is of the Push class.
 const UPS_ROOT: &str = "1.2.840.10008.5.1.4.34.6.";
 const PERFORMED_STEP: &str = "1.2.840.10008.3.1.2.3.3";
+const PERFORMED_STEP_RETRIEVE: &str = "1.2.840.10008.3.1.2.3.4";
 const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
 
 /// Answers everything; clones share all.
@@ -34,6 +45,8 @@ pub struct Desk {
     pub config: Live,
     pub clock: Clock,
     pub tasks: Tasks,
+    /// Rung when a scanner says that it is done: its study may be whole.
+    pub completeness: Bell,
 }
 
 /// Whose file a question of an N-service is for.
@@ -46,7 +59,7 @@ enum Room {
 impl Room {
     fn of(target: &Target) -> Option<Self> {
         match target.class.as_str() {
-            PERFORMED_STEP => Some(Room::Performed),
+            PERFORMED_STEP | PERFORMED_STEP_RETRIEVE => Some(Room::Performed),
             STORAGE_COMMITMENT => Some(Room::Commitment),
             class if class.starts_with(UPS_ROOT) => Some(Room::Tasks),
             _ => None,
@@ -58,6 +71,33 @@ impl Desk {
     /// The partner as it is configured now: the asker's own copy may be older.
     fn partner<'a>(&self, config: &'a Config, asker: &Asker) -> Option<&'a Partner> {
         config.partners.get(&asker.partner)
+    }
+
+    /// The same, to keep. One that is no partner any more sees nothing.
+    fn asking(&self, asker: &Asker) -> Result<Partner, Refusal> {
+        self.partner(&self.config.now(), asker).cloned().ok_or(NO_PARTNER)
+    }
+
+    async fn worklist(&self, asker: &Asker, find: Find) -> Result<Answers, Refusal> {
+        modality::find(&self.store, &self.asking(asker)?, asker, find)
+    }
+
+    async fn performed_changed(&self, asker: &Asker, target: Target, said: DataSet) -> Result<Done, Refusal> {
+        let done = performed::set(&self.store, &self.asking(asker)?, target, said, self.clock.now()).await?;
+        self.completeness.ring();
+        Ok(done)
+    }
+
+    async fn performed_begun(&self, asker: &Asker, target: Target, said: DataSet) -> Result<Done, Refusal> {
+        performed::create(&self.store, &self.asking(asker)?, target, said, self.clock.now()).await
+    }
+
+    async fn performed_known(&self, asker: &Asker, target: Target, wanted: Vec<Tag>) -> Result<Done, Refusal> {
+        performed::get(&self.store, &self.asking(asker)?, target, wanted).await
+    }
+
+    fn held(&self) -> held::Shelves {
+        held::Shelves { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() }
     }
 }
 
@@ -76,16 +116,17 @@ impl Services for Desk {
     fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>> {
         match find.model {
             FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
-            FindModel::ModalityWorklist | FindModel::StudyRoot | FindModel::PatientRoot => refused(NOT_SEARCHED),
+            FindModel::ModalityWorklist => Box::pin(self.worklist(asker, find)),
+            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(self.held().find(asker, find)),
         }
     }
 
     fn retrieve<'a>(
         &'a self,
-        _asker: &'a Asker,
-        _identifier: DataSet,
+        asker: &'a Asker,
+        identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
-        refused(NOT_SEARCHED)
+        Box::pin(self.held().retrieve(asker, identifier))
     }
 
     fn destination(&self, asker: &Asker, ae_title: &str) -> Result<MoveDestination, Refusal> {
@@ -97,13 +138,13 @@ impl Services for Desk {
 
     fn create<'a>(
         &'a self,
-        _asker: &'a Asker,
+        asker: &'a Asker,
         target: Target,
-        _attributes: DataSet,
+        attributes: DataSet,
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
             Some(Room::Tasks) => Box::pin(async move { self.tasks.create() }),
-            Some(Room::Performed) => refused(NOT_CREATED),
+            Some(Room::Performed) => Box::pin(self.performed_begun(asker, target, attributes)),
             Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
     }
@@ -116,7 +157,7 @@ impl Services for Desk {
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
             Some(Room::Tasks) => Box::pin(async move { self.tasks.set(asker, &target, modifications).await }),
-            Some(Room::Performed) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Performed) => Box::pin(self.performed_changed(asker, target, modifications)),
             Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
     }
@@ -129,7 +170,8 @@ impl Services for Desk {
     ) -> BoxFuture<'a, Result<Done, Refusal>> {
         match Room::of(&target) {
             Some(Room::Tasks) => Box::pin(async move { self.tasks.get(asker, &target, &attributes).await }),
-            Some(Room::Performed | Room::Commitment) | None => refused(NO_SUCH_CLASS),
+            Some(Room::Performed) => Box::pin(self.performed_known(asker, target, attributes)),
+            Some(Room::Commitment) | None => refused(NO_SUCH_CLASS),
         }
     }
 
@@ -151,8 +193,7 @@ impl Services for Desk {
 }
 
 /// PS3.7 Annex C.
-const NOT_SEARCHED: Refusal = Refusal::new(0x0122, "not provided here");
-const NOT_CREATED: Refusal = Refusal::new(0x0124, "not created from outside");
+const NO_PARTNER: Refusal = Refusal::new(0x0124, "not a partner any more");
 const NO_SUCH_INSTANCE: Refusal = Refusal::new(0x0112, "no such instance");
 const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "not provided here");
 

@@ -135,8 +135,8 @@ async fn fill(network: &Network, footing: Footing) -> Raw {
 fn is_looked_up(sql: &str, footing: Footing) -> bool {
     let words = ["SELECT", "UPDATE", "DELETE", "WITH", "INSERT"];
     let foreign: &[&str] = match footing {
-        Footing::Embedded => &["jsonb", "FOR UPDATE", "::", "lpad"],
-        Footing::Services => &["json_each", "printf"],
+        Footing::Embedded => &["jsonb", "FOR UPDATE", "::", "lpad", "AS (INSERT"],
+        Footing::Services => &["json_each", "printf", "; INSERT"],
     };
     words.iter().any(|word| sql.starts_with(word))
         && BIG.iter().any(|table| sql.contains(table))

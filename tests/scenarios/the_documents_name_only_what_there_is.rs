@@ -177,6 +177,7 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
         "[dicom]",
         "[[dicom.senders]]",
         "[dicom.deliver]",
+        "[[dicom.destinations]]",
         "[hl7]",
         "[[hl7.senders]]",
         "[hl7.deliver]",

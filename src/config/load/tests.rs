@@ -290,3 +290,20 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_place_a_partner_names_is_its_own_and_means_one_place() {
+    let list = "destinations = [{ ae_title = \"WS1\", host = \"10.20.2.9\", port = 104 }]\n";
+    let file = CHEMNITZ.replace("[dicom]\n", &format!("[dicom]\n{list}"));
+    let config = read(&[("partners/chemnitz.toml", &file)]).unwrap();
+    let partner = |id: &str| &config.partners[&PartnerId::new(id).unwrap()];
+    let host = |id: &str, ae: &str| partner(id).dicom_destination(ae).map(|destination| destination.host);
+    assert_eq!(host("chemnitz", "WS1").as_deref(), Some("10.20.2.9"));
+    assert_eq!(host("chemnitz", "KC_PACS").as_deref(), Some("10.20.2.5"), "where it takes images");
+    assert_eq!((host("rabenstein", "WS1"), host("chemnitz", "RAB_PACS")), (None, None));
+    assert_eq!(partner("rabenstein").dicom_answers().charset, Charset::UTF_8, "its deliver says so");
+
+    let twice = list.replace("}]", "}, { ae_title = \"WS1\", host = \"10.20.2.8\", port = 104 }]");
+    let file = CHEMNITZ.replace("[dicom]\n", &format!("[dicom]\n{twice}"));
+    assert!(read(&[("partners/chemnitz.toml", &file)]).is_err());
+}

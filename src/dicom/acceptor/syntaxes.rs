@@ -62,7 +62,7 @@ const UPS_EVENT: &str = "1.2.840.10008.5.1.4.34.6.4";
 const STORAGE_COMMITMENT: &str = "1.2.840.10008.1.20.1";
 
 /// PS3.4 C.4, F.7, J.3, K.4, CC.2. A workitem may be read through each of the UPS classes that look at it.
-const SERVICE_CLASSES: [ServiceClass; 14] = {
+const SERVICE_CLASSES: [ServiceClass; 15] = {
     use FindModel::{ModalityWorklist, PatientRoot, StudyRoot, Workitems};
     use Service::{Action, Create, EventReport, Find, Get, Move, NGet, Set};
     const fn class(uid: &'static str, model: Option<FindModel>, services: &'static [Service]) -> ServiceClass {
@@ -82,6 +82,7 @@ const SERVICE_CLASSES: [ServiceClass; 14] = {
         class(UPS_EVENT, None, &[EventReport]),
         class("1.2.840.10008.5.1.4.34.6.5", Some(Workitems), &[Find, NGet]),
         class("1.2.840.10008.3.1.2.3.3", None, &[Create, Set]),
+        class("1.2.840.10008.3.1.2.3.4", None, &[NGet]),
         class(STORAGE_COMMITMENT, None, &[Action, EventReport]),
     ]
 };

@@ -94,6 +94,25 @@ impl Head {
     }
 }
 
+/// A deflated data set as a whole. `None`: it is longer than `most`. Blocking.
+///
+/// # Errors
+/// When the journal cannot be read, or it cannot be inflated.
+pub fn inflated(source: &dyn ReadAt, most: usize) -> Result<Option<Vec<u8>>, InstanceError> {
+    let (mut inflater, mut offset, mut bytes) = (Inflater { most, ..Inflater::default() }, 0, Vec::new());
+    while offset < source.length() {
+        let take = usize::try_from(source.length() - offset).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let mut piece = vec![0; take];
+        source.read_exact_at(&mut piece, offset)?;
+        offset += take as u64;
+        bytes.extend_from_slice(&inflater.inflate(&piece)?);
+        if bytes.len() > most {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
+}
+
 fn pixel_start(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Option<PixelStart>, InstanceError> {
     let Some(found) = bytes.get(start..).filter(|rest| rest.len() >= 8) else { return Ok(None) };
     let mut header = [0; 12];
@@ -112,10 +131,16 @@ fn pixel_start(bytes: &[u8], start: usize, syntax: Syntax) -> Result<Option<Pixe
 }
 
 /// PS3.5 A.5, piece by piece.
-#[derive(Default)]
 struct Inflater {
     stream: Option<Decompress>,
     made: usize,
+    most: usize,
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self { stream: None, made: 0, most: MAX_HEAD_BYTES }
+    }
 }
 
 impl Inflater {
@@ -132,8 +157,8 @@ impl Inflater {
             let Ok(status) = stream.decompress_vec(rest, &mut out, FlushDecompress::None) else { return Err(broken) };
             let taken = usize::try_from(stream.total_in() - before.0).unwrap_or(rest.len()).min(rest.len());
             rest = &rest[taken..];
-            // A bomb: a thousand bytes for one. Whoever wants more of it than a header is told so.
-            if self.made + out.len() > MAX_HEAD_BYTES + PIECE_BYTES {
+            // A bomb: a thousand bytes for one. Whoever wants more of it is told so.
+            if self.made + out.len() > self.most + PIECE_BYTES {
                 break;
             }
             let stuck = taken == 0 && out.len() == before.1;

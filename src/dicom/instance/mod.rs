@@ -16,7 +16,7 @@ mod tests;
 mod tree;
 
 pub use frames::{FrameIndex, Pixels};
-pub use head::{Head, PixelStart};
+pub use head::{Head, PixelStart, inflated};
 pub use json::{Bulk, metadata, path_of};
 pub use part10::{FileHead, PREAMBLE_BYTES, file_head};
 pub use picture::Picture;

@@ -14,6 +14,7 @@ mod text;
 mod times;
 
 pub use fuzz::fuzz_matching;
+pub use times::days;
 
 use super::service::DataSet;
 use chrono_tz::Tz;

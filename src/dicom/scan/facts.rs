@@ -3,7 +3,7 @@
 use super::{Header, wanted, wanted::Place};
 use crate::{
     dicom::charset::{self, Kind, SenderCharset},
-    model::{IssuedId, Priority, StudyFacts},
+    model::{InstanceFacts, IssuedId, Priority, StudyFacts},
 };
 
 /// Of a longer text the beginning is kept. A PN has three groups of 64 letters at most, an LO 64 (PS3.5 6.2), but a sender
@@ -30,6 +30,7 @@ impl Header {
             filler_issuer: String::new(),
             modality: top(wanted::MODALITY),
             description: top(wanted::STUDY_DESCRIPTION),
+            study_id: top(wanted::STUDY_ID),
             body_part: top(wanted::BODY_PART),
             study_date: date(&top(wanted::STUDY_DATE)),
             study_time: time(&top(wanted::STUDY_TIME)),
@@ -38,6 +39,21 @@ impl Header {
             referring_physician: top(wanted::REFERRING_PHYSICIAN),
             container_id: top(wanted::CONTAINER_ID),
             specimens: reader.specimens(or_configured),
+        }
+    }
+
+    /// What it says about itself and its series.
+    pub fn instance_facts(&self, sender: impl Into<SenderCharset>) -> InstanceFacts {
+        let reader = Reader { header: self, sender: &sender.into() };
+        let top = |tag| reader.text(Place::Top, tag);
+        // IS: at most 12 letters, a sign allowed (PS3.5 6.2).
+        let number = |tag| top(tag).trim().parse::<i32>().ok();
+        InstanceFacts {
+            number: number(wanted::INSTANCE_NUMBER),
+            series_number: number(wanted::SERIES_NUMBER),
+            series_description: top(wanted::SERIES_DESCRIPTION),
+            performed_on: date(&top(wanted::PERFORMED_DATE)),
+            performed_at: time(&top(wanted::PERFORMED_TIME)),
         }
     }
 

@@ -68,7 +68,7 @@ impl Header {
     /// Keeps a value. A second, different one of the same tag is refused: two readers would take different patients.
     pub(super) fn keep(&mut self, place: Place, tag: u32, value: Vec<u8>) -> Result<(), ScanError> {
         match self.values.get(&(place, tag)) {
-            Some(kept) if *kept != value => {
+            Some(kept) if *kept != value && !wanted::only_describes(tag) => {
                 Err(ScanError::GivenTwice { group: (tag >> 16) as u16, element: (tag & 0xFFFF) as u16 })
             }
             Some(_) => Ok(()),

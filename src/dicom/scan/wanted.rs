@@ -36,6 +36,7 @@ pub(super) const ISSUER_OF_ACCESSION_NUMBER: u32 = tag(0x0008, 0x0051);
 pub(super) const MODALITY: u32 = tag(0x0008, 0x0060);
 pub(super) const REFERRING_PHYSICIAN: u32 = tag(0x0008, 0x0090);
 pub(super) const STUDY_DESCRIPTION: u32 = tag(0x0008, 0x1030);
+pub(super) const SERIES_DESCRIPTION: u32 = tag(0x0008, 0x103E);
 pub(super) const PATIENT_NAME: u32 = tag(0x0010, 0x0010);
 pub(super) const PATIENT_ID: u32 = tag(0x0010, 0x0020);
 pub(super) const ISSUER_OF_PATIENT_ID: u32 = tag(0x0010, 0x0021);
@@ -44,9 +45,14 @@ pub(super) const SEX: u32 = tag(0x0010, 0x0040);
 pub(super) const BODY_PART: u32 = tag(0x0018, 0x0015);
 pub(super) const STUDY_INSTANCE_UID: u32 = tag(0x0020, 0x000D);
 pub(super) const SERIES_INSTANCE_UID: u32 = tag(0x0020, 0x000E);
+pub(super) const STUDY_ID: u32 = tag(0x0020, 0x0010);
+pub(super) const SERIES_NUMBER: u32 = tag(0x0020, 0x0011);
+pub(super) const INSTANCE_NUMBER: u32 = tag(0x0020, 0x0013);
 pub(super) const NUMBER_OF_STUDY_INSTANCES: u32 = tag(0x0020, 0x1208);
 pub(super) const LOCAL_NAMESPACE: u32 = tag(0x0040, 0x0031);
 pub(super) const UNIVERSAL_ENTITY_ID: u32 = tag(0x0040, 0x0032);
+pub(super) const PERFORMED_DATE: u32 = tag(0x0040, 0x0244);
+pub(super) const PERFORMED_TIME: u32 = tag(0x0040, 0x0245);
 pub(super) const REQUEST_ATTRIBUTES: u32 = tag(0x0040, 0x0275);
 pub(super) const CONTAINER_ID: u32 = tag(0x0040, 0x0512);
 pub(super) const CONTAINER_ISSUER: u32 = tag(0x0040, 0x0513);
@@ -62,6 +68,14 @@ pub(super) const LAST: u32 = FILLER_ORDER_NUMBER;
 
 /// What an instance cannot be indexed without.
 pub(super) const ESSENTIAL: [u32; 4] = [SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID];
+
+/// What only describes: whoever says one of these twice is no less believed in the rest.
+const DESCRIBING: [u32; 6] =
+    [SERIES_DESCRIPTION, STUDY_ID, SERIES_NUMBER, INSTANCE_NUMBER, PERFORMED_DATE, PERFORMED_TIME];
+
+pub(super) fn only_describes(tag: u32) -> bool {
+    DESCRIBING.contains(&tag)
+}
 
 const TOP: [u32; 22] = [
     SPECIFIC_CHARACTER_SET,
@@ -96,7 +110,7 @@ const IN_ISSUER: [u32; 3] = [SPECIFIC_CHARACTER_SET, LOCAL_NAMESPACE, UNIVERSAL_
 impl Place {
     pub(super) fn wants(self, tag: u32) -> bool {
         match self {
-            Place::Top => TOP.contains(&tag),
+            Place::Top => TOP.contains(&tag) || only_describes(tag),
             Place::RequestAttributes => IN_REQUEST.contains(&tag),
             Place::Specimen(_) => matches!(tag, SPECIFIC_CHARACTER_SET | SPECIMEN_ID),
             Place::AccessionIssuer

@@ -80,7 +80,7 @@ fn an_omi_says_what_is_scheduled_where_and_when() {
     let omi = "MSH|^~\\&|RIS|GOERLITZ|||2026||OMI^O23^OMI_O23|M2|P|2.5.1\rPID|||7^^^GOERLITZ\r\
         PV1||I|ST3^12||||||||||||B6||||V-9^^^GOERLITZ\r\
         AL1|1|DA|^Jod\rAL1|2||PEN^Penicillin\r\
-        ORC|NW|P1||G|SC|||||||||4711^Weiß^Anna^^^Dr.\r\
+        ORC|NW|P1||G|SC|||||||4711^Weiß^Anna^^^Dr.\r\
         TQ1|1||||||202611240830+0100||A\r\
         OBR|1|||CTK^CT Kopf^99RAB||||||||^Anfälle|Sturz||||||||||||||||||W19^Sturz^I10|||&Braun&Jan&&&Dr.\r\
         OBX|1|NM|29463-7^Body weight^LN||70,5|kg\rOBX|2|NM|8302-2^^LN||172|cm\r\

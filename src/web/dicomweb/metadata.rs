@@ -86,8 +86,9 @@ async fn written(site: Arc<Site>, base: Arc<str>, held: HeldInstance) -> Value {
     let bulk = format!("{}/bulkdata", instance_url(&base, &held));
     let object = match site.shelf.open(&site.watched.spool, &held).await {
         Ok(opened) => {
-            let made =
-                tokio::task::spawn_blocking(move || instance::metadata(&opened.head, &SenderCharset::default(), &bulk));
+            let config = site.watched.config.now();
+            let sender = SenderCharset::of(config.partners.get(opened.source.origin()));
+            let made = tokio::task::spawn_blocking(move || instance::metadata(&opened.head, &sender, &bulk));
             made.await.ok().and_then(|made| {
                 made.inspect_err(|error| tracing::warn!(%error, "A header could not be written as JSON")).ok()
             })

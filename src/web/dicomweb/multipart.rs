@@ -113,6 +113,7 @@ pub struct Parts<S> {
     delimiter: Vec<u8>,
     at: At,
     parts: usize,
+    idle: Duration,
     waited: Duration,
     received: u64,
     ended: bool,
@@ -126,7 +127,17 @@ where
         // So that the first delimiter, which may stand at the very beginning, is found as all others are.
         let buffer = BytesMut::from(&b"\r\n"[..]);
         let delimiter = format!("\r\n--{boundary}").into_bytes();
-        Self { body, buffer, delimiter, at: At::Preamble, parts: 0, waited: Duration::ZERO, received: 0, ended: false }
+        Self {
+            body,
+            buffer,
+            delimiter,
+            at: At::Preamble,
+            parts: 0,
+            idle: IDLE,
+            waited: Duration::ZERO,
+            received: 0,
+            ended: false,
+        }
     }
 
     /// The next part; what is left of the one before is passed over. `None`: there is none any more.
@@ -234,7 +245,7 @@ where
             return Err(MultipartError::CutOff);
         }
         let earned = Duration::from_secs(self.received / LEAST_BYTES_PER_SEC);
-        let allowed = (IDLE + earned).saturating_sub(self.waited).min(IDLE);
+        let allowed = (self.idle + earned).saturating_sub(self.waited).min(self.idle);
         let since = Instant::now();
         let next = timeout(allowed, self.body.next()).await.map_err(|_| MultipartError::TooSlow)?;
         self.waited += since.elapsed();
@@ -291,7 +302,7 @@ mod tests {
     }
 
     fn block<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(work)
     }
 
@@ -329,12 +340,13 @@ mod tests {
     #[test]
     fn a_body_that_comes_in_drips_is_cut_off() {
         let dripping = stream::unfold(0_u32, |sent| async move {
-            tokio::time::sleep(Duration::from_secs(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let piece = if sent == 0 { "--b\r\n\r\n" } else { "x" };
             Some((Ok::<_, Infallible>(Bytes::from(piece)), sent + 1))
         });
         block(async {
             let mut parts = Parts::new(Box::pin(dripping), "b");
+            parts.idle = Duration::from_millis(350);
             parts.next_part().await.unwrap();
             let mut pieces = 0;
             let error = loop {

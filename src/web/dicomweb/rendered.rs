@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     dicom::{
-        instance::{InstanceError, Picture},
+        instance::{InstanceError, Picture, ReadAt as _},
         service::HeldInstance,
     },
     web::{Caller, Problem, Site},

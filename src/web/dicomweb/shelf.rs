@@ -5,12 +5,14 @@
 use super::{super::Problem, unreadable};
 use crate::{
     dicom::{
-        instance::{FrameIndex, Head, InstanceError, ReadAt},
+        instance::{FrameIndex, Head, InstanceError, ReadAt, inflated},
+        scan::is_deflated,
         service::HeldInstance,
     },
-    model::JournalPlace,
+    model::{JournalPlace, PartnerId, Uid},
     spool::{RangeReader, Spool, SpoolError},
 };
+use dicom_dictionary_std::uids;
 use std::{
     collections::VecDeque,
     io,
@@ -21,29 +23,38 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Of headers and offsets that are kept.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 const MAX_KEPT: usize = 256;
+/// Of a deflated instance that is looked into; a longer one is only retrieved as a whole.
+const MAX_INFLATED_BYTES: usize = 32 << 20;
 /// Taken apart at once, all callers together.
 const AT_ONCE: usize = 8;
 /// Made into pictures at once: each takes a core and a frame's memory several times over.
 const RENDERED_AT_ONCE: usize = 2;
 
 /// An open instance.
-pub struct Source(RangeReader);
+pub struct Source {
+    journal: RangeReader,
+    /// Of a deflated one, whose parts lie nowhere in the journal.
+    inflated: Option<Vec<u8>>,
+}
 
 impl Source {
-    /// # Errors
-    /// When they are not there, or cannot be read.
-    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(into, offset)
+    /// Who sent it: how texts are read that name no character set.
+    pub fn origin(&self) -> &PartnerId {
+        self.journal.origin()
     }
 }
 
 impl ReadAt for Source {
     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(into, offset)
+        let Some(inflated) = &self.inflated else { return self.journal.read_exact_at(into, offset) };
+        let from = usize::try_from(offset).map_err(io::Error::other)?;
+        let found = from.checked_add(into.len()).and_then(|to| inflated.get(from..to));
+        into.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
     }
 
     fn length(&self) -> u64 {
-        self.0.length()
+        self.inflated.as_ref().map_or(self.journal.length(), |inflated| inflated.len() as u64)
     }
 }
 
@@ -127,10 +138,19 @@ enum NotOpened {
 }
 
 fn open(spool: &Spool, held: &HeldInstance) -> Result<Opened, NotOpened> {
-    let source = Arc::new(Source(spool.ranges(&held.place)?));
-    let head = Head::read(&*source, &held.transfer_syntax)?;
-    // Frames of a deflated data set lie nowhere: it would have to be inflated from the start for each.
-    let frames = if head.is_deflated { None } else { FrameIndex::read(&*source, &head).ok() };
-    let weight = 1024 + head.bytes().len() + frames.as_ref().map_or(0, FrameIndex::weight);
-    Ok(Opened { source, head, frames, place: held.place, weight })
+    let mut source = Source { journal: spool.ranges(&held.place)?, inflated: None };
+    let mut syntax = held.transfer_syntax.clone();
+    if is_deflated(&syntax)
+        && let Some(bytes) = inflated(&source, MAX_INFLATED_BYTES)?
+        && let Ok(explicit) = Uid::new(uids::EXPLICIT_VR_LITTLE_ENDIAN)
+    {
+        (source.inflated, syntax) = (Some(bytes), explicit);
+    }
+    let mut head = Head::read(&source, &syntax)?;
+    head.transfer_syntax = held.transfer_syntax.clone();
+    // Frames of what is too long to be inflated as a whole lie nowhere.
+    let frames = if head.is_deflated { None } else { FrameIndex::read(&source, &head).ok() };
+    let kept = head.bytes().len() + source.inflated.as_ref().map_or(0, Vec::len);
+    let weight = 1024 + kept + frames.as_ref().map_or(0, FrameIndex::weight);
+    Ok(Opened { source: Arc::new(source), head, frames, place: held.place, weight })
 }

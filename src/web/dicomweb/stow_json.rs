@@ -71,14 +71,11 @@ pub async fn receive(session: &mut Session, parts: &mut Incoming) -> Result<(), 
             Segment::Bulk { location: at, .. } if same_place(at, &location) => Some(at.clone()),
             _ => None,
         });
-        match (wanted, whole(parts, room).await?) {
-            (Some(wanted), Some(bytes)) => {
-                room -= bytes.len();
-                kept.insert(wanted, bytes);
-                store_complete(session, &mut plans, &kept).await;
-            }
-            // Of nothing, or more than is kept: its instance stays without it, and is refused at the end.
-            (_, _) => {}
+        // Of nothing, or more than is kept: its instance stays without it, and is refused at the end.
+        if let (Some(wanted), Some(bytes)) = (wanted, whole(parts, room).await?) {
+            room -= bytes.len();
+            kept.insert(wanted, bytes);
+            store_complete(session, &mut plans, &kept).await;
         }
     }
     for plan in plans {

@@ -6,7 +6,10 @@
 
 use super::{MULTIPART, shelf::Source};
 use crate::{
-    dicom::{instance::file_head, service::HeldInstance},
+    dicom::{
+        instance::{ReadAt as _, file_head},
+        service::HeldInstance,
+    },
     spool::{PlaceReader, Spool},
 };
 use axum::{

@@ -52,8 +52,7 @@ pub trait TellsEvents: Send + Sync + 'static {
 
 pub struct EventTeller {
     pub tasks: Tasks,
-    /// `None`: events are only for WebSockets.
-    pub wire: Option<Arc<dyn TellsEvents>>,
+    pub wire: Arc<dyn TellsEvents>,
 }
 
 impl EventTeller {
@@ -83,7 +82,6 @@ impl EventTeller {
             *purged = now;
             self.purge(now).await?;
         }
-        let Some(wire) = &self.wire else { return Ok(()) };
         let free = RECEIVERS.saturating_sub(i64::try_from(telling.len()).unwrap_or(i64::MAX));
         for (partner, ae_title, attempts) in self.tasks.store.task_receivers_due(now, free.max(0)).await? {
             let Some(to) = destination(&self.tasks.config.now(), &partner, &ae_title) else {
@@ -91,7 +89,8 @@ impl EventTeller {
                 continue;
             };
             if self.take(&partner, &ae_title, now, now + LEASE).await? {
-                let telling_one = Telling { tasks: self.tasks.clone(), wire: Arc::clone(wire), partner, to, attempts };
+                let telling_one =
+                    Telling { tasks: self.tasks.clone(), wire: Arc::clone(&self.wire), partner, to, attempts };
                 telling.spawn(telling_one.run());
             }
         }

@@ -50,6 +50,8 @@ struct Search {
     from: Option<Moment>,
     to: Option<Moment>,
     with_input: bool,
+    /// Tasks read at once: no more than are wanted.
+    page: i64,
     steps: VecDeque<Step>,
     /// Within the first step.
     after: Option<(Moment, Uid)>,
@@ -107,6 +109,7 @@ impl Search {
             from,
             to,
             with_input: keys.get(tags::INPUT_INFORMATION_SEQUENCE).is_some(),
+            page: find.limit.map_or(PAGE, |limit| page(find.skip.saturating_add(limit))),
             keys: keys.clone(),
             after: None,
             ready: VecDeque::new(),
@@ -143,15 +146,20 @@ impl Search {
             from: self.from,
             to: self.to,
             after: self.after.take(),
-            limit: PAGE,
+            limit: self.page,
         };
         let rows = self.tasks.store.task_page(&page).await?;
-        if let Some(last) = rows.last().filter(|_| rows.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+        if let Some(last) = rows.last().filter(|_| rows.len() >= usize::try_from(self.page).unwrap_or(usize::MAX)) {
             self.after = Some((last.scheduled, last.uid.clone()));
             self.steps.push_front(Step::All(state, priority));
         }
         Ok(Some(rows))
     }
+}
+
+/// One more than wanted says whether there are more.
+fn page(wanted: u64) -> i64 {
+    i64::try_from(wanted.saturating_add(1)).unwrap_or(PAGE).min(PAGE)
 }
 
 async fn steps(tasks: &Tasks, asker: &Asker, keys: &DataSet) -> Result<VecDeque<Step>, StoreError> {

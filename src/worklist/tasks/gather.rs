@@ -100,7 +100,7 @@ impl Tasks {
             add(&mut series, uid, (!is_large).then_some((class, instance)));
         }
         if is_large {
-            for uid in self.store.series_of(case, i64::try_from(MAX_SERIES).unwrap_or(i64::MAX)).await? {
+            for uid in self.store.series_named(case, i64::try_from(MAX_SERIES).unwrap_or(i64::MAX)).await? {
                 add(&mut series, uid, None);
             }
         }

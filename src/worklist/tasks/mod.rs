@@ -13,6 +13,7 @@ pub mod events;
 mod find;
 mod gather;
 mod subscribe;
+pub mod wire;
 
 use crate::{
     config::Live,

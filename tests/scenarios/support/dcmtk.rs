@@ -32,6 +32,11 @@ pub async fn dcmsend(target: &Target, options: &[&str], files: &[PathBuf]) -> Ou
     run("dcmsend", target, options, files).await
 }
 
+/// `options` name the keys, as in `["-W", "-k", "0010,0010"]`.
+pub async fn findscu(target: &Target, options: &[&str]) -> Output {
+    run("findscu", target, options, &[]).await
+}
+
 async fn run(tool: &'static str, target: &Target, options: &[&str], files: &[PathBuf]) -> Output {
     let mut arguments: Vec<OsString> = ["-aet", &target.calling, "-aec", &target.called].map(OsString::from).to_vec();
     arguments.extend(options.iter().map(OsString::from));

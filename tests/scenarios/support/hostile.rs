@@ -174,7 +174,7 @@ pub fn associate_rq(calling: &str, called: &str) -> Vec<u8> {
     body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
     body.extend(context(CT_EXPLICIT, CT, EXPLICIT));
     body.extend(context(ECHO, VERIFICATION, IMPLICIT));
-    body.extend(context(NOT_ACCEPTED, "1.2.840.10008.5.1.4.34.6.1", IMPLICIT));
+    body.extend(context(NOT_ACCEPTED, "1.2.840.10008.5.1.1.9", IMPLICIT));
     body.extend(context(CT_DEFLATED, CT, DEFLATED));
     body.extend(context(CT_IMPLICIT, CT, IMPLICIT));
     body.extend(item(0x50, &item(0x51, &[0, 0, 64, 0])));

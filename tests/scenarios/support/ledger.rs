@@ -9,8 +9,8 @@ use super::{
 use neisse::{
     config::DatabaseUrl,
     model::{
-        CaseId, CaseState, DeliveryKind, Digest, Discipline, JournalId, JournalPlace, Lane, Moment, PartnerId,
-        Priority, ReceivedInstance, StudyFacts, Uid,
+        CaseId, CaseState, DeliveryKind, Digest, Discipline, InstanceFacts, JournalId, JournalPlace, Lane, Moment,
+        PartnerId, Priority, ReceivedInstance, StudyFacts, Uid,
     },
     store::{CaseRow, Durability, NewDelivery, Store, Tx},
 };
@@ -126,6 +126,7 @@ pub fn received(study: &str, number: u8, content: u8) -> ReceivedInstance {
         },
         received: NOW,
         facts: StudyFacts { modality: "CT".into(), ..StudyFacts::default() },
+        own: InstanceFacts::default(),
     }
 }
 
@@ -212,12 +213,14 @@ impl Raw {
     pub async fn plan(&self, sql: &str) -> Vec<String> {
         match self {
             Raw::Sqlite(pool) => {
-                let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+                // Each of several, or all but the first would be done.
+                let each: Vec<String> = sql.split("; ").map(|one| format!("EXPLAIN QUERY PLAN {one}")).collect();
+                let explain = AssertSqlSafe(each.join("; "));
                 let rows = sqlx::raw_sql(explain).fetch_all(pool).await.unwrap_or_else(|e| panic!("{e}: {sql}"));
                 rows.iter().map(|row| row.get::<String, _>("detail")).collect()
             }
             Raw::Postgres(pool) => {
-                let parameters = (1..=30).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
+                let parameters = (1..=40).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
                 let nulls = vec!["NULL"; parameters].join(", ");
                 let nulls = if parameters == 0 { nulls } else { format!("({nulls})") };
                 self.run(&format!("SET plan_cache_mode = force_generic_plan; PREPARE asked AS {sql}")).await;

@@ -57,7 +57,8 @@ fn uid(text: &str) -> Uid {
 }
 
 fn held(class: &str, number: usize) -> HeldInstance {
-    let place = JournalPlace { journal: JournalId::generate(), data: 0, length: 1000, sha256: Digest([0; 32]) };
+    let place =
+        JournalPlace { journal: JournalId::generate(), record: 0, data: 0, length: 1000, sha256: Digest([0; 32]) };
     HeldInstance {
         study: uid("1.2"),
         series: uid("1.2.1"),
@@ -73,7 +74,7 @@ impl Services for Made {
         if request.calling_ae == "FORGOTTEN" {
             return Err(Rejection::CallingAeNotRecognized);
         }
-        let partner = "leipzig".parse::<PartnerId>().expect("an id");
+        let partner = PartnerId::new("leipzig").expect("an id");
         Ok(Asker { partner, ae_title: request.calling_ae.clone(), letters: Outgoing::default() })
     }
 
@@ -276,10 +277,16 @@ impl Scu {
     }
 
     async fn takes_one(&mut self) {
+        self.takes_one_but(&[]).await;
+    }
+
+    /// Says something else before it has stored it.
+    async fn takes_one_but(&mut self, first: &[u8]) {
         let (Command::StoreRq { message_id, sop_class, sop_instance, .. }, data) = self.message().await else {
             panic!("no C-STORE")
         };
         assert_eq!(data, [7; 1000]);
+        self.send(first).await;
         let comment = None;
         let response = Command::StoreRsp { message_id, sop_class, sop_instance, status: 0, comment };
         self.send(&p_data(CT_AT, 3, &response.encode())).await;
@@ -436,8 +443,8 @@ async fn a_retrieval_is_canceled_between_two_instances() {
     let house = house(PATIENT).await;
     let mut scu = house.ask("RAB_CT1").await;
     scu.asks_for(Service::Get, "CT").await;
-    scu.cancel(GET_AT).await;
-    scu.takes_one().await;
+    let cancel = p_data(GET_AT, 3, &Command::CancelRq { message_id: 11 }.encode());
+    scu.takes_one_but(&cancel).await;
     let (response, _) = scu.answer().await;
     let counts = Counts { remaining: Some(2), completed: 1, failed: 0, warning: 0 };
     assert_eq!((response.status, response.counts), (0xFE00, Some(counts)));

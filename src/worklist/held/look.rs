@@ -1,0 +1,140 @@
+//! Which index answers a query: the one that finds the fewest studies, never less than the keys ask for.
+//!
+//! In: the keys. Out: what to look by, and between which days. Whatever the look finds is matched key by key afterwards.
+
+use super::Naming;
+use crate::{
+    dicom::{
+        matching::{self, Names},
+        service::DataSet,
+    },
+    model::IdentifierKind,
+    store::{SearchBy, StoreError, name_key},
+};
+use chrono::NaiveDate;
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+
+/// Letters a beginning has at least to be looked by.
+const SHORTEST: usize = 2;
+/// Days that are few enough to look at everything in them.
+const FEW_DAYS: i64 = 2;
+
+pub struct Keys<'a> {
+    pub set: &'a DataSet,
+    pub names: Names,
+}
+
+impl Keys<'_> {
+    pub async fn look(&self, naming: &Naming) -> Result<SearchBy, StoreError> {
+        for (tag, by) in [
+            (tags::STUDY_INSTANCE_UID, SearchBy::Studies as fn(_) -> _),
+            (tags::SERIES_INSTANCE_UID, SearchBy::Series),
+            (tags::SOP_INSTANCE_UID, SearchBy::Instances),
+        ] {
+            let uids = self.uids(tag);
+            if !uids.is_empty() {
+                return Ok(by(uids));
+            }
+        }
+        if let Some(number) = self.exact(tags::ACCESSION_NUMBER) {
+            return Ok(SearchBy::Accession(naming.unnamed(IdentifierKind::Accession, number).await?));
+        }
+        if let Some(id) = self.exact(tags::PATIENT_ID) {
+            return Ok(SearchBy::Patient(naming.unnamed(IdentifierKind::Patient, id).await?));
+        }
+        Ok(self.other(naming.renames_any()))
+    }
+
+    /// By what names no study and no patient. Beginnings of numbers are of no use where they are others'.
+    fn other(&self, has_own_numbers: bool) -> SearchBy {
+        let number = |tag| self.beginning(tag).filter(|_| !has_own_numbers);
+        let modality = self.exact(tags::MODALITIES_IN_STUDY).or_else(|| self.exact(tags::MODALITY));
+        let by_modality = || modality.clone().map_or(SearchBy::Time, SearchBy::Modality);
+        if let Some(id) = self.exact(tags::STUDY_ID) {
+            return SearchBy::StudyId(id);
+        }
+        if let Some(number) = number(tags::ACCESSION_NUMBER) {
+            return SearchBy::AccessionBegins(number);
+        }
+        if let Some(id) = number(tags::PATIENT_ID) {
+            return SearchBy::PatientBegins(id);
+        }
+        if self.is_of_few_days() {
+            return by_modality();
+        }
+        self.by_name()
+            .or_else(|| self.name(tags::REFERRING_PHYSICIAN_NAME).map(SearchBy::Referrer))
+            .or_else(|| self.beginning(tags::STUDY_DESCRIPTION).map(SearchBy::Description))
+            .unwrap_or_else(by_modality)
+    }
+
+    /// UIDs of a key; empty where it asks for all.
+    pub fn uids(&self, tag: Tag) -> Vec<String> {
+        let mut uids = self.set.get(tag).map(matching::values).unwrap_or_default();
+        // Universal, or that there be none, which there is not.
+        uids.retain(|uid| !uid.contains(['*', '"']));
+        uids
+    }
+
+    /// `YYYYMMDD`, both inclusive.
+    pub fn days(&self) -> (Option<String>, Option<String>) {
+        let (from, to) = self.asked_days();
+        let day = |day: NaiveDate| day.format("%Y%m%d").to_string();
+        (from.map(day), to.map(day))
+    }
+
+    fn asked_days(&self) -> (Option<NaiveDate>, Option<NaiveDate>) {
+        matching::days(&matching::value(self.set, tags::STUDY_DATE)).unwrap_or_default()
+    }
+
+    fn is_of_few_days(&self) -> bool {
+        matches!(self.asked_days(), (Some(from), Some(to)) if (to - from).num_days() < FEW_DAYS)
+    }
+
+    fn exact(&self, tag: Tag) -> Option<String> {
+        let values = self.set.get(tag).map(matching::values).unwrap_or_default();
+        let one = <[String; 1]>::try_from(values).ok().map(|[value]| value);
+        one.filter(|value| !value.contains(['*', '?', '"']))
+    }
+
+    fn beginning(&self, tag: Tag) -> Option<String> {
+        let values = self.set.get(tag).map(matching::values).unwrap_or_default();
+        let [value] = values.as_slice() else { return None };
+        if value.contains('"') {
+            return None;
+        }
+        let end = value.find(['*', '?']).unwrap_or(value.len());
+        let beginning = value[..end].trim_end();
+        (beginning.chars().count() >= SHORTEST).then(|| beginning.to_owned())
+    }
+
+    fn by_name(&self) -> Option<SearchBy> {
+        if self.names != Names::Fuzzy
+            && let Some(name) = self.name(tags::PATIENT_NAME)
+        {
+            return Some(SearchBy::Name(name));
+        }
+        self.part_of_name().map(SearchBy::NameHas)
+    }
+
+    /// What a name begins with. Letters beyond ASCII may begin another component group than the first.
+    fn name(&self, tag: Tag) -> Option<String> {
+        let name = name_key(&self.beginning(tag)?);
+        let name = name.trim_end_matches('^');
+        let is_fit = self.names != Names::Fuzzy && name.is_ascii() && !name.contains('=');
+        (is_fit && name.len() >= SHORTEST).then(|| name.to_owned())
+    }
+
+    /// The longest piece without wild cards, which a name that matches has somewhere.
+    fn part_of_name(&self) -> Option<String> {
+        let values = self.set.get(tags::PATIENT_NAME).map(matching::values).unwrap_or_default();
+        let [value] = values.as_slice() else { return None };
+        let key = name_key(value);
+        let pieces = key.split(|letter: char| {
+            letter.is_whitespace() || matches!(letter, '*' | '?' | '^' | '=' | ',' | '-' | '.' | '"')
+        });
+        let longest = pieces.max_by_key(|piece| piece.chars().count())?;
+        (longest.chars().count() >= SHORTEST).then(|| longest.to_owned())
+    }
+}

@@ -1,0 +1,168 @@
+//! A workstation that is not ours (pynetdicom, unmodified) finds its reading task over DIMSE, claims it before forty-nine
+//! others, is told each status that PS3.4 CC.2 has for what it does wrong, and completes it.
+
+use crate::support::{
+    blocking,
+    center::Center,
+    faults::send_head_ct,
+    free_port, handed_over,
+    network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
+    readers::{performed, said},
+};
+use neisse::model::CaseState;
+use serde_json::{Value, json};
+use std::{path::Path, process::Command};
+
+const CLAIMS: usize = 50;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workstation_of_others_claims_and_finishes_its_task() {
+    for footing in BOTH {
+        let network = Network::start(footing, ALWAYS_CHEMNITZ, wall("2026-11-24T23:10")).await;
+        let (patient, _) = send_head_ct(&network, 1, 2).await;
+        let case = network.case_in(&patient.study(), CaseState::Delivered).await;
+        let keys = json!({
+            "00741000": { "vr": "CS", "Value": ["SCHEDULED"] },
+            "00080018": { "vr": "UI" },
+            "00100010": { "vr": "PN" },
+            "00404021": { "vr": "SQ", "Value": [{ "0020000D": { "vr": "UI", "Value": [patient.study().as_str()] } }] },
+        });
+        let found = asked(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await;
+        assert_eq!(found[0]["status"], 0x0000, "{found}");
+        assert_eq!(found[0]["set"].as_array().map(Vec::len), Some(1), "{found}");
+        let uid = said(&found[0]["set"][0], "00080018");
+        assert!(!found[0]["set"][0]["00100010"]["Value"][0].is_null(), "{found}");
+
+        let claims: Vec<Value> = (1..=CLAIMS).map(|n| change(&uid, "IN PROGRESS", &format!("1.2.3.{n}"))).collect();
+        let told = asked(&network, "CHEMNITZ", json!([claims])).await;
+        let statuses: Vec<u64> = told[0]
+            .as_array()
+            .expect("answers")
+            .iter()
+            .map(|told| told["status"].as_u64().expect("a status"))
+            .collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 0x0000).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 0xC302).count(), CLAIMS - 1, "{statuses:?}");
+        let won = statuses.iter().position(|status| *status == 0x0000).expect("one won") + 1;
+
+        let lock = format!("1.2.3.{won}");
+        let unknown = "2.25.404";
+        let steps = [
+            (
+                json!({ "do": "create", "uid": "2.25.405", "set": { "00741000": { "vr": "CS", "Value": ["SCHEDULED"] } } }),
+                0x0124,
+            ),
+            (change(unknown, "IN PROGRESS", "1.2.9"), 0xC307),
+            (change(&uid, "SCHEDULED", &lock), 0xC303),
+            (change(&uid, "COMPLETED", "1.2.9"), 0xC301),
+            (change(&uid, "COMPLETED", &lock), 0xC304),
+            (json!({ "do": "set", "uid": uid, "set": performed("1.2.9") }), 0xC301),
+            (json!({ "do": "action", "type": 2, "uid": uid, "set": {} }), 0xC312),
+            (json!({ "do": "action", "type": 9, "uid": uid, "set": {} }), 0x0123),
+            (subscribe(&uid, "STRANGER"), 0xC308),
+            (subscribe(&uid, "CHEMNITZ"), 0x0000),
+            (subscribe(unknown, "CHEMNITZ"), 0xC307),
+            (json!({ "do": "set", "uid": uid, "set": performed(&lock) }), 0x0000),
+            (json!({ "do": "get", "uid": uid }), 0x0000),
+            (change(&uid, "COMPLETED", &lock), 0x0000),
+            (change(&uid, "COMPLETED", &lock), 0xB306),
+            (change(&uid, "CANCELED", &lock), 0xC300),
+            (json!({ "do": "set", "uid": uid, "set": performed(&lock) }), 0xC300),
+            (json!({ "do": "action", "type": 2, "uid": uid, "set": {} }), 0xC311),
+        ];
+        let asks: Vec<Value> = steps.iter().map(|(step, _)| step.clone()).collect();
+        let told = asked(&network, "CHEMNITZ", Value::Array(asks)).await;
+        for (nth, (step, expected)) in steps.iter().enumerate() {
+            assert_eq!(told[nth]["status"], *expected, "{footing:?} step {nth}: {step} {}", told[nth]);
+        }
+        let seen = &told[12]["set"];
+        assert_eq!(said(seen, "00741000"), "IN PROGRESS");
+        assert!(seen.get("00081195").is_none(), "the lock is nobody's to see: {seen}");
+        // Others: it is not there.
+        let stranger =
+            asked(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")])).await;
+        assert_eq!((&stranger[0]["status"], &stranger[1]["status"]), (&json!(0xC307), &json!(0xC307)));
+        let story = network.story(&case).await;
+        assert!(story.contains("its reading was completed by CHEMNITZ (chemnitz)"), "{story}");
+        network.at_rest().await;
+    }
+}
+
+/// Who is subscribed is told over an association of ours, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
+    let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
+    let port = free_port();
+    let network = Network::with_centers(
+        Footing::Embedded,
+        ALWAYS_CHEMNITZ,
+        wall("2026-11-24T23:10"),
+        chemnitz,
+        leipzig,
+        |files| {
+            let file = files.get_mut("partners/chemnitz.toml").expect("the center");
+            let place = format!(
+                "[dicom]\ndestinations = [{{ ae_title = \"CHE_WS1\", host = \"127.0.0.1\", port = {port} }}]\n\
+                 senders = [{{ ae_title = \"CHE_WS1\" }}, "
+            );
+            *file = file.replacen("[dicom]\nsenders = [", &place, 1);
+        },
+    )
+    .await;
+    let (patient, _) = send_head_ct(&network, 1, 2).await;
+    network.case_in(&patient.study(), CaseState::Delivered).await;
+    let keys = json!({ "00741000": { "vr": "CS", "Value": ["SCHEDULED"] }, "00080018": { "vr": "UI" } });
+    let found = asked(&network, "CHE_WS1", json!([{ "do": "find", "set": keys }])).await;
+    let uid = said(&found[0]["set"][0], "00080018");
+    let steps = json!([
+        { "do": "listen", "port": port },
+        subscribe(&uid, "CHE_WS1"),
+        { "do": "heard", "count": 1 },
+        change(&uid, "IN PROGRESS", "1.2.3"),
+        { "do": "action", "type": 2, "uid": uid, "set": { "00741238": { "vr": "LT", "Value": ["wrong side"] } } },
+        change(&uid, "CANCELED", "1.2.3"),
+        { "do": "heard", "count": 4 },
+    ]);
+    let told = asked(&network, "CHE_WS1", steps).await;
+    for nth in [1, 3, 4, 5] {
+        assert_eq!(told[nth]["status"], 0x0000, "step {nth}: {told}");
+    }
+    let heard = told[6]["set"].as_array().expect("events");
+    let heard: Vec<(u64, String)> = heard
+        .iter()
+        .map(|event| {
+            assert_eq!(event["uid"], json!(uid));
+            let what = if event["type"] == 1 { "00741000" } else { "00741236" };
+            (event["type"].as_u64().expect("a type"), said(&event["set"], what))
+        })
+        .collect();
+    let expected = [(1, "SCHEDULED"), (1, "IN PROGRESS"), (2, "CHE_WS1"), (1, "CANCELED")];
+    assert_eq!(heard, expected.map(|(kind, text)| (kind, text.to_owned())));
+    network.at_rest().await;
+}
+
+fn change(uid: &str, state: &str, transaction: &str) -> Value {
+    json!({ "do": "action", "type": 1, "uid": uid, "set": {
+        "00081195": { "vr": "UI", "Value": [transaction] },
+        "00741000": { "vr": "CS", "Value": [state] },
+    } })
+}
+
+fn subscribe(uid: &str, aet: &str) -> Value {
+    json!({ "do": "action", "type": 3, "uid": uid, "set": {
+        "00741234": { "vr": "AE", "Value": [aet] },
+        "00741230": { "vr": "LO", "Value": ["FALSE"] },
+    } })
+}
+
+async fn asked(network: &Network, title: &'static str, steps: Value) -> Value {
+    let port = network.dicom_port().to_string();
+    let output = blocking(move || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ups_reader");
+        let mut command = Command::new(handed_over("NEISSE_TEST_PYTHON"));
+        command.arg(script).args([port.as_str(), title, steps.to_string().as_str()]).output().expect("Python")
+    })
+    .await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
