@@ -29,7 +29,7 @@ use crate::{
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
     results::{critical::CriticalWatch, objects::ReportObjects, receive::ReportReceiver},
-    routing::step::RoutingStep,
+    routing::{claims::Claims, step::RoutingStep},
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
@@ -215,6 +215,14 @@ impl Running {
             handoff: handoff.clone(),
         };
         stages.spawn(routing.run(stop()));
+        let claims = Claims {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            handoff: handoff.clone(),
+            tasks: self.desk.tasks.bell.clone(),
+        };
+        stages.spawn(claims.run(stop()));
         let handing = Handoff {
             store: store.clone(),
             config: config.clone(),

@@ -2,11 +2,13 @@
 //! transaction that stores a decision together with what it makes owed.
 
 pub mod calendar;
+pub mod claims;
 pub mod condition;
 pub mod coverage;
 pub mod decide;
 mod names;
 mod orders;
 mod patients;
+pub mod readers;
 pub mod slides;
 pub mod step;

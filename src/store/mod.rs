@@ -15,6 +15,7 @@
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
+mod claims;
 mod commitments;
 mod contents;
 mod critical;
@@ -51,6 +52,7 @@ mod tokens;
 mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
+pub use claims::{Down, Offer};
 pub use commitments::{CommitmentRow, KeptInstance};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
@@ -59,7 +61,7 @@ pub use error::{StoreError, UnreadableRow};
 pub use events::Event;
 pub use identities::{SentInstance, SentUnder};
 pub use instances::{DeliverableInstance, ImageOfCase, IndexedCase};
-pub use lateness::Wanted;
+pub use lateness::{Wanted, spoken};
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
 pub use modality_worklist::{By, Listed, Look, Place};

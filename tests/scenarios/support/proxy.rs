@@ -1,5 +1,6 @@
-//! A TCP proxy that harms the line on demand: cuts it, lets it stall, delays it, makes it slow.
+//! A TCP proxy that harms the line on demand: cuts it, lets it stall, delays it, makes it slow, for each connection or all.
 
+use std::sync::{Arc, Mutex};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -7,10 +8,13 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
+
+/// When a shared line is free again.
+type Road = Arc<Mutex<Instant>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
@@ -19,8 +23,10 @@ pub enum Line {
     Stalled,
     /// Each piece comes later.
     Delayed(Duration),
-    /// Bytes a second, each way.
+    /// Bytes a second, each way, of each connection.
     Slow(u64),
+    /// One line for all connections that are made while it is so: bytes a second each way, and how long each byte is on it.
+    Shared(u64, Duration),
     /// New connections are refused by closing them.
     Dead,
 }
@@ -86,11 +92,13 @@ async fn accept(
     cuts: watch::Sender<u64>,
     passed: watch::Sender<u64>,
 ) {
+    let roads: [Road; 2] = std::array::from_fn(|_| Arc::new(Mutex::new(Instant::now())));
     while let Ok((near, _)) = listener.accept().await {
         if *line.borrow() == Line::Dead {
             continue;
         }
         let (target, line, passed, mut cuts) = (target.clone(), line.subscribe(), passed.clone(), cuts.subscribe());
+        let roads = roads.clone();
         tokio::spawn(async move {
             let Ok(far) = TcpStream::connect(target).await else { return };
             let _ = (near.set_nodelay(true), far.set_nodelay(true));
@@ -99,10 +107,18 @@ async fn accept(
             tokio::select! {
                 _ = cuts.changed() => {}
                 _ = async {
+                    if matches!(*line.borrow(), Line::Shared(..)) {
+                        let [there, back] = roads;
+                        tokio::join!(
+                            share(near_read, far_write, line.clone(), there, passed.clone()),
+                            share(far_read, near_write, line.clone(), back, passed),
+                        );
+                        return;
+                    }
                     tokio::join!(
                         pass(near_read, far_write, line.clone(), passed.clone()),
                         pass(far_read, near_write, line, passed),
-                    )
+                    );
                 } => {}
             }
         });
@@ -133,4 +149,43 @@ async fn pass(
         passed.send_modify(|passed| *passed += count as u64);
     }
     let _ = to.shutdown().await;
+}
+
+/// Pieces of all connections one after the other, each as long on the line as it is large, and so much later at its end.
+async fn share(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: watch::Receiver<Line>,
+    road: Road,
+    passed: watch::Sender<u64>,
+) {
+    let (sender, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(256);
+    let sending = async move {
+        let mut buffer = vec![0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let mut due = Instant::now();
+            if let Line::Shared(rate, delay) = *line.borrow() {
+                let mut free = road.lock().expect("the road");
+                *free = due.max(*free) + Duration::from_secs_f64(count as f64 / rate.max(1) as f64);
+                due = *free + delay;
+            }
+            // The next piece of this connection when this one has left.
+            let left = if let Line::Shared(_, delay) = *line.borrow() { due - delay } else { due };
+            sleep_until(left).await;
+            if sender.send((due, buffer[..count].to_vec())).await.is_err() {
+                break;
+            }
+        }
+    };
+    let receiving = async {
+        while let Some((due, piece)) = arriving.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                break;
+            }
+            passed.send_modify(|passed| *passed += piece.len() as u64);
+        }
+        let _ = to.shutdown().await;
+    };
+    tokio::join!(sending, receiving);
 }
