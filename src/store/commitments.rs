@@ -64,7 +64,32 @@ const KEPT: Sql = Sql {
     postgres: kept!("(SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
 };
 
+macro_rules! due {
+    ($list:literal) => {
+        concat!(
+            "SELECT partner, ae_title, transaction_uid, instances, asked_us, next_us, attempts FROM commitments \
+             WHERE state = 'asked' AND next_us <= $1 AND partner NOT IN ",
+            $list,
+            " ORDER BY next_us LIMIT $3"
+        )
+    };
+}
+const DUE: Sql = Sql {
+    sqlite: due!("(SELECT value FROM json_each($2))"),
+    postgres: due!("(SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
+};
+
 impl Tx {
+    /// Transactions of a partner that have not been answered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open_commitments(&mut self, partner: &PartnerId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM commitments WHERE partner = $1 AND state = 'asked'";
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL).bind(partner.as_str()).fetch_one(&mut **c).await)?;
+        Ok(count)
+    }
+
     /// Writes down what is asked. Asked again under the same UID, it is answered again.
     ///
     /// # Errors
@@ -137,14 +162,19 @@ impl Tx {
 }
 
 impl Store {
-    /// What is to be told, longest due first.
+    /// What is to be told, longest due first, but for some partners.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn due_commitments(&self, now: Moment, limit: i64) -> Result<Vec<CommitmentRow>, StoreError> {
-        const SQL: &str = "SELECT partner, ae_title, transaction_uid, instances, asked_us, next_us, attempts FROM commitments \
-             WHERE state = 'asked' AND next_us <= $1 ORDER BY next_us LIMIT $2";
-        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(limit).fetch_all(p).await)?;
+    pub async fn due_commitments(
+        &self,
+        now: Moment,
+        but_of: &[&str],
+        limit: i64,
+    ) -> Result<Vec<CommitmentRow>, StoreError> {
+        let (sql, but_of) = (self.pick(DUE), to_json(&but_of, "list of partners")?);
+        let raws: Vec<Raw> =
+            on_read!(self, |p| sqlx::query_as(sql).bind(now.0).bind(&but_of).bind(limit).fetch_all(p).await)?;
         raws.into_iter().map(Raw::read).collect()
     }
 

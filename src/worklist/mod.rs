@@ -117,7 +117,10 @@ impl Services for Desk {
         match find.model {
             FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
             FindModel::ModalityWorklist => Box::pin(self.worklist(asker, find)),
-            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(self.held().find(asker, find)),
+            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(async move {
+                self.asking(asker)?;
+                self.held().find(asker, find).await
+            }),
         }
     }
 
@@ -126,7 +129,10 @@ impl Services for Desk {
         asker: &'a Asker,
         identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
-        Box::pin(self.held().retrieve(asker, identifier))
+        Box::pin(async move {
+            self.asking(asker)?;
+            self.held().retrieve(asker, identifier).await
+        })
     }
 
     fn destination(&self, asker: &Asker, ae_title: &str) -> Result<MoveDestination, Refusal> {

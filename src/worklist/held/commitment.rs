@@ -16,7 +16,7 @@ use crate::{
         scu::{Association, Proposal, ScuSettings, Target as Called},
         service::{Asker, DataSet, Done, Refusal, Target},
     },
-    model::{Moment, Outgoing, Uid, chain},
+    model::{Moment, Outgoing, PartnerId, Uid, chain},
     store::{CommitmentRow, Durability, KeptInstance, StoreError},
 };
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
@@ -39,8 +39,11 @@ const WAIT: Duration = Duration::from_secs(2);
 /// An attempt is over by the end of its times and this, whatever became of who makes it.
 const LEASE: Duration = Duration::from_secs(30);
 const BATCH: i64 = 20;
-/// No more are begun while so many are being told.
+/// No more are begun while so many are being told, and of one partner while so many of its own are.
 const AT_MOST: usize = 40;
+const AT_MOST_OF_ONE: usize = 4;
+/// Transactions of one partner that wait for their answer.
+const MOST_OPEN: i64 = 1_000;
 
 /// Failure Reason (0008,1197), PS3.3 C.14.1.1.
 const PROCESSING_FAILURE: u16 = 0x0110;
@@ -89,13 +92,20 @@ impl Shelves {
         };
         let written = async {
             let mut tx = self.store.begin(Durability::Synced).await?;
+            if tx.open_commitments(&row.partner).await? >= MOST_OPEN {
+                return Ok(false);
+            }
             tx.ask_commitment(&row).await?;
-            tx.commit().await
+            tx.commit().await?;
+            Ok(true)
         };
-        written.await.map_err(|error: StoreError| {
+        let written = written.await.map_err(|error: StoreError| {
             tracing::error!(error = %chain(&error), "A storage commitment cannot be written down");
             Refusal::new(0x0110, "not written down, try again")
         })?;
+        if !written {
+            return Err(Refusal::new(0x0213, "1000 transactions wait for their answer to be taken"));
+        }
         Ok(Done { status: 0, instance, reply: None })
     }
 }
@@ -196,32 +206,61 @@ impl Verdict {
     }
 }
 
+/// Transactions that are being told, by whom they are told to.
+#[derive(Default)]
+struct InHand {
+    telling: JoinSet<(PartnerId, Result<(), StoreError>)>,
+    of: HashMap<PartnerId, usize>,
+}
+
+impl InHand {
+    /// Partners that have as many as one may have.
+    fn busy(&self) -> Vec<&str> {
+        self.of.iter().filter(|(_, count)| **count >= AT_MOST_OF_ONE).map(|(partner, _)| partner.as_str()).collect()
+    }
+
+    fn ended(&mut self, partner: &PartnerId) {
+        if let Some(count) = self.of.get_mut(partner) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
 /// Tells what is due, until `stop`.
 pub async fn run(shelves: Shelves, stop: CancellationToken) {
-    // At once: a destination that does not answer holds up no other.
-    let mut telling = JoinSet::new();
+    // At once, and few of one partner: a destination that does not answer holds up no other.
+    let mut hand = InHand::default();
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = look.tick(), if telling.len() < AT_MOST => {
-                if let Err(error) = begin_due(&shelves, &mut telling).await {
+            _ = look.tick(), if hand.telling.len() < AT_MOST => {
+                if let Err(error) = begin_due(&shelves, &mut hand).await {
                     tracing::error!(error = %chain(&error), "Storage commitments cannot be answered now; they wait");
                 }
             }
-            Some(told) = telling.join_next() => if let Ok(Err(error)) = told {
-                tracing::error!(error = %chain(&error), "A storage commitment cannot be answered now; it waits");
+            Some(told) = hand.telling.join_next() => if let Ok((partner, told)) = told {
+                hand.ended(&partner);
+                if let Err(error) = told {
+                    tracing::error!(error = %chain(&error), "A storage commitment cannot be answered now; it waits");
+                }
             },
             () = stop.cancelled() => return,
         }
     }
 }
 
-async fn begin_due(shelves: &Shelves, telling: &mut JoinSet<Result<(), StoreError>>) -> Result<(), StoreError> {
-    for row in shelves.store.due_commitments(shelves.clock.now(), BATCH).await? {
-        let shelves = shelves.clone();
+async fn begin_due(shelves: &Shelves, hand: &mut InHand) -> Result<(), StoreError> {
+    let due = shelves.store.due_commitments(shelves.clock.now(), &hand.busy(), BATCH).await?;
+    for row in due {
+        let (shelves, partner) = (shelves.clone(), row.partner.clone());
+        let count = hand.of.entry(partner.clone()).or_default();
+        if *count >= AT_MOST_OF_ONE {
+            continue;
+        }
+        *count += 1;
         // Begun twice, it is taken in hand once.
-        telling.spawn(async move { tell(&shelves, &row).await });
+        hand.telling.spawn(async move { (partner, tell(&shelves, &row).await) });
     }
     Ok(())
 }
@@ -243,17 +282,15 @@ async fn tell(shelves: &Shelves, row: &CommitmentRow) -> Result<(), StoreError> 
         Judged::Now(verdict) => verdict,
     };
     // Written down before it is made.
-    let taken = CommitmentRow {
-        next: now + (config.delivery.connect + config.delivery.response + LEASE),
-        attempts: row.attempts + 1,
-        ..row.clone()
-    };
+    let taken =
+        CommitmentRow { next: now + (telling_within(&config) + LEASE), attempts: row.attempts + 1, ..row.clone() };
     let mut tx = shelves.store.begin(Durability::Process).await?;
     if !tx.take_commitment(row, taken.next, true).await? {
         return Ok(());
     }
     tx.commit().await?;
-    let outcome = report(&config, row, &verdict).await;
+    let told = tokio::time::timeout(telling_within(&config), report(&config, row, &verdict)).await;
+    let outcome = told.unwrap_or_else(|_| Err("it was not taken in time".to_owned()));
     let now = shelves.clock.now();
     let mut tx = shelves.store.begin(Durability::Process).await?;
     match outcome {
@@ -298,6 +335,11 @@ async fn put_before_a_person(shelves: &Shelves, known: &[KeptInstance], now: Mom
     tx.commit().await
 }
 
+/// The association, the report and its answer.
+fn telling_within(config: &Config) -> Duration {
+    config.delivery.connect + config.delivery.response.saturating_mul(2)
+}
+
 fn pause(config: &Config, attempts: i64) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
     config.delivery.retry_min.saturating_mul(1 << doublings).min(config.delivery.retry_max)
@@ -334,7 +376,6 @@ async fn report(config: &Config, row: &CommitmentRow, verdict: &Verdict) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::PartnerId;
 
     const ASKED: Moment = Moment(1_000_000_000);
 
