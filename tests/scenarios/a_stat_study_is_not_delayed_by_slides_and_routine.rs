@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_secs(300);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
     let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
-    let proxy = Proxy::to(&format!("127.0.0.1:{}", chemnitz.port)).await;
+    let proxy = Proxy::narrow_to(&format!("127.0.0.1:{}", chemnitz.port));
     proxy.set(Line::Shared(BYTES_A_SECOND, ON_THE_LINE));
     let port = proxy.address.port();
     let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, tonight(), chemnitz, leipzig, |files| {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
@@ -46,6 +46,18 @@ impl Proxy {
     /// `target` as `host:port`.
     pub async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::at(listener, target)
+    }
+
+    /// Takes no more at a time than a line would: a machine's own buffers are megabytes, which are seconds of a slow line.
+    pub fn narrow_to(target: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 * 1024).expect("a buffer");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        Self::at(socket.listen(1024).expect("a port"), target)
+    }
+
+    fn at(listener: TcpListener, target: &str) -> Self {
         let address = listener.local_addr().expect("an address");
         let (line, cuts, passed) = (watch::Sender::new(Line::Good), watch::Sender::new(0), watch::Sender::new(0));
         let accepting = tokio::spawn(accept(listener, target.to_string(), line.clone(), cuts.clone(), passed.clone()));
