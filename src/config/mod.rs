@@ -305,6 +305,8 @@ pub struct PartnerDicom {
     pub deliver: Option<DicomTarget>,
     /// Where its C-MOVE and what it subscribed to goes, besides `deliver`.
     pub destinations: Vec<DicomDestination>,
+    /// Its own system that is told what its scanners say of their steps.
+    pub mpps_to: Option<DicomDestination>,
 }
 
 /// A place of a partner's own that it may have things sent to.
