@@ -37,6 +37,7 @@ use crate::{
     worklist::{
         Desk,
         held::{Shelves, commitment},
+        performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
@@ -270,6 +271,8 @@ impl Running {
         let teller =
             EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };
         stages.spawn(teller.run(stop()));
+        let performed = PerformedSender { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(performed.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {

@@ -317,6 +317,8 @@ pub struct PartnerDicom {
     pub destinations: Vec<DicomDestination>,
     /// What is promised when it asks for a storage commitment. Default held.
     pub commit: Commit,
+    /// Its own system that is told what its scanners say of their steps.
+    pub mpps_to: Option<DicomDestination>,
 }
 
 /// When instances count as kept (PS3.4 J).

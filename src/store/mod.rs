@@ -36,6 +36,7 @@ mod orders;
 mod patients;
 mod pauses;
 mod performed;
+mod performed_messages;
 mod postgres;
 mod reports;
 mod retention;
@@ -71,6 +72,7 @@ pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
 pub use pauses::Pause;
 pub use performed::{AwaitedStep, PerformedStep};
+pub use performed_messages::PerformedMessage;
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
 };

@@ -3,11 +3,12 @@
 //! [`Desk`] is the one handler of [`Services`]: it says who asks, and hands each question to the file of its SOP class. In:
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there. `modality`: what a scanner is to do; `performed`:
-//! what it says it did.
+//! what it says it did, `performed_sending`: and who else is told that.
 
 mod modality;
 mod performed;
 mod performed_rules;
+pub mod performed_sending;
 mod step_item;
 #[cfg(test)]
 mod tests;

@@ -65,14 +65,19 @@ pub async fn create(
         changed: now,
         awaited: false,
     };
-    if !begin(store, &step, &attributes).await.map_err(|error| not_kept(partner, &error))? {
+    if !begin(store, partner, &step, &attributes).await.map_err(|error| not_kept(partner, &error))? {
         return Err(DUPLICATE);
     }
     told(partner, Status::InProgress);
     Ok(Done { status: 0, instance: uid, reply: None })
 }
 
-async fn begin(store: &Store, step: &PerformedStep, attributes: &DataSet) -> Result<bool, StoreError> {
+async fn begin(
+    store: &Store,
+    partner: &Partner,
+    step: &PerformedStep,
+    attributes: &DataSet,
+) -> Result<bool, StoreError> {
     let mut tx = store.begin(Durability::Synced).await?;
     if !tx.add_performed_step(step).await? {
         return Ok(false);
@@ -82,6 +87,9 @@ async fn begin(store: &Store, step: &PerformedStep, attributes: &DataSet) -> Res
     }
     link(&mut tx, step, attributes).await?;
     tx.move_steps_of(&step.origin, &step.uid, StepState::Started).await?;
+    if is_sent_on(partner) {
+        tx.owe_performed(&step.origin, &step.uid, true, &step.attributes, step.created).await?;
+    }
     tx.commit().await?;
     Ok(true)
 }
@@ -122,6 +130,8 @@ pub async fn set(
         return Err(NO_MORE);
     }
     let mut attributes: DataSet = dicom_json::from_str(&step.attributes).map_err(|_| NOT_KEPT)?;
+    let said =
+        if is_sent_on(partner) { Some(dicom_json::to_string(&modifications).map_err(|_| NOT_KEPT)?) } else { None };
     let all_taken = rules::change(&mut attributes, modifications)?;
     let status = rules::status(&attributes)?;
     if status != Status::InProgress {
@@ -133,6 +143,9 @@ pub async fn set(
     step.changed = now;
     step.awaited = status != Status::InProgress;
     tx.save_performed_step(&step).await.map_err(away)?;
+    if let Some(said) = said {
+        tx.owe_performed(&partner.id, &uid, false, &said, now).await.map_err(away)?;
+    }
     let scheduled = match status {
         Status::InProgress => StepState::Started,
         Status::Completed => StepState::Done,
@@ -179,6 +192,11 @@ fn studies(attributes: &DataSet) -> Vec<Uid> {
 
 pub(super) fn items(set: &DataSet, tag: Tag) -> &[DataSet] {
     set.get(tag).and_then(|sequence| sequence.items()).unwrap_or_default()
+}
+
+/// Whether its hospital's own system is told, too.
+fn is_sent_on(partner: &Partner) -> bool {
+    partner.dicom.as_ref().is_some_and(|dicom| dicom.mpps_to.is_some())
 }
 
 fn told(partner: &Partner, status: Status) {
