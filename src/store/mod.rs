@@ -71,7 +71,7 @@ pub use notices::{Notice, NoticeCall, NoticeChannel, NoticeRhythm, NoticeTold, W
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
 pub use pauses::Pause;
-pub use performed::{AwaitedStep, PerformedStep};
+pub use performed::{AwaitedStep, PerformedStep, StepNamed};
 pub use performed_messages::PerformedMessage;
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,

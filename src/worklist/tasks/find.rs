@@ -6,7 +6,7 @@
 use super::{Tasks, attributes, failed, role};
 use crate::{
     dicom::{
-        matching::{MatchOptions, Names, check, matches, returned, values},
+        matching::{MatchOptions, Names, Prepared, check, returned, values},
         service::{Answers, Asker, DataSet, Find, Refusal},
         ups::SUPPORTED,
     },
@@ -45,7 +45,7 @@ struct Search {
     tasks: Tasks,
     asker: Asker,
     keys: DataSet,
-    options: MatchOptions,
+    fitting: Prepared,
     label: Option<String>,
     from: Option<Moment>,
     to: Option<Moment>,
@@ -95,16 +95,17 @@ impl Search {
         let keys = &find.identifier;
         let zone = tasks.config.now().partners.get(&asker.partner).map_or(chrono_tz::UTC, |partner| partner.time_zone);
         let (from, to) = days(&one(keys, tags::SCHEDULED_PROCEDURE_STEP_START_DATE_TIME));
+        let options = MatchOptions {
+            names: if find.is_fuzzy { Names::Fuzzy } else { Names::Folded },
+            unknown_matches: false,
+            combined_datetime: true,
+            time_zone: Some(zone),
+        };
         Ok(Self {
             steps: steps(tasks, asker, keys).await?,
             tasks: tasks.clone(),
             asker: asker.clone(),
-            options: MatchOptions {
-                names: if find.is_fuzzy { Names::Fuzzy } else { Names::Folded },
-                unknown_matches: false,
-                combined_datetime: true,
-                time_zone: Some(zone),
-            },
+            fitting: Prepared::new(keys, options),
             label: Some(one(keys, tags::WORKLIST_LABEL)).filter(|label| is_whole(label)),
             from,
             to,
@@ -123,7 +124,7 @@ impl Search {
             }
             let Some(rows) = self.more().await? else { return Ok(None) };
             for (_, set) in self.tasks.data_sets(&self.asker, &rows, self.with_input).await? {
-                if matches(&self.keys, &set, self.options) {
+                if self.fitting.fits(&set) {
                     self.ready.push_back(returned(&self.keys, &set));
                 }
             }
