@@ -47,6 +47,19 @@ pub async fn others_live(tx: &mut Tx, case: CaseId, except: OrderId) -> Result<b
     Ok(false)
 }
 
+/// Whether any order of the case may still be carried out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_asked_for(tx: &mut Tx, case: CaseId) -> Result<bool, StoreError> {
+    for id in tx.orders_joined(case).await? {
+        if tx.order_state(id).await?.is_some_and(|state| state.is_live()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Finds or begins the case of every order that has none. To be called under `hold_origin`, the orders saved.
 ///
 /// # Errors

@@ -23,8 +23,8 @@ use crate::{
         order::{OrderMessage, OrderRequest},
     },
     model::{
-        Bell, CaseEvent, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, PartnerId,
-        Priority, Progress, SpecimenSaid, Unable, order,
+        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, PartnerId,
+        Priority, Progress, SpecimenSaid, Unable, order, order_is,
     },
     store::{CaseRow, Durability, MessageKey, NewOrder, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
@@ -108,13 +108,14 @@ impl OrderTaker {
         }
         let work = &Work { meets_something: new.is_some(), ..*work };
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
-        let mut specimens = Taken::default();
+        let (mut specimens, mut taken_back) = (Taken::default(), Vec::new());
         for request in &message.orders {
-            let (answer, order) = one(&mut tx, work, request, &mut specimens).await?;
+            let (answer, order) = one(&mut tx, work, request, &mut specimens, &mut taken_back).await?;
             answers.push(answer);
             taken.extend(order);
         }
         order_case::place(&mut tx, &partner.id, &taken, now).await?;
+        end_tasks(&mut tx, &taken_back, now).await?;
         let answer = respond(&answers);
         if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
@@ -192,6 +193,7 @@ async fn one(
     work: &Work<'_>,
     request: &OrderRequest,
     specimens: &mut Taken,
+    taken_back: &mut Vec<TakenBack>,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let Work { config, partner, message, now, .. } = *work;
     let kept = |answer| said(work, request, answer);
@@ -238,6 +240,9 @@ async fn one(
             tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
             specimens.add(keep_specimens(tx, work, request, &order).await?);
             tell(tx, config, &order, &mut cases, request.control, before, now).await?;
+            if before != Some(order.state) && is_taken_back(order.state) {
+                taken_back.extend(cases.iter().map(|case| TakenBack { case: case.id, state: order.state }));
+            }
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;
             Ok((answer, Some(order)))
@@ -429,9 +434,6 @@ async fn tell(
     for case in cases.iter_mut().filter(|_| changed || control == OrderControl::Change) {
         let what = if changed { format!("its order is {state}") } else { "its order was changed".to_owned() };
         tx.tell(case.id, now, "intake", &what).await?;
-        if changed && is_taken_back(state) && !order_case::others_live(tx, case.id, order.id).await? {
-            tx.end_tasks(case.id, &what, now).await?;
-        }
         let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
         match state {
             _ if progress(case) > Progress::NotSent && all_take_orders(config, case) => {}
@@ -457,6 +459,24 @@ async fn tell(
             case.needs_a_person("its order was changed and names another study now: see whether it still belongs here");
         }
         tx.save_case(case).await?;
+    }
+    Ok(())
+}
+
+/// A case that had an order which is not wanted any more.
+struct TakenBack {
+    case: CaseId,
+    state: OrderState,
+}
+
+/// Ends the reading of what no order asks for any more. After all orders of the message: the new one may stand in the place
+/// of the old (HL7 v2.5.1 ORC-1 RP and RO).
+async fn end_tasks(tx: &mut Tx, taken_back: &[TakenBack], now: Moment) -> Result<(), StoreError> {
+    for TakenBack { case, state } in taken_back {
+        if !order_case::is_asked_for(tx, *case).await? {
+            tx.case(*case).await?;
+            tx.end_tasks(*case, &order_is(*state), now).await?;
+        }
     }
     Ok(())
 }

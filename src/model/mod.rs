@@ -49,5 +49,5 @@ pub use scheduled::{Requested, Step, StepState};
 pub use specimen::{SpecimenCode, SpecimenSaid, TimeSaid};
 pub use specimen_event::{Contradiction, Note, SpecimenEvent, SpecimenState};
 pub use study::{InstanceFacts, JournalPlace, ReceivedInstance, StudyFacts};
-pub use task::{TaskEvent, TaskKey, TaskMove, TaskRefusal, TaskState};
+pub use task::{TaskEvent, TaskKey, TaskMove, TaskRefusal, TaskState, is_for_its_order, order_is};
 pub use token::{Token, TokenId, same_digest};

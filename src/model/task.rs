@@ -3,6 +3,7 @@
 //!
 //! Pure: knows no wire, no store. Who may see a task at all is decided before it is asked here.
 
+use super::OrderState;
 use std::fmt;
 
 /// Procedure Step State (0074,1000), PS3.4 Table CC.1.1-1.
@@ -44,6 +45,18 @@ impl fmt::Display for TaskState {
         f.write_str(self.as_str())
     }
 }
+
+/// Why a task is canceled whose case's orders have been taken back: `state` is what has become of the last of them.
+pub fn order_is(state: OrderState) -> String {
+    format!("{ORDER_IS}{state}")
+}
+
+/// Whether a task was canceled because its order was; then another order may bring it back.
+pub fn is_for_its_order(reason: &str) -> bool {
+    reason.starts_with(ORDER_IS)
+}
+
+const ORDER_IS: &str = "its order is ";
 
 /// The Transaction UID (0008,1195) of a request, beside the one the task is locked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ pub mod condition;
 pub mod coverage;
 pub mod decide;
 mod names;
+mod offer;
 mod orders;
 mod patients;
 pub mod readers;

@@ -8,6 +8,7 @@ use super::{
     claims,
     condition::CaseFacts,
     decide::{Rules, decide},
+    offer,
     orders::{deadline, owe_orders, takers},
     patients::owe_news,
     slides,
@@ -125,8 +126,10 @@ impl RoutingStep {
                 decide_case(&mut tx, &config, &mut case, rules, now).await?;
             }
             hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
-            tx.offer_task(&case, now).await?;
+            offer::offer(&mut tx, &case, now).await?;
             news = true;
+        } else if news {
+            offer::offer_again(&mut tx, &case, now).await?;
         }
         if news {
             tx.note_task_priority(id, case.priority).await?;

@@ -94,17 +94,52 @@ macro_rules! select_events {
 }
 
 /// What another node is noting at this moment is not waited for.
-const TO_NOTE: Sql = Sql {
-    sqlite: select_events!("WHERE e.noted = 0 ORDER BY e.id LIMIT $1"),
-    postgres: select_events!("WHERE e.noted = 0 ORDER BY e.id LIMIT $1 FOR UPDATE OF e SKIP LOCKED"),
+const STILL_TO_NOTE: Sql = Sql {
+    sqlite: "SELECT id FROM task_events WHERE noted = 0 AND id IN (SELECT value FROM json_each($1)) ORDER BY id",
+    postgres: "SELECT id FROM task_events WHERE noted = 0 \
+               AND id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb))) ORDER BY id \
+               FOR UPDATE SKIP LOCKED",
 };
 
 const NOTE: Sql = Sql {
-    sqlite: "INSERT INTO task_notices (partner, ae, event_id) SELECT value ->> 'partner', value ->> 'ae', $1 \
-             FROM json_each($2) WHERE true ON CONFLICT DO NOTHING",
-    postgres: "INSERT INTO task_notices (partner, ae, event_id) SELECT partner, ae, $1 \
-               FROM jsonb_to_recordset($2::jsonb) AS r (partner text, ae text) ON CONFLICT DO NOTHING",
+    sqlite: "INSERT INTO task_notices (partner, ae, event_id) \
+             SELECT value ->> 'partner', value ->> 'ae', value ->> 'event' \
+             FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
+    postgres: "INSERT INTO task_notices (partner, ae, event_id) SELECT partner, ae, event \
+               FROM jsonb_to_recordset($1::jsonb) AS r (partner text, ae text, event bigint) ON CONFLICT DO NOTHING",
 };
+
+/// In one order for all nodes: two that write the same two receivers must not wait for each other.
+const RECEIVERS: Sql = Sql {
+    sqlite: "INSERT INTO task_receivers (partner, ae, attempts, next_us) \
+             SELECT DISTINCT value ->> 'partner', value ->> 'ae', 0, 0 FROM json_each($1) WHERE true ORDER BY 1, 2 \
+             ON CONFLICT (partner, ae) DO NOTHING",
+    postgres: "INSERT INTO task_receivers (partner, ae, attempts, next_us) \
+               SELECT DISTINCT partner, ae, 0, 0 FROM jsonb_to_recordset($1::jsonb) AS r (partner text, ae text) \
+               ORDER BY 1, 2 ON CONFLICT (partner, ae) DO NOTHING",
+};
+
+const NOTED: Sql = Sql {
+    sqlite: "UPDATE task_events SET noted = 1 WHERE id IN (SELECT value FROM json_each($1))",
+    postgres: "UPDATE task_events SET noted = 1 \
+               WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb)))",
+};
+
+/// State reports for one receiver alone, of tasks that it has none of yet that waits to be told: whoever subscribes again
+/// and again is told no more for it. The list in the middle is made once a statement.
+macro_rules! first_events {
+    ($which:literal $(, $rest:literal)?) => {
+        concat!(
+            "INSERT INTO task_events (task_uid, kind, state, ready, content, only_partner, only_ae, at_us, noted) \
+             SELECT uid, 1, state, ready, '{}', $1, $2, $3, 0 FROM tasks WHERE ",
+            $which,
+            " AND uid NOT IN (SELECT e.task_uid FROM task_events e WHERE e.noted = 0 AND e.only_partner = $1 \
+             AND e.only_ae = $2 UNION ALL SELECT e.task_uid FROM task_notices n JOIN task_events e ON e.id = n.event_id \
+             WHERE n.partner = $1 AND n.ae = $2 AND e.only_partner = $1 AND e.only_ae = $2)"
+            $(, $rest)?
+        )
+    };
+}
 
 /// One by one: a notice of an earlier event may have been written meanwhile.
 const TOLD: Sql = Sql {
@@ -125,7 +160,7 @@ impl Tx {
         content: &str,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write_event(task, event, None, content, None, now).await
+        self.write_event(task, event, None, content, now).await
     }
 
     /// A state that the task only passes through.
@@ -136,10 +171,11 @@ impl Tx {
         content: &str,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write_event(task, TaskEvent::StateReport, Some(state), content, None, now).await
+        self.write_event(task, TaskEvent::StateReport, Some(state), content, now).await
     }
 
-    /// The first event after somebody has subscribed: the state as it is now, for this one alone.
+    /// The first event after somebody has subscribed: the state as it is now, for this one alone. Not beside one that it has
+    /// not been told yet.
     ///
     /// # Errors
     /// When the database fails.
@@ -150,7 +186,16 @@ impl Tx {
         ae_title: &str,
         now: Moment,
     ) -> Result<(), StoreError> {
-        self.write_event(task, TaskEvent::StateReport, None, "{}", Some((partner, ae_title)), now).await
+        const SQL: &str = first_events!("uid = $4");
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(partner.as_str())
+            .bind(ae_title)
+            .bind(now.0)
+            .bind(task.as_str())
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
     }
 
     async fn write_event(
@@ -159,19 +204,15 @@ impl Tx {
         event: TaskEvent,
         state: Option<TaskState>,
         content: &str,
-        only: Option<(&PartnerId, &str)>,
         now: Moment,
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO task_events (task_uid, kind, state, ready, content, only_partner, only_ae, at_us, noted) \
-             SELECT uid, $2, CASE WHEN $3 = '' THEN state ELSE $3 END, ready, $4, $5, $6, $7, 0 FROM tasks WHERE uid = $1";
-        let (only_partner, only_ae) = only.map_or(("", ""), |(partner, ae)| (partner.as_str(), ae));
+             SELECT uid, $2, CASE WHEN $3 = '' THEN state ELSE $3 END, ready, $4, '', '', $5, 0 FROM tasks WHERE uid = $1";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(task.as_str())
             .bind(i64::from(event.id()))
             .bind(state.map_or("", TaskState::as_str))
             .bind(content)
-            .bind(only_partner)
-            .bind(only_ae)
             .bind(now.0)
             .execute(&mut **c)
             .await
@@ -190,9 +231,8 @@ impl Tx {
         limit: i64,
         now: Moment,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO task_events (task_uid, kind, state, ready, content, only_partner, only_ae, at_us, noted) \
-             SELECT uid, 1, state, ready, '{}', $1, $2, $3, 0 FROM tasks WHERE reader = $1 \
-             AND state IN ('SCHEDULED', 'IN PROGRESS') ORDER BY scheduled_us LIMIT $4";
+        const SQL: &str =
+            first_events!("reader = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')", " ORDER BY scheduled_us LIMIT $4");
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(partner.as_str())
             .bind(ae_title)
@@ -274,45 +314,58 @@ impl Tx {
         Ok(())
     }
 
-    /// Events that have no notices yet, oldest first.
+    /// Everybody in each list is to be told its event, once. Events that somebody else has noted meanwhile, or is noting now,
+    /// are left alone. How many were noted.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn task_events_to_note(&mut self, limit: i64) -> Result<Vec<TaskNews>, StoreError> {
-        let sql = self.pick(TO_NOTE);
-        let rows: Vec<NewsRow> = on_tx!(self, |c| sqlx::query_as(sql).bind(limit).fetch_all(&mut **c).await)?;
-        rows.into_iter().map(news).collect()
-    }
-
-    /// Everybody in the list is to be told this event.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn note_task_event(&mut self, event: i64, to: &[(PartnerId, String)]) -> Result<(), StoreError> {
+    pub async fn note_task_events(&mut self, events: &[(i64, Vec<(PartnerId, String)>)]) -> Result<usize, StoreError> {
         #[derive(Serialize)]
         struct To<'a> {
             partner: &'a str,
             ae: &'a str,
+            event: i64,
         }
-        const DONE: &str = "UPDATE task_events SET noted = 1 WHERE id = $1";
-        const RECEIVER: &str = "INSERT INTO task_receivers (partner, ae, attempts, next_us) VALUES ($1, $2, 0, 0) \
-             ON CONFLICT (partner, ae) DO NOTHING";
+        let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
+        let (sql, ids) = (self.pick(STILL_TO_NOTE), to_json(&ids, "list of events")?);
+        let still: Vec<(i64,)> = on_tx!(self, |c| sqlx::query_as(sql).bind(&ids).fetch_all(&mut **c).await)?;
+        let still: Vec<i64> = still.into_iter().map(|(id,)| id).collect();
+        let wanted = events.iter().filter(|(id, _)| still.contains(id));
+        let to: Vec<To<'_>> = wanted
+            .flat_map(|(id, to)| to.iter().map(|(partner, ae)| To { partner: partner.as_str(), ae, event: *id }))
+            .collect();
         if !to.is_empty() {
-            let rows: Vec<To<'_>> = to.iter().map(|(partner, ae)| To { partner: partner.as_str(), ae }).collect();
-            let rows = to_json(&rows, "list of subscribers")?;
-            let sql = self.pick(NOTE);
-            on_tx!(self, |c| sqlx::query(sql).bind(event).bind(&rows).execute(&mut **c).await.map(drop))?;
-            for (partner, ae) in to {
-                on_tx!(self, |c| sqlx::query(RECEIVER)
-                    .bind(partner.as_str())
-                    .bind(ae)
-                    .execute(&mut **c)
-                    .await
-                    .map(drop))?;
+            let to = to_json(&to, "list of subscribers")?;
+            for sql in [self.pick(RECEIVERS), self.pick(NOTE)] {
+                on_tx!(self, |c| sqlx::query(sql).bind(&to).execute(&mut **c).await.map(drop))?;
             }
         }
-        on_tx!(self, |c| sqlx::query(DONE).bind(event).execute(&mut **c).await.map(drop))?;
-        Ok(())
+        let (sql, noted) = (self.pick(NOTED), to_json(&still, "list of events")?);
+        on_tx!(self, |c| sqlx::query(sql).bind(&noted).execute(&mut **c).await.map(drop))?;
+        Ok(still.len())
+    }
+
+    /// Whether a receiver of a partner is subscribed to everything there is, by one of these.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_task_subscriber(
+        &mut self,
+        partner: &PartnerId,
+        ae_title: &str,
+        scopes: [&str; 2],
+    ) -> Result<bool, StoreError> {
+        const SQL: &str =
+            "SELECT COUNT(*) FROM task_subscriptions WHERE partner = $1 AND ae = $2 AND scope IN ($3, $4)";
+        let [global, filtered] = scopes;
+        let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(partner.as_str())
+            .bind(ae_title)
+            .bind(global)
+            .bind(filtered)
+            .fetch_one(&mut **c)
+            .await)?;
+        Ok(count > 0)
     }
 
     /// Takes a subscriber for telling until `lease`, and counts the attempt. False: somebody else tells it now, or it is not
@@ -397,6 +450,16 @@ impl Tx {
 }
 
 impl Store {
+    /// Events that have no notices yet, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn task_events_to_note(&self, limit: i64) -> Result<Vec<TaskNews>, StoreError> {
+        const SQL: &str = select_events!("WHERE e.noted = 0 ORDER BY e.id LIMIT $1");
+        let rows: Vec<NewsRow> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
+        rows.into_iter().map(news).collect()
+    }
+
     /// Everything that may concern a task: subscriptions of its own, global and filtered ones, and of `partners` alone.
     ///
     /// # Errors

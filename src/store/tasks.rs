@@ -418,6 +418,18 @@ impl Tx {
         raws.into_iter().map(Raw::read).collect()
     }
 
+    /// The task that the reader was offered last of this case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_task(&mut self, case: CaseId, reader: &PartnerId) -> Result<Option<TaskRow>, StoreError> {
+        const SQL: &str = select_tasks!("WHERE case_id = $1 AND reader = $2 ORDER BY round DESC LIMIT 1");
+        let id = case.to_string();
+        let raw: Option<Raw> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).bind(reader.as_str()).fetch_optional(&mut **c).await)?;
+        raw.map(Raw::read).transpose()
+    }
+
     /// A task as it is in this transaction.
     ///
     /// # Errors

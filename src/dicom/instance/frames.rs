@@ -107,11 +107,16 @@ impl FrameIndex {
         }
     }
 
-    /// Where the bytes of a frame lie, counted from 1. `None`: there is no such frame. Blocking.
+    /// Where the bytes of a frame lie, counted from 1, in `most` pieces. `None`: there is no such frame. Blocking.
     ///
     /// # Errors
-    /// When its items are not what they should be.
-    pub fn frame(&self, source: &dyn ReadAt, number: u64) -> Result<Option<Vec<(u64, u64)>>, InstanceError> {
+    /// When its items are not what they should be, or more.
+    pub fn frame(
+        &self,
+        source: &dyn ReadAt,
+        number: u64,
+        most: usize,
+    ) -> Result<Option<Vec<(u64, u64)>>, InstanceError> {
         let Some(index) = number.checked_sub(1).filter(|index| *index < self.count()) else { return Ok(None) };
         match self {
             Self::Native { start, length, end, .. } => {
@@ -128,10 +133,10 @@ impl FrameIndex {
                 let mut walk = Walk { source, at: *from, end: *to };
                 let mut pieces = Vec::new();
                 while let Some((at, length)) = walk.next()? {
-                    pieces.push((at, u64::from(length)));
-                    if pieces.len() > MAX_FRAGMENTS {
-                        return malformed(at, "more fragments than can be told apart");
+                    if pieces.len() >= most {
+                        return Err(InstanceError::TooManyPieces);
                     }
+                    pieces.push((at, u64::from(length)));
                 }
                 Ok(Some(pieces))
             }

@@ -85,6 +85,14 @@ impl Head {
         tree::parse(&self.bytes, self.syntax)
     }
 
+    /// The same, where no more elements and items are wanted than `most`.
+    ///
+    /// # Errors
+    /// As above, and where there are more.
+    pub fn elements_within(&self, most: usize) -> Result<tree::Items, InstanceError> {
+        tree::parse_within(&self.bytes, self.syntax, most)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

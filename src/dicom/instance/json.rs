@@ -16,6 +16,8 @@ use std::ops::Range;
 
 const MAX_INLINE_BINARY: usize = 1 << 10;
 const MAX_INLINE_TEXT: usize = 32 << 10;
+/// Elements and items; as JSON, each takes a hundred times its header.
+const MAX_ELEMENTS: usize = 100_000;
 const SPECIFIC_CHARACTER_SET: u32 = 0x0008_0005;
 const AVAILABLE_TRANSFER_SYNTAX: u32 = 0x0008_3002;
 /// Deeper than any sequence that [`super::tree`] reads.
@@ -26,7 +28,7 @@ const MAX_PATH: usize = 64;
 /// # Errors
 /// When the header cannot be read.
 pub fn metadata(head: &Head, sender: &SenderCharset, bulk: &str) -> Result<Value, InstanceError> {
-    let elements = head.elements()?;
+    let elements = head.elements_within(MAX_ELEMENTS)?;
     let mut writer = Writer { head: head.bytes(), sender, bulk, path: String::new() };
     let charset = writer.charset_of(&elements, sender.meant(""));
     let mut object = writer.object(&elements, &charset);

@@ -48,6 +48,8 @@ pub enum InstanceError {
     /// Our own words.
     #[error("{what}, at byte {at}")]
     Malformed { at: u64, what: &'static str },
+    #[error("a frame of more fragments than are wanted")]
+    TooManyPieces,
     #[error(transparent)]
     Scan(#[from] super::scan::ScanError),
 }

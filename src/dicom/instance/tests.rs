@@ -47,10 +47,10 @@ fn every_sample_is_told_in_json_and_its_frames_are_found_and_shown() {
         }
         let index = FrameIndex::read(&source, &head).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(index.count(), u64::from(Pixels::of(&head).unwrap().frames), "{name}");
-        assert_eq!(index.frame(&source, 0).unwrap(), None);
-        assert_eq!(index.frame(&source, index.count() + 1).unwrap(), None);
+        assert_eq!(index.frame(&source, 0, 100).unwrap(), None);
+        assert_eq!(index.frame(&source, index.count() + 1, 100).unwrap(), None);
         for number in [1, index.count()] {
-            let pieces = index.frame(&source, number).unwrap().unwrap();
+            let pieces = index.frame(&source, number, 100_000).unwrap().unwrap();
             let mut frame = Vec::new();
             for (from, length) in pieces {
                 let mut piece = vec![0; length as usize];
@@ -128,7 +128,7 @@ fn frames_of(set: &[u8]) -> Result<Vec<Vec<u8>>, InstanceError> {
     let head = Head::read(&source, &Uid::new("1.2.840.10008.1.2.4.80").unwrap())?;
     let index = FrameIndex::read(&source, &head)?;
     let frame = |number| {
-        let pieces = index.frame(&source, number)?.unwrap_or_default();
+        let pieces = index.frame(&source, number, 100_000)?.unwrap_or_default();
         let bytes = pieces.iter().map(|(from, length)| set[*from as usize..(from + length) as usize].to_vec());
         Ok(bytes.collect::<Vec<_>>().concat())
     };
@@ -196,7 +196,7 @@ proptest! {
             let _ = metadata(&head, &SenderCharset::default(), "");
             let _ = path_of(&head, "00081140/0/00091010");
             if let Ok(index) = FrameIndex::read(&source, &head) {
-                let _ = index.frame(&source, 1);
+                let _ = index.frame(&source, 1, 100_000);
             }
             let _ = Picture::of(&head, vec![0; 64], 1);
         }

@@ -54,14 +54,19 @@ pub fn find(elements: &[Element], tag: u32) -> Option<&Element> {
 }
 
 pub fn parse(bytes: &[u8], syntax: Syntax) -> Result<Items, InstanceError> {
-    let mut reader = Reader { bytes, at: 0, count: 0 };
+    parse_within(bytes, syntax, MAX_ELEMENTS)
+}
+
+/// `most`: elements and items.
+pub fn parse_within(bytes: &[u8], syntax: Syntax, most: usize) -> Result<Items, InstanceError> {
+    let mut reader = Reader { bytes, at: 0, left: most };
     reader.elements(bytes.len(), false, syntax, 0)
 }
 
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    count: usize,
+    left: usize,
 }
 
 impl Reader<'_> {
@@ -70,10 +75,8 @@ impl Reader<'_> {
     }
 
     fn header(&mut self, end: usize, syntax: Syntax) -> Result<scan::Element, InstanceError> {
-        self.count += 1;
-        if self.count > MAX_ELEMENTS {
-            return self.wrong("more elements than a header has");
-        }
+        let Some(left) = self.left.checked_sub(1) else { return self.wrong("more elements than a header has") };
+        self.left = left;
         let left = self.bytes.get(self.at..end).unwrap_or_default();
         let mut buffer = [0; 12];
         let known = left.len().min(12);

@@ -4,6 +4,7 @@ use super::{
     Below, DICOM_JSON, Shared,
     accept::{Wish, wishes},
     instance_url,
+    shelf::Opened,
     stream::answer,
 };
 use crate::{
@@ -81,6 +82,17 @@ async fn json_of(
     Ok(answer(media, Body::from_stream(all)))
 }
 
+/// `None`: it cannot be read, or is too large to be written as JSON.
+async fn as_json(site: &Site, opened: Arc<Opened>, sender: SenderCharset, bulk: String) -> Option<Value> {
+    let turn = site.shelf.writing().await.ok()?;
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        instance::metadata(&opened.head, &sender, &bulk)
+    });
+    let made = made.await.ok()?;
+    made.inspect_err(|error| tracing::warn!(%error, "A header could not be written as JSON")).ok()
+}
+
 /// A header that cannot be read leaves the instance in the answer with its identifiers: it can still be retrieved.
 async fn written(site: Arc<Site>, base: Arc<str>, held: HeldInstance) -> Value {
     let bulk = format!("{}/bulkdata", instance_url(&base, &held));
@@ -88,10 +100,7 @@ async fn written(site: Arc<Site>, base: Arc<str>, held: HeldInstance) -> Value {
         Ok(opened) => {
             let config = site.watched.config.now();
             let sender = SenderCharset::of(config.partners.get(opened.source.origin()));
-            let made = tokio::task::spawn_blocking(move || instance::metadata(&opened.head, &sender, &bulk));
-            made.await.ok().and_then(|made| {
-                made.inspect_err(|error| tracing::warn!(%error, "A header could not be written as JSON")).ok()
-            })
+            as_json(&site, opened, sender, bulk).await
         }
         Err(_) => None,
     };

@@ -4,13 +4,16 @@
 //! their answers in HTTP's words. What a caller may not see is not found.
 
 mod accept;
+mod json_data_set;
 mod metadata;
 mod multipart;
+mod places;
 mod qido;
 mod rendered;
 mod shelf;
 mod stow;
 mod stow_json;
+mod stow_plan;
 mod stow_response;
 mod stream;
 mod wado;

@@ -116,6 +116,8 @@ pub struct Parts<S> {
     idle: Duration,
     waited: Duration,
     received: u64,
+    /// When all of it must be there.
+    until: Option<Instant>,
     ended: bool,
 }
 
@@ -136,8 +138,15 @@ where
             idle: IDLE,
             waited: Duration::ZERO,
             received: 0,
+            until: None,
             ended: false,
         }
+    }
+
+    /// All of it must be there within this time, however fast it comes.
+    pub fn within(mut self, time: Duration) -> Self {
+        self.until = Some(Instant::now() + time);
+        self
     }
 
     /// The next part; what is left of the one before is passed over. `None`: there is none any more.
@@ -247,6 +256,7 @@ where
         let earned = Duration::from_secs(self.received / LEAST_BYTES_PER_SEC);
         let allowed = (self.idle + earned).saturating_sub(self.waited).min(self.idle);
         let since = Instant::now();
+        let allowed = self.until.map_or(allowed, |until| allowed.min(until.saturating_duration_since(since)));
         let next = timeout(allowed, self.body.next()).await.map_err(|_| MultipartError::TooSlow)?;
         self.waited += since.elapsed();
         match next {

@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 /// Of a compressed frame; decoded ones are bounded where they are decoded.
 const MAX_FRAME_BYTES: u64 = 128 << 20;
+/// Fragments of a frame.
+const MAX_PIECES: usize = 100_000;
 const THUMBNAIL: (usize, usize) = (256, 256);
 const MAX_VIEWPORT: usize = 8_192;
 const JPEG_QUALITY: u8 = 90;
@@ -114,9 +116,13 @@ async fn shown(
     let form = form.ok_or(Problem::not_acceptable("pictures are image/jpeg or image/png"))?;
     let viewport = viewport(uri)?.or(otherwise);
     let opened = site.shelf.open(&site.watched.spool, held).await?;
-    let _turn = site.shelf.rendering().await?;
+    let turn = site.shelf.rendering().await?;
     // A codec that gives up by a panic is a frame that is not shown, no fault of the caller's.
-    let made = tokio::task::spawn_blocking(move || picture(&opened, number, viewport, form)).await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        picture(&opened, number, viewport, form)
+    })
+    .await;
     let bytes = made.map_err(|error| unreadable("a picture was given up", &error))??;
     let media = if form == Form::Jpeg { "image/jpeg" } else { "image/png" };
     Ok(([(header::CONTENT_TYPE, media)], bytes).into_response())
@@ -134,7 +140,7 @@ fn picture(
     };
     let none = || Problem::not_acceptable("it has no frame that can be made into a picture");
     let index = opened.frames.as_ref().ok_or_else(none)?;
-    let pieces = index.frame(&*opened.source, number).map_err(|error| not_shown(&error))?;
+    let pieces = index.frame(&*opened.source, number, MAX_PIECES).map_err(|error| not_shown(&error))?;
     let pieces = pieces.ok_or_else(Problem::not_found)?;
     if pieces.iter().map(|(_, length)| *length).sum::<u64>() > MAX_FRAME_BYTES {
         return Err(none());

@@ -17,8 +17,12 @@ use std::{
     collections::VecDeque,
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// Of headers and offsets that are kept.
 const MAX_KEPT_BYTES: usize = 64 << 20;
@@ -29,6 +33,11 @@ const MAX_INFLATED_BYTES: usize = 32 << 20;
 const AT_ONCE: usize = 8;
 /// Made into pictures at once: each takes a core and a frame's memory several times over.
 const RENDERED_AT_ONCE: usize = 2;
+/// Written as JSON at once: as a tree, a header takes many times its bytes.
+const WRITTEN_AT_ONCE: usize = 2;
+/// Requests that store metadata in JSON at once, and how long the next one waits.
+const STORED_AT_ONCE: usize = 2;
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// An open instance.
 pub struct Source {
@@ -71,14 +80,25 @@ pub struct Opened {
 pub struct Shelf {
     /// The least recently used first.
     kept: Mutex<VecDeque<Arc<Opened>>>,
-    at_once: Semaphore,
-    rendering: Semaphore,
+    at_once: Arc<Semaphore>,
+    rendering: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
+    storing: Arc<Semaphore>,
 }
+
+/// A place among those that work at once. It goes into the work itself, which does not end with the request that began it.
+pub type Turn = OwnedSemaphorePermit;
 
 impl Default for Shelf {
     fn default() -> Self {
-        let (at_once, rendering) = (Semaphore::new(AT_ONCE), Semaphore::new(RENDERED_AT_ONCE));
-        Self { kept: Mutex::default(), at_once, rendering }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self {
+            kept: Mutex::default(),
+            at_once: places(AT_ONCE),
+            rendering: places(RENDERED_AT_ONCE),
+            writing: places(WRITTEN_AT_ONCE),
+            storing: places(STORED_AT_ONCE),
+        }
     }
 }
 
@@ -92,19 +112,48 @@ impl Shelf {
         if let Some(opened) = self.kept(place) {
             return Ok(opened);
         }
-        let _turn = turn(&self.at_once).await?;
+        let turn = self.looking().await?;
         let (spool, syntax) = (spool.clone(), held.transfer_syntax.clone());
-        let opened = tokio::task::spawn_blocking(move || open(&spool, place, &syntax)).await;
+        let opened = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            open(&spool, place, &syntax)
+        })
+        .await;
         let opened = opened.map_err(|error| unreadable("reading its header was given up", &error))?;
         let opened = Arc::new(opened.map_err(|error| unreadable("its header", &error))?);
         self.keep(opened.clone());
         Ok(opened)
     }
 
+    /// For looking into an instance.
+    ///
     /// # Errors
     /// When the node stops.
-    pub async fn rendering(&self) -> Result<SemaphorePermit<'_>, Problem> {
+    pub async fn looking(&self) -> Result<Turn, Problem> {
+        turn(&self.at_once).await
+    }
+
+    /// # Errors
+    /// When the node stops.
+    pub async fn rendering(&self) -> Result<Turn, Problem> {
         turn(&self.rendering).await
+    }
+
+    /// For a header as JSON.
+    ///
+    /// # Errors
+    /// When the node stops.
+    pub async fn writing(&self) -> Result<Turn, Problem> {
+        turn(&self.writing).await
+    }
+
+    /// For a request that stores metadata in JSON.
+    ///
+    /// # Errors
+    /// 503 when others take too long.
+    pub async fn storing(&self) -> Result<Turn, Problem> {
+        let waited = timeout(STORED_WITHIN, turn(&self.storing)).await;
+        waited.unwrap_or(Err(Problem::unavailable("others store metadata in JSON: try again later")))
     }
 
     fn kept(&self, place: JournalPlace) -> Option<Arc<Opened>> {
@@ -126,8 +175,8 @@ impl Shelf {
     }
 }
 
-async fn turn(semaphore: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
-    semaphore.acquire().await.map_err(|_| Problem::unavailable("the node stops"))
+async fn turn(semaphore: &Arc<Semaphore>) -> Result<Turn, Problem> {
+    semaphore.clone().acquire_owned().await.map_err(|_| Problem::unavailable("the node stops"))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -28,13 +28,15 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// PS3.4 Table B.2-1 and PS3.18 Table 10.5.3-1 (Failure Reason).
 pub const CANNOT_UNDERSTAND: u16 = 0xC000;
 const DOES_NOT_MATCH: u16 = 0xA900;
 const CLASS_NOT_SUPPORTED: u16 = 0x0122;
 const SYNTAX_NOT_SUPPORTED: u16 = 0xC122;
+/// One request of metadata in JSON, as a whole: there is room for few of them.
+const JSON_WITHIN: Duration = Duration::from_secs(600);
 
 pub async fn any(State(site): Shared, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     store(site, caller, None, &headers, body).await
@@ -84,6 +86,8 @@ async fn receive(
     is_json: bool,
     body: Body,
 ) -> Result<Outcome, Problem> {
+    // Metadata and bulk data in JSON's manner are kept while they come: not for many at once, nor for ever.
+    let _turn = if is_json { Some(site.shelf.storing().await?) } else { None };
     let admitted = site.storage.open(&caller.0.partner, &caller.0.ae_title).await;
     let storage = admitted.map_err(|rejection| match rejection {
         Rejection::CallingAeNotRecognized | Rejection::CalledAeNotRecognized => {
@@ -91,7 +95,8 @@ async fn receive(
         }
         Rejection::TemporaryCongestion | Rejection::LocalLimitExceeded => Problem::unavailable("try again later"),
     })?;
-    let mut parts = Parts::new(body.into_data_stream(), &kind.boundary);
+    let parts = Parts::new(body.into_data_stream(), &kind.boundary);
+    let mut parts = if is_json { parts.within(JSON_WITHIN) } else { parts };
     let mut session = Session { storage, only, arriving: None, outcome: Outcome::default() };
     let ended = if is_json {
         stow_json::receive(&mut session, &mut parts).await

@@ -12,7 +12,7 @@ use super::{
     unreadable,
 };
 use crate::{
-    dicom::instance::{Bulk, FrameIndex, Pixels, path_of},
+    dicom::instance::{Bulk, FrameIndex, InstanceError, Pixels, path_of},
     web::{Caller, Problem, Site},
 };
 use axum::{
@@ -21,10 +21,12 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A viewer asks for one, or for a screen full of tiles.
 const MAX_FRAMES: usize = 2_000;
+/// Fragments of one answer, all frames together; an encoder makes one a frame, or a few.
+const MAX_PIECES: usize = 100_000;
 const EXPLICIT_LE: &str = "1.2.840.10008.1.2.1";
 
 type InstancePath = (String, String, String, String);
@@ -40,7 +42,7 @@ pub async fn frames(
     let held = Below::instance(&study, &series, &instance)?.retrieve_one(&site, &caller).await?;
     let opened = site.shelf.open(&site.watched.spool, &held).await?;
     let form = Form::of(&opened, &wishes)?;
-    let frames = lying(opened.clone(), numbers.clone()).await?;
+    let frames = lying(&site, opened.clone(), numbers.clone()).await?;
     let url = instance_url(&site.base_url(&headers), &held);
     if let ([frame], false) = (&frames[..], form.multipart) {
         return Ok(answer(&form.content_type(), body(site.watched.spool.clone(), form.pieces(&opened, frame))));
@@ -96,7 +98,9 @@ async fn all_pixels(site: &Site, opened: Arc<Opened>, wishes: &[Wish]) -> Result
         (Some(FrameIndex::Encapsulated(spans)), _) if spans.len() > MAX_FRAMES => {
             return Err(Problem::not_acceptable("too many frames for one answer: ask for /frames"));
         }
-        (Some(index @ FrameIndex::Encapsulated(_)), _) => lying(opened.clone(), (1..=index.count()).collect()).await?,
+        (Some(index @ FrameIndex::Encapsulated(_)), _) => {
+            lying(site, opened.clone(), (1..=index.count()).collect()).await?
+        }
         (_, Some(length)) => vec![vec![(pixels.value, u64::from(length))]],
         (_, None) => return Err(Problem::not_acceptable("its frames cannot be told apart: ask for the instance")),
     };
@@ -111,14 +115,22 @@ async fn all_pixels(site: &Site, opened: Arc<Opened>, wishes: &[Wish]) -> Result
 }
 
 /// Where frames lie, looked up off the async threads.
-async fn lying(opened: Arc<Opened>, numbers: Vec<u64>) -> Result<Vec<Vec<(u64, u64)>>, Problem> {
+async fn lying(site: &Site, opened: Arc<Opened>, numbers: Vec<u64>) -> Result<Vec<Vec<(u64, u64)>>, Problem> {
+    let turn = site.shelf.looking().await?;
     let looked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let mut left = MAX_PIECES;
         let index =
             opened.frames.as_ref().ok_or_else(|| Problem::not_acceptable("it has no frames that can be served"))?;
         let mut found = Vec::with_capacity(numbers.len());
         for number in numbers {
-            let frame = index.frame(&*opened.source, number).map_err(|error| unreadable("its frames", &error))?;
-            found.push(frame.ok_or_else(Problem::not_found)?);
+            let frame = index.frame(&*opened.source, number, left).map_err(|error| match error {
+                InstanceError::TooManyPieces => Problem::not_acceptable("too many fragments: ask for the instance"),
+                error => unreadable("its frames", &error),
+            })?;
+            let frame = frame.ok_or_else(Problem::not_found)?;
+            left -= frame.len();
+            found.push(frame);
         }
         Ok(found)
     });
@@ -132,7 +144,13 @@ fn frame_numbers(list: &str) -> Result<Vec<u64>, Problem> {
         return Err(bad());
     }
     let numbers: Result<Vec<u64>, _> = list.split(',').map(|number| number.trim().parse::<u64>()).collect();
-    numbers.ok().filter(|numbers| numbers.len() <= MAX_FRAMES && !numbers.contains(&0)).ok_or_else(bad)
+    let numbers = numbers.ok().filter(|numbers| numbers.len() <= MAX_FRAMES && !numbers.contains(&0));
+    let numbers = numbers.ok_or_else(bad)?;
+    // A frame twice would cost its bytes twice, a short question of two thousand times one a whole study's.
+    if numbers.iter().collect::<BTreeSet<_>>().len() < numbers.len() {
+        return Err(Problem::bad_request("a frame is named twice"));
+    }
+    Ok(numbers)
 }
 
 /// In what frames are sent.
@@ -200,5 +218,20 @@ fn media_of(transfer_syntax: &str) -> &'static str {
         "4.102" | "4.102.1" | "4.103" | "4.103.1" | "4.104" | "4.104.1" | "4.105" | "4.105.1" | "4.106" | "4.106.1"
         | "4.107" | "4.108" => "video/mp4",
         _ => OCTETS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_numbers_from_one_each_named_once() {
+        assert_eq!(frame_numbers("3, 1,2").ok(), Some(vec![3, 1, 2]));
+        let many: Vec<String> = (1..=2_001).map(|number| number.to_string()).collect();
+        for bad in ["", "0", "1,x", "-1", "1,1", "1,2,01", &many.join(",")] {
+            assert!(frame_numbers(bad).is_err(), "{bad}");
+        }
+        assert!(frame_numbers(&many[..2_000].join(",")).is_ok());
     }
 }

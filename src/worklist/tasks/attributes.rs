@@ -15,6 +15,9 @@ use chrono_tz::Tz;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
+/// Where `web` serves what is to be read.
+const DICOM_WEB: &str = "/dicom-web";
+
 /// What its performer may set.
 pub const SETTABLE: [Tag; 4] = [
     tags::PROCEDURE_STEP_PROGRESS_INFORMATION_SEQUENCE,
@@ -49,7 +52,7 @@ pub struct About<'a> {
     pub reader_name: &'a str,
     /// Of who asks: times are said in it, with their offset.
     pub time_zone: Tz,
-    /// Where the images are had: our AE title, and the root of DICOMweb where there is one.
+    /// Where the images are had: our AE title, and what links begin with where that is configured.
     pub ae_title: &'a str,
     pub web_root: Option<&'a str>,
     pub input: Vec<InputSeries>,
@@ -137,7 +140,7 @@ fn input(about: &About<'_>) -> Vec<DataSet> {
         put_items(&mut item, tags::DICOM_RETRIEVAL_SEQUENCE, vec![dicom]);
         if let Some(root) = about.web_root {
             let mut web = DataSet::new_empty();
-            let url = format!("{root}/studies/{}/series/{}", about.case.study, series.series);
+            let url = format!("{root}{DICOM_WEB}/studies/{}/series/{}", about.case.study, series.series);
             put(&mut web, tags::RETRIEVE_URL, VR::UR, &url);
             put_items(&mut item, tags::WADORS_RETRIEVAL_SEQUENCE, vec![web]);
         }

@@ -17,7 +17,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks: events of other processes ring no bell here.
@@ -41,12 +41,14 @@ const PURGE_BATCH: i64 = 5_000;
 
 /// The wire that brings events to a subscriber.
 pub trait TellsEvents: Send + Sync + 'static {
-    /// Tells them in order over one association, in letters that the partner takes. How many of them, from the first, were taken.
+    /// Tells them in order over one association, in letters that the partner takes, and ends at `until` with what has been
+    /// told by then. How many of them, from the first, were taken.
     fn tell<'a>(
         &'a self,
         partner: &'a PartnerId,
         to: &'a MoveDestination,
         events: &'a [EventReport],
+        until: Instant,
     ) -> BoxFuture<'a, usize>;
 }
 
@@ -115,10 +117,14 @@ impl EventTeller {
         Ok(())
     }
 
-    /// Writes notices for the next events. True: there may be more.
+    /// Writes notices for the next events. True: there may be more. Who is to be told is asked before the transaction, which
+    /// is short so and takes no second connection.
     async fn note(&self) -> Result<bool, StoreError> {
-        let mut tx = self.tasks.store.begin(Durability::Process).await?;
-        let events = tx.task_events_to_note(BATCH).await?;
+        let events = self.tasks.store.task_events_to_note(BATCH).await?;
+        if events.is_empty() {
+            return Ok(false);
+        }
+        let mut told = Vec::with_capacity(events.len());
         for event in &events {
             let to = match self.receivers(event).await {
                 Ok(to) => to,
@@ -128,10 +134,13 @@ impl EventTeller {
                 }
                 Err(error) => return Err(error),
             };
-            tx.note_task_event(event.id, &to).await?;
+            told.push((event.id, to));
         }
+        let mut tx = self.tasks.store.begin(Durability::Process).await?;
+        let noted = tx.note_task_events(&told).await?;
         tx.commit().await?;
-        Ok(events.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX))
+        // None: another node is at them.
+        Ok(noted > 0 && events.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX))
     }
 
     /// Each receiver once.
@@ -202,8 +211,8 @@ impl Telling {
         let news = store.task_news(&self.partner, &self.to.ae_title, TOLD_AT_ONCE).await?;
         let config = self.tasks.config.now();
         let reports: Vec<EventReport> = news.iter().map(|news| report(&config, news)).collect();
-        let telling = self.wire.tell(&self.partner, &self.to, &reports);
-        let taken = timeout(TELL_WITHIN, telling).await.unwrap_or(0).min(news.len());
+        let until = Instant::now() + TELL_WITHIN;
+        let taken = self.wire.tell(&self.partner, &self.to, &reports, until).await.min(news.len());
         let told: Vec<i64> = news.iter().take(taken).map(|news| news.id).collect();
         let failed = taken < news.len();
         let now = self.tasks.clock.now();

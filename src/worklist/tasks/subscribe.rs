@@ -127,7 +127,7 @@ async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, chan
             tx.save_task_subscription(&wanted).await?;
             first_events(&mut tx, scope, &wanted, now).await?;
         }
-        Change::Unsubscribe => unsubscribe(tasks, &mut tx, asker, receiver, scope, now).await?,
+        Change::Unsubscribe => unsubscribe(&mut tx, asker, receiver, scope, now).await?,
         Change::Suspend => {
             tx.suspend_task_subscriptions(&asker.partner, receiver, [GLOBAL, FILTERED], now).await?;
         }
@@ -147,21 +147,12 @@ async fn first_events(tx: &mut Tx, scope: &Scope, wanted: &TaskSubscription, now
 }
 
 /// From all: from each one, too. From one: also where a global subscription would have it.
-async fn unsubscribe(
-    tasks: &Tasks,
-    tx: &mut Tx,
-    asker: &Asker,
-    receiver: &str,
-    scope: &Scope,
-    now: Moment,
-) -> Result<(), StoreError> {
+async fn unsubscribe(tx: &mut Tx, asker: &Asker, receiver: &str, scope: &Scope, now: Moment) -> Result<(), StoreError> {
     match scope {
         Scope::All => tx.drop_task_subscriptions(&asker.partner, receiver, None).await,
         Scope::Filtered => tx.drop_task_subscriptions(&asker.partner, receiver, Some(FILTERED)).await,
         Scope::One(uid) => {
-            let globals = tasks.store.task_subscriptions([GLOBAL, FILTERED, ""]).await?;
-            let is_mine = |s: &TaskSubscription| s.partner == asker.partner && s.ae_title == receiver;
-            if !globals.iter().any(is_mine) {
+            if !tx.is_task_subscriber(&asker.partner, receiver, [GLOBAL, FILTERED]).await? {
                 return tx.drop_task_subscriptions(&asker.partner, receiver, Some(uid.as_str())).await;
             }
             let not_this = TaskSubscription {

@@ -15,11 +15,16 @@ use crate::{
     model::{Outgoing, PartnerId, Uid, chain},
 };
 use futures_util::future::BoxFuture;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// UPS Event SOP Class.
 const EVENT: &str = "1.2.840.10008.5.1.4.34.6.4";
 /// Explicit and Implicit VR Little Endian: one of them every peer takes.
 const SYNTAXES: [&str; 2] = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"];
+
+/// All has been told by then; who does not answer is hung up on.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 
 pub struct Associations {
     pub config: Live,
@@ -31,13 +36,21 @@ impl TellsEvents for Associations {
         partner: &'a PartnerId,
         to: &'a MoveDestination,
         events: &'a [EventReport],
+        until: Instant,
     ) -> BoxFuture<'a, usize> {
-        Box::pin(self.tell_all(partner, to, events))
+        Box::pin(self.tell_all(partner, to, events, until))
     }
 }
 
 impl Associations {
-    async fn tell_all(&self, partner: &PartnerId, to: &MoveDestination, events: &[EventReport]) -> usize {
+    /// A subscriber that is slow is told the rest later; what it has taken is not told again.
+    async fn tell_all(
+        &self,
+        partner: &PartnerId,
+        to: &MoveDestination,
+        events: &[EventReport],
+        until: Instant,
+    ) -> usize {
         let config = self.config.now();
         let letters = config.partners.get(partner).map_or_else(Outgoing::default, |partner| partner.dicom_answers());
         let settings = ScuSettings {
@@ -52,9 +65,11 @@ impl Associations {
             Some(Proposal { sop_class: class.clone(), transfer_syntax })
         };
         let proposals: Vec<Proposal> = SYNTAXES.iter().filter_map(|syntax| proposal(syntax)).collect();
-        let mut association = match Association::open_to_report(&settings, &target, &proposals).await {
-            Ok(association) => association,
-            Err(error) => {
+        let opened = timeout_at(until, Association::open_to_report(&settings, &target, &proposals)).await;
+        let mut association = match opened {
+            Ok(Ok(association)) => association,
+            Err(_) => return 0,
+            Ok(Err(error)) => {
                 tracing::debug!(site = %partner, error = %chain(&error), "No association to tell events of tasks");
                 return 0;
             }
@@ -65,15 +80,17 @@ impl Associations {
                 type_id: Some(event.event.id()),
                 ..Request::new(Service::EventReport, PUSH, event.task.as_str())
             };
-            match association.operate(&class, request, Some(&event.information), &letters).await {
-                Ok(_) => told += 1,
-                Err(error) => {
+            let operated = association.operate(&class, request, Some(&event.information), &letters);
+            match timeout_at(until, operated).await {
+                Ok(Ok(_)) => told += 1,
+                Err(_) => return told,
+                Ok(Err(error)) => {
                     tracing::debug!(site = %partner, error = %chain(&error), "An event of a task was not taken");
                     return told;
                 }
             }
         }
-        association.release().await;
+        let _ = timeout(RELEASED_WITHIN, association.release()).await;
         told
     }
 }
