@@ -6,8 +6,8 @@ Neisse has `filled`'s million scheduled steps, and 100,000 studies of a million 
 SQLite file, written there by SQL while it was stopped. Peers have a part of the same, named with each: Orthanc's worklist
 plugin a file for each step, its DICOMweb plugin one small instance a study. A query has the same number of answers for
 all: 20 steps of a scanner and day, 20 names that begin alike, two a patient. Times are those of the asking side, from
-the first byte sent to the last received, on one open association or connection. Each query is another one; a query with
-another number of answers fails the run.
+the first byte sent to the last received, on one open association or connection. Each query is another one, but for the lists of the most
+urgent tasks; one with another number of answers fails the run.
 """
 
 import http.client
@@ -37,10 +37,11 @@ _ASKED = {
     "h1p": "MWL C-FIND: patient, 2 answers",
     "h1n": "MWL C-FIND: beginning of a name, 20 answers",
     "h2p": "QIDO-RS studies: patient, 2 answers",
-    "h2n": "QIDO-RS studies: beginning of a name, 1,000 days, 20 answers",
+    "h2n": "QIDO-RS studies: beginning of a name, all days, 20 answers",
     "h2d": "QIDO-RS studies: two months, limit 50",
     "h2i": "QIDO-RS instances: SOP Instance UID, 1 answer",
     "h3d": "UPS-RS: the 50 most urgent",
+    "h3a": "UPS-RS: the 50 most urgent, all that is known of them",
     "h3f": "UPS-RS: patient, 2 answers",
     "h3c": "UPS C-FIND: the 50 most urgent, then C-CANCEL",
     "h3p": "UPS C-FIND: patient, 2 answers",
@@ -124,6 +125,7 @@ class Worklists:
     def __init__(self, bench):
         self.bench = bench
         self.quick = bench.options.quick
+        self.full = (20_000, 2_000) if self.quick else (filled.STEPS, filled.STUDIES)
 
     def asked(self, row, name, ask, count, expected):
         took = times(ask, count, expected, self.quick)
@@ -135,8 +137,9 @@ class Worklists:
         binary = self.bench.neisse
         node = Neisse(binary, self.bench.folder("neisse-filled"), peers.free_port())
         node.stop()
-        seconds, size = filled.fill(node.folder / "data" / "neisse.sqlite")
-        print(f"  filled in {seconds:.0f} s: {size:.0f} MB", flush=True)
+        file, = node.folder.glob("**/neisse.sqlite")
+        seconds, size = filled.fill(file, *self.full)
+        print(f"  filled with {self.full[0]:,} steps and {self.full[1]:,} studies in {seconds:.0f} s: {size:.0f} MB", flush=True)
         node.again(binary)
         self.tokens = {partner: node.token(binary, partner) for partner in ("sender", "center")}
         return node
@@ -158,26 +161,25 @@ class Worklists:
                 self.upload(server, count)
             others.append(("h2", f"Orthanc, {count:,} studies", server, count))
         for _ in range(self.bench.rounds):
-            for row, measure, full in (("h1", self.steps, filled.STEPS), ("h2", self.studies, filled.STUDIES)):
+            for row, measure, full in (("h1", self.steps, self.full[0]), ("h2", self.studies, self.full[1])):
                 if row not in rows:
                     continue
                 for name, server, count in [("neisse", node, full)] + [other[1:] for other in others if other[0] == row]:
                     if server:
                         self.bench.try_to(name, measure, server, count)
             if "h3" in rows and node:
-                self.bench.try_to("neisse", self.tasks, node, filled.STUDIES)
+                self.bench.try_to("neisse", self.tasks, node, self.full[1])
         peers.stop_all()
 
     def steps(self, name, server, count):
         line = dimse.Association(server.dicom_port, server.ae_title, "SENDER", dimse.MODALITY_WORKLIST)
         stations = filled.stations_of(count)
-        days = count // stations // filled.ALIKE
 
         def of_day(number):
             return line.find(dimse.worklist_keys(
                 station=f"CT{number % stations}", day=filled.day(number // stations)))
 
-        self.asked("h1d", name, of_day, stations * days, filled.ALIKE)
+        self.asked("h1d", name, of_day, stations * filled.days_of(count), filled.ALIKE)
         self.asked("h1p", name, lambda number: line.find(dimse.worklist_keys(patient=f"P{number}")), count // 2, 2)
         self.asked("h1n", name, lambda number: line.find(dimse.worklist_keys(name=f"Muster{number:06d}*")),
                    count // filled.ALIKE, filled.ALIKE)
@@ -185,8 +187,8 @@ class Worklists:
 
     def studies(self, name, server, count):
         web = Web(server.http_port, self.tokens["sender"] if name == "neisse" else None)
-        days = count * filled.DAYS // filled.STUDIES
-        all_days = f"{filled.day(0)}-{filled.day(filled.DAYS)}"
+        days = count // filled.STUDIES_A_DAY
+        all_days = f"{filled.day(0)}-{filled.day(days)}"
 
         def of_months(number):
             start = number % max(1, days - 60)
@@ -204,8 +206,8 @@ class Worklists:
         urgent = {"ProcedureStepState": "SCHEDULED", "limit": 50}
         # Only these keys; without includefield, everything known of a task would be told, instance by instance.
         shown = {"includefield": "PatientName,PatientID,StudyInstanceUID,WorklistLabel,ProcedureStepLabel"}
-        self.asked("h3d", name, lambda number: web.search("/workitems", {
-            **urgent, **shown, "offset": number % 1000}), count, 50)
+        self.asked("h3d", name, lambda _: web.search("/workitems", {**urgent, **shown}), count, 50)
+        self.asked("h3a", name, lambda _: web.search("/workitems", urgent), count, 50)
         self.asked("h3f", name, lambda number: web.search("/workitems", {"PatientID": f"Q{number}", **shown}),
                    count // 2, 2)
         line = dimse.Association(node.dicom_port, node.ae_title, "CENTER", dimse.UPS_PULL)
