@@ -191,11 +191,12 @@ class TakeNothing(Process):
 
 
 class Orthanc(Process):
-    """Orthanc with its default of syncing each file, SQLite index, and optionally a Lua script that forwards."""
+    """Orthanc with its default of syncing each file, SQLite index, and optionally a Lua script that forwards, and `more`
+    settings, such as plugins."""
 
     ae_title = "ORTHANC"
 
-    def __init__(self, folder, lua=None, center_port=None):
+    def __init__(self, folder, lua=None, center_port=None, more=None):
         folder = Path(folder)
         folder.mkdir(parents=True)
         self.dicom_port, self.http_port = free_port(), free_port()
@@ -206,6 +207,7 @@ class Orthanc(Process):
             "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True, "Plugins": [], "StableAge": 60,
             "DicomModalities": {"center": ["STORESCP", "127.0.0.1", center_port]} if center_port else {},
         }
+        settings.update(more or {})
         if lua:
             (folder / "forward.lua").write_text(lua)
             settings["LuaScripts"] = [str(folder / "forward.lua")]

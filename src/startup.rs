@@ -29,13 +29,15 @@ use crate::{
     model::{Bell, Clock, PartnerId, chain},
     queue::Carrier,
     results::{critical::CriticalWatch, objects::ReportObjects, receive::ReportReceiver},
-    routing::step::RoutingStep,
+    routing::{claims::Claims, step::RoutingStep},
     shutdown::Phase,
     spool::{Spool, SpoolSettings},
     store::{Durability, Store},
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
+        held::{Shelves, commitment},
+        performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
@@ -214,6 +216,14 @@ impl Running {
             handoff: handoff.clone(),
         };
         stages.spawn(routing.run(stop()));
+        let claims = Claims {
+            store: store.clone(),
+            config: config.clone(),
+            clock: clock.clone(),
+            handoff: handoff.clone(),
+            tasks: self.desk.tasks.bell.clone(),
+        };
+        stages.spawn(claims.run(stop()));
         let handing = Handoff {
             store: store.clone(),
             config: config.clone(),
@@ -233,6 +243,8 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
+        let shelves = Shelves { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(commitment::run(shelves, stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
@@ -259,6 +271,8 @@ impl Running {
         let teller =
             EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };
         stages.spawn(teller.run(stop()));
+        let performed = PerformedSender { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(performed.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {
@@ -278,7 +292,13 @@ impl Running {
         let stop = || listeners.stop.clone();
         let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
         let services = Arc::new(Desk { completeness: intake.completeness.clone(), ..self.desk.clone() });
-        let held = JournalsHeld { spool: spool.clone(), config: self.config.clone() };
+        let held = JournalsHeld {
+            spool: spool.clone(),
+            store: self.store.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
         let settings = scp_settings(&config);
         listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));

@@ -14,7 +14,7 @@ CREATE TABLE study_views (
     study_id        TEXT NOT NULL,
     referrer_key    TEXT COLLATE "C" NOT NULL,
     description_key TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (partner, case_id)
+    PRIMARY KEY (case_id, partner)
 );
 CREATE INDEX study_views_by_time ON study_views (partner, study_at, case_id);
 CREATE INDEX study_views_by_name ON study_views (partner, name_key, case_id);
@@ -24,7 +24,6 @@ CREATE INDEX study_views_by_study ON study_views (partner, study_uid, case_id);
 CREATE INDEX study_views_by_study_id ON study_views (partner, study_id, case_id);
 CREATE INDEX study_views_by_referrer ON study_views (partner, referrer_key, case_id);
 CREATE INDEX study_views_by_description ON study_views (partner, description_key, case_id);
-CREATE INDEX study_views_by_case ON study_views (case_id);
 
 CREATE TABLE study_modalities (
     partner  TEXT NOT NULL,
@@ -54,6 +53,6 @@ CREATE INDEX series_by_uid ON series (series_uid);
 ALTER TABLE instances ADD COLUMN instance_number BIGINT;
 CREATE INDEX instances_by_sop ON instances (sop_uid);
 
--- 1: it can be searched. What came before this is made so when the node starts.
+-- 0: it came before there was a search, and is made searchable when the node starts.
 ALTER TABLE cases ADD COLUMN searchable BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX cases_to_make_searchable ON cases (id) WHERE searchable = 0 AND has_study = 1 AND instances > 0;

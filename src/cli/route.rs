@@ -9,6 +9,7 @@ use crate::config::{self, Config, Partner};
 use crate::model::{Clock, Decision, Discipline, Disposition, Moment, PartnerId, Priority, Reading};
 use crate::routing::calendar::civil;
 use crate::routing::decide::{CaseFacts, Rules, decide, joined, wall};
+use crate::routing::readers::shares;
 use anyhow::{Context as _, anyhow, bail};
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -87,7 +88,7 @@ pub fn run(args: &RouteArgs) -> anyhow::Result<ExitCode> {
     };
     let facts = facts(args, &config, sender);
     let decision = decide(&facts, &rules, now);
-    print!("{}", explain(&config, sender, &facts, now, &decision));
+    print!("{}", explain(&config, &rules, sender, &facts, now, &decision));
     if let Some(note) = note {
         print!("\n{}", wrapped(note, 0));
     }
@@ -138,7 +139,14 @@ fn instant(text: &str, zone: Tz) -> anyhow::Result<(Moment, Option<&'static str>
     }
 }
 
-fn explain(config: &Config, sender: &Partner, facts: &CaseFacts, now: Moment, decision: &Decision) -> String {
+fn explain(
+    config: &Config,
+    rules: &Rules,
+    sender: &Partner,
+    facts: &CaseFacts,
+    now: Moment,
+    decision: &Decision,
+) -> String {
     let zone = sender.time_zone;
     let mut out = format!("{facts}, {}\n", wall(civil(now, zone), zone));
     let _ = writeln!(out, "\nRules in file order (version {})", decision.rules_version);
@@ -154,7 +162,9 @@ fn explain(config: &Config, sender: &Partner, facts: &CaseFacts, now: Moment, de
         }
         Disposition::Read(reading) => {
             out.push_str("\nDecision\n");
-            for (what, value) in answer(config, facts, zone, now, reading) {
+            let route = rules.route(&reading.rule);
+            let shares = route.map_or(Vec::new(), |route| shares(route, &facts.origin));
+            for (what, value) in answer(config, facts, zone, now, reading, &shares) {
                 let _ = write!(out, "  {what:<15}{}", wrapped(&value, 17).trim_start());
             }
         }
@@ -162,7 +172,14 @@ fn explain(config: &Config, sender: &Partner, facts: &CaseFacts, now: Moment, de
     out
 }
 
-fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &Reading) -> Vec<(&'static str, String)> {
+fn answer(
+    config: &Config,
+    facts: &CaseFacts,
+    zone: Tz,
+    now: Moment,
+    reading: &Reading,
+    shares: &[(PartnerId, u32)],
+) -> Vec<(&'static str, String)> {
     let mut lines = vec![("rule", format!("\"{}\"", reading.rule))];
     let named = |id: &PartnerId| {
         let name = config.partners.get(id).map_or("", |partner| partner.name.as_str());
@@ -174,6 +191,9 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
     }
     if reading.readers.len() > 1 {
         lines.push(("stand-ins", joined(&reading.readers[1..])));
+    }
+    if shares.len() > 1 {
+        lines.push(("shared", shared(shares)));
     }
     if !reading.also_to.is_empty() {
         lines.push(("copies to", reading.also_to.iter().map(named).collect::<Vec<_>>().join(", ")));
@@ -193,16 +213,21 @@ fn answer(config: &Config, facts: &CaseFacts, zone: Tz, now: Moment, reading: &R
     lines
 }
 
-/// Claims come with the reading worklists. Until then the stand-ins are for the person who looks after the case, and the
-/// explanation must not promise more.
+/// What becomes of an offer that nobody claims.
 fn unclaimed(reading: &Reading) -> String {
-    match reading.claim_within {
-        None => "it stays: the rule has no claim_within".to_owned(),
-        Some(within) => format!(
-            "nothing moves by itself yet: claim_within = {} takes effect once readers can claim cases",
-            span(within)
-        ),
+    match (reading.claim_within, reading.readers.len()) {
+        (None, _) => "it stays: the rule has no claim_within".to_owned(),
+        (Some(within), 0 | 1) => format!("after {} a person is told: the rule names no other reader", span(within)),
+        (Some(within), _) => format!("after {} it moves to the next; after the last a person is told", span(within)),
     }
+}
+
+/// `leipzig-ukl 60 %, leipzig-georg 40 %`: what is open now is not known here.
+fn shared(shares: &[(PartnerId, u32)]) -> String {
+    let whole: u32 = shares.iter().map(|(_, weight)| *weight).sum();
+    let part = |weight: u32| f64::from(weight) * 100.0 / f64::from(whole.max(1));
+    let parts: Vec<String> = shares.iter().map(|(id, weight)| format!("{id} {:.0} %", part(*weight))).collect();
+    format!("{}; first is who is furthest below its part of what is open", parts.join(", "))
 }
 
 fn clock(zone: Tz, at: Moment) -> String {

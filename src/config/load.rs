@@ -102,6 +102,7 @@ pub fn load_from(
         hl7: node.hl7,
         http: node.http,
         delivery: node.delivery,
+        tasks: node.tasks,
         retention: node.retention,
         escalation: node.escalation,
         partners: partners.into_iter().map(|file| (file.partner.id.clone(), file.partner)).collect(),

@@ -56,6 +56,7 @@ pub struct Config {
     pub hl7: Hl7Listener,
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
+    pub tasks: TaskTimes,
     pub retention: Retention,
     pub escalation: Escalation,
     pub partners: BTreeMap<PartnerId, Partner>,
@@ -209,6 +210,15 @@ pub struct DeliveryTimes {
     pub retry_max: Duration,
     /// How long a delivery without a clinical deadline is tried before a person is told. Default 24 h.
     pub give_up: Duration,
+    /// A partner that has taken nothing for this long is down: cases go to the next reader. Default 10 min.
+    pub down_after: Duration,
+}
+
+/// Reading tasks. Table `[tasks]` of neisse.toml.
+#[derive(Clone, Debug)]
+pub struct TaskTimes {
+    /// A claim without a sign of life for this long is ended. Default 4 h.
+    pub claim_lease: Duration,
 }
 
 /// How long images stay on this node's disk. Table `[retention]` of neisse.toml. `None`: forever. Counted from the last
@@ -305,6 +315,20 @@ pub struct PartnerDicom {
     pub deliver: Option<DicomTarget>,
     /// Where its C-MOVE and what it subscribed to goes, besides `deliver`.
     pub destinations: Vec<DicomDestination>,
+    /// What is promised when it asks for a storage commitment. Default held.
+    pub commit: Commit,
+    /// Its own system that is told what its scanners say of their steps.
+    pub mpps_to: Option<DicomDestination>,
+}
+
+/// When instances count as kept (PS3.4 J).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Commit {
+    /// On this node's disk.
+    #[default]
+    Held,
+    /// The reader has taken them as well.
+    Reader,
 }
 
 /// A place of a partner's own that it may have things sent to.
@@ -389,8 +413,12 @@ pub struct Route {
     pub when: Condition,
     /// The calendar that must be open.
     pub during: Option<String>,
-    /// Readers in order. `origin` stands for the partner that sent the case.
+    /// Readers in order. `origin` stands for the partner that sent the case. Those that share are the first of them.
     pub to: Vec<Reader>,
+    /// Weights of the first of `to`: the one furthest below its part of what is open is offered a case first. Empty: in order.
+    pub share: Vec<u32>,
+    /// The same patient stays with the same reader while a case is open.
+    pub same_reader: bool,
     pub also_to: Vec<PartnerId>,
     pub claim_within: Option<Duration>,
     pub report_within: Option<Duration>,

@@ -6,7 +6,9 @@ use super::escalation::{self, Escalation};
 use super::secrets::Secrets;
 use super::table::Table;
 use super::values as v;
-use super::{DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, HttpTls, Node, QueueUrl, Retention};
+use super::{
+    DatabaseUrl, DeliveryTimes, DicomListener, Hl7Listener, HttpListener, HttpTls, Node, QueueUrl, Retention, TaskTimes,
+};
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 pub(super) struct NodeFile {
@@ -17,6 +19,7 @@ pub(super) struct NodeFile {
     pub hl7: Hl7Listener,
     pub http: HttpListener,
     pub delivery: DeliveryTimes,
+    pub tasks: TaskTimes,
     pub retention: Retention,
     pub escalation: Escalation,
 }
@@ -37,10 +40,11 @@ pub(super) fn read(top: &mut Table<'_>, folder: &Path, secrets: &Secrets<'_>) ->
     let hl7 = read_hl7(top);
     let http = read_http(top, folder, secrets);
     let delivery = read_delivery(top);
+    let tasks = read_tasks(top);
     let retention = read_retention(top);
     let escalation = top.table("escalation").map(|mut table| escalation::read(&mut table, secrets)).unwrap_or_default();
     check_ports(top, &[("dicom", dicom.listen), ("hl7", hl7.listen), ("http", http.listen)]);
-    NodeFile { node, database, queue, dicom, hl7, http, delivery, retention, escalation }
+    NodeFile { node, database, queue, dicom, hl7, http, delivery, tasks, retention, escalation }
 }
 
 fn read_node(top: &mut Table<'_>, folder: &Path) -> Node {
@@ -157,6 +161,7 @@ fn read_delivery(top: &mut Table<'_>) -> DeliveryTimes {
         retry_min: Duration::from_secs(5),
         retry_max: Duration::from_secs(600),
         give_up: Duration::from_secs(86_400),
+        down_after: Duration::from_secs(600),
     };
     let Some(mut table) = top.table("delivery") else {
         return times;
@@ -166,12 +171,21 @@ fn read_delivery(top: &mut Table<'_>) -> DeliveryTimes {
     span(&mut table, "retry_min", ("1s", "1h"), &mut times.retry_min);
     span(&mut table, "retry_max", ("1s", "24h"), &mut times.retry_max);
     span(&mut table, "give_up", ("1m", "90d"), &mut times.give_up);
+    span(&mut table, "down_after", ("10s", "7d"), &mut times.down_after);
     if times.retry_min > times.retry_max {
         let found = format!("{} s and {} s", times.retry_min.as_secs(), times.retry_max.as_secs());
         table.problem(
             &table.spot(),
             format!("found retry_min and retry_max of {found}, expected retry_min to be shorter"),
         );
+    }
+    times
+}
+
+fn read_tasks(top: &mut Table<'_>) -> TaskTimes {
+    let mut times = TaskTimes { claim_lease: Duration::from_secs(4 * 3600) };
+    if let Some(mut table) = top.table("tasks") {
+        span(&mut table, "claim_lease", ("1m", "30d"), &mut times.claim_lease);
     }
     times
 }

@@ -5,8 +5,8 @@ use super::problems::Spot;
 use super::table::Table;
 use super::values as v;
 use super::{
-    DicomDestination, DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom, PartnerHl7,
-    SpecimenRules, WithoutOrder,
+    Commit, DicomDestination, DicomSender, DicomTarget, Hl7Sender, Hl7Target, Identity, Partner, PartnerDicom,
+    PartnerHl7, SpecimenRules, WithoutOrder,
 };
 use crate::model::{Charset, Identifiers, PartnerId, ReportForm};
 use std::time::Duration;
@@ -101,25 +101,43 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
     });
     let given = table.has("deliver");
     let destinations = read_destinations(&mut table);
+    let commit = table.parsed("commit", committed).map(|found| found.value).unwrap_or_default();
+    let mpps_to = table.table("mpps_to").and_then(|mut place| read_destination(&mut place).map(|(place, _)| place));
     let transliterate = letters::values(transliterate);
-    (Some(PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations }), spots, given)
+    let dicom =
+        PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations, commit, mpps_to };
+    (Some(dicom), spots, given)
+}
+
+fn committed(text: &str) -> Result<Commit, String> {
+    match text {
+        "held" => Ok(Commit::Held),
+        "reader" => Ok(Commit::Reader),
+        _ => Err(format!("found \"{}\", expected \"held\" or \"reader\"", v::shorten(text))),
+    }
 }
 
 /// An AE title must mean one place.
 fn read_destinations(table: &mut Table<'_>) -> Vec<DicomDestination> {
     let mut destinations: Vec<DicomDestination> = Vec::new();
     for mut entry in table.tables("destinations") {
-        entry.needs("ae_title", "the called AE title");
-        entry.needs("host", "a host name or an IP address");
-        entry.needs("port", "a port number, often 104 or 11112");
-        let (ae_title, host) = (entry.parsed("ae_title", v::ae_title), entry.parsed("host", v::host));
-        let (Some(ae_title), Some(host), Some(port)) = (ae_title, host, port(&mut entry)) else { continue };
-        if destinations.iter().any(|earlier| earlier.ae_title == ae_title.value) {
-            entry.problem(&ae_title.spot, "found the same AE title twice, expected each once");
+        let Some((place, spot)) = read_destination(&mut entry) else { continue };
+        if destinations.iter().any(|earlier| earlier.ae_title == place.ae_title) {
+            entry.problem(&spot, "found the same AE title twice, expected each once");
         }
-        destinations.push(DicomDestination { ae_title: ae_title.value, host: host.value, port });
+        destinations.push(place);
     }
     destinations
+}
+
+fn read_destination(entry: &mut Table<'_>) -> Option<(DicomDestination, Spot)> {
+    entry.needs("ae_title", "the called AE title");
+    entry.needs("host", "a host name or an IP address");
+    entry.needs("port", "a port number, often 104 or 11112");
+    let (ae_title, host) = (entry.parsed("ae_title", v::ae_title), entry.parsed("host", v::host));
+    let port = port(entry);
+    let ae_title = ae_title?;
+    Some((DicomDestination { ae_title: ae_title.value, host: host?.value, port: port? }, ae_title.spot))
 }
 
 fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {

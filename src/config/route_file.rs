@@ -29,13 +29,16 @@ fn read_route(table: &mut Table<'_>) -> RouteFile {
     let name = table.parsed("name", v::words).map_or_else(String::new, |found| found.value);
     let number = table.spot().place;
     table.call(format!("{number} \"{name}\""));
-    table.needs("to", "the readers in order, such as to = [\"origin\"]");
+    if !table.has("share") {
+        table.needs("to", "the readers in order, such as to = [\"origin\"]");
+    }
     let from = table.list("from", partner_id);
     let not_from = table.list("not_from", partner_id);
     let when = read_condition(table, values(&from), values(&not_from));
     let during = table.parsed("during", v::words);
-    let to = table.list("to", reader);
-    if table.has("to") && to.is_empty() {
+    let (mut to, share) = read_share(table);
+    to.extend(table.list("to", reader));
+    if (table.has("to") || table.has("share")) && to.is_empty() {
         table.problem(&table.spot(), "\"to\" names nobody, expected readers in order, such as to = [\"origin\"]");
     }
     let also_to = table.list("also_to", partner_id);
@@ -48,6 +51,8 @@ fn read_route(table: &mut Table<'_>) -> RouteFile {
         when,
         during: during.as_ref().map(|found| found.value.clone()),
         to: values(&to),
+        share,
+        same_reader: table.flag("same_reader").unwrap_or(true),
         also_to: values(&also_to),
         claim_within: claim_within.map(|found| found.value),
         report_within: report_within.map(|found| found.value),
@@ -55,6 +60,21 @@ fn read_route(table: &mut Table<'_>) -> RouteFile {
     };
     let named = from.into_iter().chain(not_from).chain(also_to.iter().cloned()).collect();
     RouteFile { route, spot: table.spot(), during, to, named, also_to }
+}
+
+/// `share = [{ to = "leipzig-ukl", weight = 60 }, …]`: readers and their weights.
+fn read_share(table: &mut Table<'_>) -> (Vec<Found<Reader>>, Vec<u32>) {
+    let (mut to, mut weights) = (Vec::new(), Vec::new());
+    for mut entry in table.tables("share") {
+        entry.needs("to", "the reader, such as to = \"leipzig-ukl\"");
+        entry.needs("weight", "its part of the whole, such as weight = 60");
+        let (reader, weight) = (entry.parsed("to", reader), entry.number("weight", 1..=1000));
+        if let (Some(reader), Some(weight)) = (reader, weight.and_then(|weight| u32::try_from(weight).ok())) {
+            to.push(reader);
+            weights.push(weight);
+        }
+    }
+    (to, weights)
 }
 
 fn read_condition(table: &mut Table<'_>, from: Vec<PartnerId>, not_from: Vec<PartnerId>) -> Condition {

@@ -7,6 +7,7 @@
 
 use super::{
     identity::{Identities, NotSent, verify},
+    way::{Giving, Way},
     worker::not_read,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     store::{DeliverableInstance, RefusedInstance, SentInstance},
 };
 use bytes::BytesMut;
-use std::io;
+use std::{io, time::Duration};
 
 /// The status noted for an instance whose presentation context the partner did not accept (0122: SOP class not supported).
 const NO_CONTEXT: u16 = 0x0122;
@@ -115,6 +116,17 @@ pub struct Batch<'a> {
     pub instances: &'a [DeliverableInstance],
     /// Absent: as received.
     pub identities: Option<Identities>,
+    /// Whom it gives way to; absent: nobody.
+    pub way: Option<&'a Way>,
+    /// A slide: it gives way within itself, not before the next.
+    pub is_bulk: bool,
+}
+
+impl Batch<'_> {
+    /// Another batch has the right of way, and this one has begun.
+    fn gives_way(&self, number: usize) -> bool {
+        number > 0 && !self.is_bulk && self.way.is_some_and(Way::is_taken)
+    }
 }
 
 /// Sends a batch in order; `progress` is told the number of each instance that has been confirmed. With `last_try`, the
@@ -137,6 +149,11 @@ pub async fn send(
     let proposals = proposals(instances);
     let mut warning = None;
     for (number, instance) in instances.iter().enumerate() {
+        if batch.gives_way(number) {
+            let reason = "stat images have the right of way".to_owned();
+            sent.outcome = Outcome::NotYet { reason, after: Duration::ZERO };
+            return sent;
+        }
         // The association at hand, but for the first instance and after one that ended it.
         let association = match line.ready(settings, target, &proposals).await {
             Ok(association) => association,
@@ -145,7 +162,7 @@ pub async fn send(
                 return sent;
             }
         };
-        let (step, mapped) = one(association, batch.spool, instance, batch.identities.as_mut()).await;
+        let (step, mapped) = one(association, &mut batch, instance, settings.response).await;
         let mapped = mapped.filter(|_| matches!(step, Step::Stored | Step::StoredWithWarning(_)));
         sent.mapped.extend(mapped);
         match step {
@@ -206,23 +223,25 @@ fn stuck(outcome: &Outcome, broken_off_at_once: bool, last: &str) -> bool {
 /// With what left, if it was not what was received.
 async fn one(
     association: &mut Association,
-    spool: &Spool,
+    batch: &mut Batch<'_>,
     instance: &DeliverableInstance,
-    identities: Option<&mut Identities>,
+    response: Duration,
 ) -> (Step, Option<SentInstance>) {
+    let (spool, way) = (batch.spool, batch.way.filter(|_| batch.is_bulk));
     if !association.accepts(&instance.sop_class, &instance.transfer_syntax) {
         return (Step::Refused(NO_CONTEXT), None);
     }
-    let Some(identities) = identities else {
+    let Some(identities) = batch.identities.as_mut() else {
         return match spool.reader(&instance.place) {
             Ok(reader) => {
                 let length = instance.place.length;
-                (store(association, instance, length, &mut JournalSource(reader)).await, None)
+                let mut source = Giving { source: JournalSource(reader), way, response };
+                (store(association, instance, length, &mut source).await, None)
             }
             Err(error) => (unreadable(&NotSent::Journal(error)), None),
         };
     };
-    one_mapped(association, spool, instance, identities).await
+    one_mapped(association, spool, instance, identities, (way, response)).await
 }
 
 async fn one_mapped(
@@ -230,10 +249,13 @@ async fn one_mapped(
     spool: &Spool,
     instance: &DeliverableInstance,
     identities: &mut Identities,
+    (way, response): (Option<&Way>, Duration),
 ) -> (Step, Option<SentInstance>) {
     match identities.rewritten(spool, instance).await {
-        Ok(mut outgoing) => {
-            let step = store(association, instance, outgoing.length, &mut outgoing).await;
+        Ok(outgoing) => {
+            let (length, mut giving) = (outgoing.length, Giving { source: outgoing, way, response });
+            let step = store(association, instance, length, &mut giving).await;
+            let mut outgoing = giving.source;
             match outgoing.unfit() {
                 Some(error) => not_rewritten(spool, instance, error).await,
                 None => (step, Some(outgoing.sent())),

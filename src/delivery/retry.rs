@@ -121,6 +121,7 @@ mod tests {
             retry_min: Duration::from_secs(5),
             retry_max: Duration::from_secs(600),
             give_up: Duration::from_secs(86_400),
+            down_after: Duration::from_secs(600),
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     retry::{OWN_ATTEMPTS, verdict},
     settle::{log, reason, settle, settle_alone, unwanted},
     slots::{Slot, Slots},
+    way::{Going, Way},
 };
 use crate::{
     config::Live,
@@ -98,18 +99,26 @@ async fn staff(
             continue;
         }
         let end = stop.child_token();
-        let slots = Slots::new(crew.1);
+        let (slots, way) = (Slots::new(crew.1), Way::new());
         for lane in Lane::ALL {
             let workers = if lane == Lane::Bulk { 1 } else { crew.1 };
             for _ in 0..workers {
-                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, Arc::clone(&slots), end.clone()));
+                let shared = Shared { slots: Arc::clone(&slots), way: Arc::clone(&way) };
+                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, shared, end.clone()));
             }
         }
         crews.insert(crew, end);
     }
 }
 
-async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc<Slots>, end: CancellationToken) {
+/// What the workers of a partner share.
+struct Shared {
+    slots: Arc<Slots>,
+    way: Arc<Way>,
+}
+
+async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, shared: Shared, end: CancellationToken) {
+    let Shared { slots, way } = &shared;
     let mut consumer = delivering.carrier.consume(&partner, lane, 1).await;
     let mut lines = Lines::default();
     loop {
@@ -128,7 +137,9 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
-        if carried.envelope.kind.channel() == Channel::Dicom && lines.slot.is_none() {
+        let is_dicom = carried.envelope.kind.channel() == Channel::Dicom;
+        let going = if is_dicom { right_of_way(lane, way, &mut lines, &end).await } else { None };
+        if is_dicom && lines.slot.is_none() {
             lines.slot = tokio::select! {
                 slot = slots.take() => slot,
                 () = end.cancelled() => break,
@@ -138,11 +149,29 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, slots: Arc
         if Box::pin(delivering.attempt(&carried.envelope, &mut lines, &end)).await.is_some() {
             carried.done().await;
         }
+        drop(going);
         if !lines.dicom.is_open() || slots.is_wanted() {
             lines.let_go().await;
         }
     }
     lines.let_go().await;
+}
+
+/// Stat images take the way; others wait until it is free, without an association.
+async fn right_of_way(lane: Lane, way: &Arc<Way>, lines: &mut Lines, end: &CancellationToken) -> Option<Going> {
+    if lane == Lane::Stat {
+        return Some(way.go());
+    }
+    let mut gives = true;
+    if way.is_taken() {
+        lines.let_go().await;
+        gives = tokio::select! {
+            is_free = way.free() => is_free,
+            () = end.cancelled() => true,
+        };
+    }
+    lines.way = Some(Arc::clone(way)).filter(|_| gives);
+    None
 }
 
 /// The connections a worker keeps to its partner.
@@ -152,6 +181,8 @@ pub struct Lines {
     pub hl7: Option<Hl7Line>,
     /// Held while `dicom` is open.
     slot: Option<Slot>,
+    /// Whom the attempt gives way to.
+    way: Option<Arc<Way>>,
 }
 
 impl Lines {
@@ -255,7 +286,10 @@ impl Delivering {
         let making = async {
             match delivery.kind {
                 // On the heap: it is the larger of the two by far.
-                DeliveryKind::Images => Box::pin(self.send_images(delivery, &mut lines.dicom, &reached)).await,
+                DeliveryKind::Images => {
+                    let way = lines.way.clone();
+                    Box::pin(self.send_images(delivery, &mut lines.dicom, &reached, way)).await
+                }
                 DeliveryKind::Message => report::send_message(self, delivery, lines).await,
                 DeliveryKind::ReportOru
                 | DeliveryKind::ReportOul
@@ -279,6 +313,7 @@ impl Delivering {
         delivery: &Claimed,
         line: &mut Line,
         reached: &Mutex<Reached>,
+        way: Option<Arc<Way>>,
     ) -> Result<Attempted, StoreError> {
         let case = self.store.case(delivery.case).await?;
         if unwanted(&case, delivery) {
@@ -308,7 +343,8 @@ impl Delivering {
             _ => None,
         };
         let identities = Identities::toward(&delivery.partner, &case, &config, &self.store, self.clock.now());
-        let batch = Batch { spool: &self.spool, instances: &instances, identities };
+        let (way, is_bulk) = (way.as_deref(), delivery.lane == Lane::Bulk);
+        let batch = Batch { spool: &self.spool, instances: &instances, identities, way, is_bulk };
         let sending = c_store::send(line, &settings, &target, batch, last_try, |seq, mapped| {
             let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
             reached.done_to = seq;

@@ -10,7 +10,7 @@
 
 use super::charset::SenderCharset;
 use super::scp::{AssociationRequest, Rejection};
-use crate::model::{JournalPlace, Outgoing, PartnerId, Uid};
+use crate::model::{CaseId, JournalPlace, Outgoing, PartnerId, Uid};
 use dicom_core::Tag;
 use dicom_object::InMemDicomObject;
 use futures_util::{future::BoxFuture, stream::BoxStream};
@@ -88,7 +88,33 @@ pub struct HeldInstance {
     pub sop_class: Uid,
     pub sop_instance: Uid,
     pub transfer_syntax: Uid,
-    pub place: JournalPlace,
+    pub lies: Lies,
+}
+
+/// Where an instance lies, and whether it may leave as it lies there.
+#[derive(Clone, Debug)]
+pub enum Lies {
+    AsReceived(JournalPlace),
+    /// Its asker knows it by identifiers of its own domain: those in the header are to be replaced on the way, or it does not
+    /// leave.
+    UnderOthers {
+        place: JournalPlace,
+        case: CaseId,
+        toward: PartnerId,
+    },
+}
+
+impl HeldInstance {
+    /// Where it lies, for who sends it as it is.
+    ///
+    /// # Errors
+    /// A702 where its identifiers would have to be replaced.
+    pub fn as_received(&self) -> Result<&JournalPlace, Refusal> {
+        match &self.lies {
+            Lies::AsReceived(place) => Ok(place),
+            Lies::UnderOthers { .. } => Err(Refusal::new(0xA702, "not sent under the origin's identifiers")),
+        }
+    }
 }
 
 /// Where a C-MOVE goes.

@@ -63,6 +63,14 @@ pub fn relayed(raw: &[u8], charset: Charset, policy: &Outgoing) -> Result<Sent, 
     relay::relayed(raw, charset, policy)
 }
 
+/// A message as it was received, in UTF-8, before anything is written into it.
+///
+/// # Errors
+/// When it is no message.
+pub fn in_utf8(raw: &[u8], charset: Charset) -> Result<Vec<u8>, MessageError> {
+    relay::relayed(raw, charset, &Outgoing::default()).map(|sent| sent.bytes)
+}
+
 /// The letters in one set, and MSH-18.
 fn sent(policy: &Outgoing, speller: &Speller<'_>, original: &str, spelled: String) -> Sent {
     let charset = policy.set_for(&speller.changes);

@@ -8,13 +8,15 @@ use super::{near_misses::propose_orders, open_studies::OpenStudies, orders};
 use crate::{
     config::Live,
     model::{Aside, Bell, CaseId, CaseState, Clock, Moment, chain},
-    store::{CaseRow, Durability, Store, StoreError, Tx},
+    store::{CaseRow, Durability, IncompleteCase, Store, StoreError, Tx},
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Longest sleep between looks, should a ring get lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Where only the end of an association is waited for.
+const LOOK_SOON: Duration = Duration::from_secs(1);
 const BATCH: i64 = 200;
 
 pub struct Completeness {
@@ -33,15 +35,16 @@ impl Completeness {
             if let Err(error) = self.look(&mut aside).await {
                 tracing::error!(error = %chain(&error), "Completeness of studies cannot be checked");
             }
-            if let Err(error) = self.look_for_images(&mut aside).await {
+            let is_soon = self.look_for_images(&mut aside).await.unwrap_or_else(|error| {
                 tracing::error!(error = %chain(&error), "What scanners say they made cannot be looked for");
-            }
+                false
+            });
             let quiet = self.config.now().dicom.quiet;
             let next = self.next_look(quiet).await;
             tokio::select! {
                 () = self.bell.rung() => {}
                 () = self.clock.sleep_until(next) => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(if is_soon { LOOK_SOON } else { LOOK_EVERY }) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -71,7 +74,7 @@ impl Completeness {
                 if self.open.is_open(&case.origin, &case.study) || aside.waits(&case.id) {
                     continue;
                 }
-                match self.complete(case.id, quiet_since).await {
+                match self.complete(case, quiet_since).await {
                     Err(error) if error.is_about_one() => {
                         aside.failed(case.id);
                         tracing::error!(case.id = %case.id, error = %chain(&error), "Case {} cannot be completed now; the others go on", case.id);
@@ -88,10 +91,12 @@ impl Completeness {
         }
     }
 
-    async fn complete(&self, id: CaseId, quiet_since: Moment) -> Result<(), StoreError> {
+    async fn complete(&self, waiting: &IncompleteCase, quiet_since: Moment) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut tx = self.store.begin(Durability::Process).await?;
-        let mut case = tx.case(id).await?;
+        // Orders are joined to it.
+        tx.hold_origin(&waiting.origin).await?;
+        let mut case = tx.case(waiting.id).await?;
         // Something may have come, or an association have begun to bring it, since the look.
         if case.whole.is_some() || case.last > quiet_since || self.open.is_open(&case.origin, &case.study) {
             return Ok(());

@@ -1,6 +1,8 @@
 //! Takes images off the disk when their case is done and its time has passed. Never what is owed, held, stopped, not
 //! indexed, or waits for a person.
 //!
+//! With a case's images goes what was said of it by its scanner (performed steps) and by who read it (ended tasks).
+//!
 //! In: the clock, `[retention]`, and what the store says is done. Out: marked rows, punched records, unlinked journals.
 //! The mark is committed and synced before a byte goes; cut off in between, the next look goes on with it.
 
@@ -47,6 +49,7 @@ impl Retention {
 
     async fn look(&self, stop: &CancellationToken) -> Result<(), RecoveryError> {
         self.give_up_cases(stop).await?;
+        self.forget_the_rest(stop).await?;
         let spool = self.spool.clone();
         for journal in tokio::task::spawn_blocking(move || spool.journals()).await?? {
             if stop.is_cancelled() {
@@ -103,6 +106,32 @@ impl Retention {
                 return Ok(());
             }
         }
+    }
+
+    /// Performed steps of what was never sent here, and subscribers that are no partners any more.
+    async fn forget_the_rest(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let before = self.before(self.clock.now());
+        // Nobody reports on them.
+        if let Some(before) = before.unreported {
+            let mut looked_at = BATCH;
+            while looked_at == BATCH && !stop.is_cancelled() {
+                let mut tx = self.store.begin(Durability::Process).await?;
+                let count = tx.forget_performed_without_case(before, BATCH).await?;
+                tx.commit().await?;
+                looked_at = i64::try_from(count).unwrap_or(0);
+            }
+        }
+        let config = self.config.now();
+        for partner in self.store.task_subscribers().await? {
+            if config.partners.keys().any(|known| known.as_str() == partner) {
+                continue;
+            }
+            let mut tx = self.store.begin(Durability::Process).await?;
+            tx.forget_subscriber(&partner).await?;
+            tx.commit().await?;
+            tracing::info!(site = partner, "{partner} is no partner any more, and is told of no tasks");
+        }
+        Ok(())
     }
 
     /// False: the case is not done any more.

@@ -60,6 +60,8 @@ pub enum CaseEvent {
     AllDelivered,
     /// An instance came after everything had been delivered.
     LateInstance,
+    /// Its reader has not claimed it in time, or is down: the next one is offered it.
+    MovedOn,
     PreliminaryReport,
     /// Final or corrected.
     FinalReport,
@@ -68,11 +70,12 @@ pub enum CaseEvent {
 }
 
 impl CaseEvent {
-    pub const ALL: [CaseEvent; 7] = [
+    pub const ALL: [CaseEvent; 8] = [
         CaseEvent::Decided,
         CaseEvent::Hold,
         CaseEvent::AllDelivered,
         CaseEvent::LateInstance,
+        CaseEvent::MovedOn,
         CaseEvent::PreliminaryReport,
         CaseEvent::FinalReport,
         CaseEvent::ReportWithdrawn,
@@ -100,7 +103,7 @@ pub fn next(state: CaseState, event: CaseEvent) -> Result<CaseState, IllegalMove
         // What has been read stays read; the late instance is delivered as an amendment.
         (S::Preliminary, E::AllDelivered | E::LateInstance) => S::Preliminary,
         (S::Reported, E::AllDelivered | E::LateInstance) => S::Reported,
-        (S::Routed | S::Delivered, E::LateInstance) => S::Routed,
+        (S::Routed | S::Delivered, E::LateInstance | E::MovedOn) => S::Routed,
         // A reader may report from the first slices, before the last has been delivered.
         (S::Routed | S::Delivered | S::Preliminary, E::PreliminaryReport) => S::Preliminary,
         (S::Routed | S::Delivered | S::Preliminary | S::Reported, E::FinalReport) => S::Reported,
@@ -126,13 +129,13 @@ mod tests {
     #[test]
     fn every_move_is_in_the_table_and_no_other() {
         let expected = [
-            //            decided   hold    all-delivered  late          preliminary    final       withdrawn
-            ("new", ["routed", "held", "-", "-", "-", "-", "-"]),
-            ("held", ["routed", "held", "-", "held", "preliminary", "reported", "held"]),
-            ("routed", ["-", "held", "delivered", "routed", "preliminary", "reported", "routed"]),
-            ("delivered", ["-", "held", "delivered", "routed", "preliminary", "reported", "delivered"]),
-            ("preliminary", ["-", "-", "preliminary", "preliminary", "preliminary", "reported", "routed"]),
-            ("reported", ["-", "-", "reported", "reported", "reported", "reported", "routed"]),
+            //            decided   hold    all-delivered  late          moved on  preliminary    final       withdrawn
+            ("new", ["routed", "held", "-", "-", "-", "-", "-", "-"]),
+            ("held", ["routed", "held", "-", "held", "-", "preliminary", "reported", "held"]),
+            ("routed", ["-", "held", "delivered", "routed", "routed", "preliminary", "reported", "routed"]),
+            ("delivered", ["-", "held", "delivered", "routed", "routed", "preliminary", "reported", "delivered"]),
+            ("preliminary", ["-", "-", "preliminary", "preliminary", "-", "preliminary", "reported", "routed"]),
+            ("reported", ["-", "-", "reported", "reported", "-", "reported", "reported", "routed"]),
         ];
         for (state, row) in expected {
             let state = CaseState::parse(state).expect("a state of the table");

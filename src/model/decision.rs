@@ -41,6 +41,9 @@ pub struct Reading {
     pub window_ends: Option<Moment>,
 }
 
+/// What stands in the place of a rule's name where a person named the reader.
+pub const BY_HAND: &str = "released by hand";
+
 impl Reading {
     /// The partner it is offered to now.
     pub fn reader(&self) -> Option<&PartnerId> {

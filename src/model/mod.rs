@@ -32,7 +32,7 @@ pub use case::{CaseEvent, CaseState, IllegalMove};
 pub use chain::chain;
 pub use charset::{Charset, Decoded, UnknownCharset, Unmappable};
 pub use clock::{Clock, Moment};
-pub use decision::{Decision, Disposition, Reading};
+pub use decision::{BY_HAND, Decision, Disposition, Reading};
 pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
 pub use folding::fold;
 pub use identity::{GivenOut, IdentifierKind, Identifiers, Mapped, Mapping};

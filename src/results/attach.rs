@@ -5,11 +5,12 @@
 //! person has, by telephone.
 
 use super::{
+    addendum,
     correlate::is_of_another_patient,
     identity::own_again,
     incoming::{Incoming, Object},
     receive::{fallback_charset, unnamed_charset},
-    settle::{Joined, join_held, prepare_for},
+    settle::{Joined, join_held, prepare_for, still_completes},
 };
 use crate::{
     config::Config,
@@ -28,6 +29,8 @@ pub enum AttachError {
     OwnCase { sender: PartnerId, case: CaseId },
     #[error("report {0} cannot be read: have its sender send it again, then dismiss it")]
     Unreadable(ReportId),
+    #[error("another report of case {0} came meanwhile: look at it, then attach again")]
+    Overtaken(CaseId),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -58,11 +61,18 @@ pub async fn attach(
     }
     let mut incoming = read(config, held).ok_or(AttachError::Unreadable(report))?;
     own_again(store, &mut incoming).await?;
+    if incoming.is_addendum {
+        // To nothing, where its reader has sent nothing else: then the person wants it as it is.
+        let _alone = addendum::complete_of(store, config, &mut incoming, case).await?;
+    }
     let incoming = Arc::new(incoming);
     let tx = store.begin(Durability::Process).await?;
     let prepared = prepare_for(tx, config, &incoming, &row, report).await?;
     let mut tx = store.begin(Durability::Synced).await?;
     let row = tx.case(case).await?;
+    if !still_completes(&mut tx, &incoming, case).await? {
+        return Err(AttachError::Overtaken(case));
+    }
     let is_of_another_patient = is_of_another_patient(&incoming.clues, &row);
     let joined = join_held(&mut tx, config, &incoming, prepared, row, why, now).await?;
     let joined = joined.ok_or(AttachError::NotHeld(report))?;
@@ -71,7 +81,7 @@ pub async fn attach(
 }
 
 /// The report in what was kept of it.
-fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
+pub(super) fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
     let HeldContent { sender, source, received, content, object } = held;
     let partner = config.partners.get(&sender);
     if matches!(source.as_str(), "oru" | "oul" | "mdm") {

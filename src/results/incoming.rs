@@ -9,7 +9,7 @@ use crate::{
         message::Message,
         oru::{Coded, Content, Detail, Encapsulated, Interpreter, Observation, OruGroup, OruReport, Specimen},
     },
-    model::{IssuedId, Moment, OrderNumbers, PartnerId, ReportStatus, Uid},
+    model::{CaseId, IssuedId, Moment, OrderNumbers, PartnerId, ReportStatus, Uid},
 };
 use bytes::Bytes;
 use std::cell::LazyCell;
@@ -40,6 +40,10 @@ pub struct Incoming {
     /// What `raw` is, where it came by DICOM.
     pub object: Option<Object>,
     pub header: Header,
+    /// It adds to the report before it (MDM^T06).
+    pub is_addendum: bool,
+    /// An addendum that has become the whole report again: the case and the version whose words it begins with.
+    pub completes: Option<(CaseId, i64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +131,8 @@ impl Incoming {
             flags: Vec::new(),
             object: None,
             header: Header::AsItCame,
+            is_addendum: report.is_addendum,
+            completes: None,
         };
         // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
         let named = || Charset::of_message(&Message::parse(&raw).ok()?, Charset::ASCII).ok();
@@ -216,6 +222,8 @@ impl Incoming {
             flags: Vec::new(),
             object: Some(it),
             header: Header::AsItCame,
+            is_addendum: false,
+            completes: None,
         }
     }
 

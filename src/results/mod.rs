@@ -2,7 +2,8 @@
 //!
 //! `receive` answers HL7 messages, `objects` reads SR and PDF objects that came by C-STORE; both hand an `incoming`
 //! report to `settle` (after `identity` has given it the origin's identifiers back), which asks `correlate` whose it is and `make` for what is to be sent, all in one transaction.
-//! `ordered` finds it by any order of its case, `parts` says which of them each part answers. A report that fits no case is held; `attach` is for a person who knows whose
+//! `ordered` finds it by any order of its case, `parts` says which of them each part answers. `addendum` puts the former words before what is only added
+//! to them. A report that fits no case is held; `attach` is for a person who knows whose
 //! it is.
 //! The stage ends with a commit; the acknowledgement follows it. Then `handoff` and `delivery` carry it the other way round.
 //!
@@ -10,6 +11,7 @@
 //! the same answer, and the ledger owes the return.
 
 pub mod acknowledged;
+mod addendum;
 pub mod attach;
 pub mod correlate;
 pub mod critical;

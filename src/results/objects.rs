@@ -175,5 +175,7 @@ fn unread(object: &ReportObject) -> Incoming {
         flags: Vec::new(),
         object: None,
         header: Header::AsItCame,
+        is_addendum: false,
+        completes: None,
     }
 }

@@ -3,6 +3,7 @@
 //! In: an ORU^R01 of a known partner. Out: its acknowledgement, which is kept with it.
 
 use super::{
+    addendum,
     identity::own_again,
     incoming::Incoming,
     settle::{Joined, hold, prepare, settle},
@@ -54,11 +55,14 @@ impl ReportReceiver {
                 return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
             }
         };
-        let (mut incoming, several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.clone()) {
+        let (mut incoming, mut several) = match Incoming::from_oru(report, partner.id.clone(), now, bytes.clone()) {
             Ok(incoming) => (incoming, None),
             Err((incoming, reason)) => (*incoming, Some(reason)),
         };
         own_again(&self.store, &mut incoming).await?;
+        if incoming.is_addendum && several.is_none() {
+            several = addendum::complete(&self.store, config, &mut incoming).await?.err();
+        }
         let incoming = Arc::new(incoming);
         let prepared = match several {
             None => prepare(&self.store, config, &incoming).await?,

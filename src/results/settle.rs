@@ -2,6 +2,7 @@
 //! origin in every form it wants.
 
 use super::{
+    addendum,
     correlate::{Candidate, Clues, by_specimen, correlate, is_of_another_patient},
     critical,
     incoming::Incoming,
@@ -130,7 +131,10 @@ pub async fn hold(tx: &mut Tx, incoming: &Incoming, reason: &str) -> Result<Join
 }
 
 /// The case it belongs to, and by what; or why a person must decide.
-async fn whose(tx: &mut Tx, incoming: &Incoming) -> Result<Result<(CaseRow, &'static str), &'static str>, StoreError> {
+pub(super) async fn whose(
+    tx: &mut Tx,
+    incoming: &Incoming,
+) -> Result<Result<(CaseRow, &'static str), &'static str>, StoreError> {
     let clues = &incoming.clues;
     let candidates = candidates(tx, clues).await?;
     // Where it names something that is known, its specimens have no say.
@@ -182,6 +186,12 @@ async fn join(
     by: &str,
     now: Moment,
 ) -> Result<Joined, StoreError> {
+    if incoming.is_addendum && incoming.completes.is_none() {
+        return hold(tx, incoming, addendum::NOTHING_BEFORE).await;
+    }
+    if !still_completes(tx, incoming, case.id).await? {
+        return hold(tx, incoming, addendum::OVERTAKEN).await;
+    }
     let ready = still_right(tx, config, incoming, prepared, &case, ReportId::generate()).await?;
     let (id, version) = (ready.id, ready.place.version);
     let kept = NewReport { case: Some(case.id), version, correlated_by: by.to_owned(), ..report(incoming, id) };
@@ -189,7 +199,17 @@ async fn join(
     let what = format!("{} report version {version} from {} ({by})", incoming.status, incoming.sender);
     tx.tell(case.id, now, "results", &what).await?;
     metrics::counter!("neisse_reports_received_total", "outcome" => "joined").increment(1);
-    follow(tx, config, incoming, ready, case, now).await
+    Box::pin(follow(tx, config, incoming, ready, case, now)).await
+}
+
+/// Whether an addendum still begins with the last version of its case. Nothing else has such a condition.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn still_completes(tx: &mut Tx, incoming: &Incoming, case: CaseId) -> Result<bool, StoreError> {
+    let Some(completes) = incoming.completes else { return Ok(true) };
+    let (next, _) = tx.next_version(case).await?;
+    Ok(completes == (case, next - 1))
 }
 
 /// Joins a held report to the case that a person names, with all that follows from it. The caller commits. `None`: it is
@@ -215,7 +235,7 @@ pub async fn join_held(
     let other = if is_of_another_patient(&incoming.clues, &case) { " though it names another patient" } else { "" };
     let what = format!("{status} report version {version} from {sender} attached by a person{other}: {why}");
     tx.tell(case.id, now, "operator", &what).await?;
-    follow(tx, config, incoming, ready, case, now).await.map(Some)
+    Box::pin(follow(tx, config, incoming, ready, case, now)).await.map(Some)
 }
 
 /// What was prepared, or the same made anew under this id if another report of the case came in between.

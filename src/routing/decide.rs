@@ -64,6 +64,11 @@ impl Rules {
         Ok(Self { routes, windows, version: config.rules_version.clone() })
     }
 
+    /// The route a decision was made by. `None`: none has that name (any more).
+    pub fn route(&self, name: &str) -> Option<&Route> {
+        self.routes.iter().map(|rule| &rule.route).find(|route| route.name == name)
+    }
+
     /// The digest that decisions are stored with.
     pub fn version(&self) -> &str {
         &self.version

@@ -2,6 +2,7 @@
 //! transaction that stores a decision together with what it makes owed.
 
 pub mod calendar;
+pub mod claims;
 pub mod condition;
 pub mod coverage;
 pub mod decide;
@@ -9,5 +10,6 @@ mod names;
 mod offer;
 mod orders;
 mod patients;
+pub mod readers;
 pub mod slides;
 pub mod step;

@@ -5,6 +5,7 @@
 //! clock of that moment; what comes later follows it.
 
 use super::{
+    claims,
     condition::CaseFacts,
     decide::{Rules, decide},
     offer,
@@ -15,8 +16,8 @@ use super::{
 use crate::{
     config::{Config, Live, WithoutOrder},
     model::{
-        Aside, Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, Disposition, Lane, Moment, PartnerId, Priority,
-        Reading, chain,
+        Aside, Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, DeliveryState, Disposition, Lane, Moment,
+        PartnerId, Priority, Reading, chain,
     },
     store::{CaseRow, Durability, NewDelivery, Store, StoreError, Tx},
 };
@@ -157,8 +158,10 @@ async fn decide_case(
     // The clock of the decision is the arrival of the first instance: an hour without database, or a case released
     // later by a person, does not change who was on duty when it came.
     let askers = slides::askers(tx, case).await?;
-    let decision =
+    let mut decision =
         slides::decide(&askers, config, case.first).unwrap_or_else(|| decide(&facts_of(case), rules, case.first));
+    // Who is there to read it, and has how much to read, is asked of this moment: a decision after the fact helps nobody.
+    claims::arrange(tx, config, case, rules, &mut decision, now).await?;
     match &decision.disposition {
         Disposition::Read(reading) => {
             case.take(CaseEvent::Decided)?;
@@ -259,7 +262,12 @@ fn names(partners: &[PartnerId]) -> String {
 }
 
 /// Gives the case's identifiers a name toward each receiver that wants its own, with what makes the images owed.
-async fn map_identifiers(tx: &mut Tx, config: &Config, case: &CaseRow, now: Moment) -> Result<(), StoreError> {
+pub(super) async fn map_identifiers(
+    tx: &mut Tx,
+    config: &Config,
+    case: &CaseRow,
+    now: Moment,
+) -> Result<(), StoreError> {
     for mapping in case.receivers().iter().filter_map(|partner| config.mapping(partner, &case.origin)) {
         for (kind, id) in case.facts.identifiers() {
             if mapping.names(&id) {
@@ -272,33 +280,63 @@ async fn map_identifiers(tx: &mut Tx, config: &Config, case: &CaseRow, now: Mome
 
 /// Owes every instance that is not owed yet to the reader and to whoever gets copies. What is read on site stays there.
 async fn owe_images(tx: &mut Tx, case: &mut CaseRow, now: Moment, give_up: Moment) -> Result<(), StoreError> {
-    let deadline = deadline(case);
     let receivers = case.receivers();
     if !receivers.is_empty() && case.routed_to < case.instances {
         let lengths = tx.lengths(case.id, case.routed_to + 1, case.instances).await?;
         for run in runs(&lengths, case.priority) {
             for partner in &receivers {
-                tx.owe(&NewDelivery {
-                    case: case.id,
-                    partner: partner.clone(),
-                    lane: run.lane,
-                    kind: DeliveryKind::Images,
-                    first_seq: run.first,
-                    last_seq: run.last,
-                    report: None,
-                    version: 0,
-                    items: run.items,
-                    bytes: run.bytes,
-                    deadline,
-                    give_up,
-                    now,
-                })
-                .await?;
+                owe_run(tx, case, partner, &run, now, give_up).await?;
             }
         }
     }
     case.routed_to = case.instances;
     Ok(())
+}
+
+/// Owes the case's reader what others have been made owed of it before, but what it is owed or has already.
+pub(super) async fn catch_up(tx: &mut Tx, case: &CaseRow, now: Moment, give_up: Moment) -> Result<(), StoreError> {
+    let receivers = case.receivers();
+    let Some(reader) = case.reader.as_ref().filter(|reader| receivers.contains(reader)) else { return Ok(()) };
+    let ledger = tx.deliveries(case.id).await?;
+    let has = |seq: i64| {
+        ledger.iter().any(|row| {
+            let counts = row.kind == DeliveryKind::Images && row.state != DeliveryState::Withdrawn;
+            counts && row.partner == *reader && (row.first_seq..=row.last_seq).contains(&seq)
+        })
+    };
+    let mut lengths = tx.lengths(case.id, 1, case.routed_to).await?;
+    lengths.retain(|(seq, _)| !has(*seq));
+    for run in runs(&lengths, case.priority) {
+        owe_run(tx, case, reader, &run, now, give_up).await?;
+    }
+    Ok(())
+}
+
+async fn owe_run(
+    tx: &mut Tx,
+    case: &CaseRow,
+    partner: &PartnerId,
+    run: &Run,
+    now: Moment,
+    give_up: Moment,
+) -> Result<(), StoreError> {
+    tx.owe(&NewDelivery {
+        case: case.id,
+        partner: partner.clone(),
+        lane: run.lane,
+        kind: DeliveryKind::Images,
+        first_seq: run.first,
+        last_seq: run.last,
+        report: None,
+        version: 0,
+        items: run.items,
+        bytes: run.bytes,
+        deadline: deadline(case),
+        give_up,
+        now,
+    })
+    .await
+    .map(drop)
 }
 
 /// A run of consecutive instances for one lane.

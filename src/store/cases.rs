@@ -379,9 +379,10 @@ impl Tx {
     pub async fn add_case(&mut self, case: &CaseRow) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO cases (id, origin, study_uid, state, discipline, priority, calling_ae, called_ae, \
              facts, patient_id, patient_issuer, accession, accession_issuer, placer_order, filler_order, instances, bytes, \
-             routed_to, first_us, last_us, whole_us, decision, reader, attention, has_study, report_due_us, waits_until_us) \
+             routed_to, first_us, last_us, whole_us, decision, reader, attention, has_study, report_due_us, waits_until_us, \
+             searchable) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-             $23, $24, $25, $26, $27) \
+             $23, $24, $25, $26, $27, 1) \
              ON CONFLICT (origin, study_uid) DO NOTHING";
         self.concerns_a_case = true;
         let facts = to_json(&case.facts, "study header")?;

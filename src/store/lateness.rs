@@ -4,7 +4,7 @@
 //! it. The first report, preliminary or final, ends it.
 
 use super::{CaseRow, Store, StoreError, Tx, on_read, on_tx};
-use crate::model::{CaseId, CaseState, Disposition, Moment, OrderState, PartnerId, Reading};
+use crate::model::{CaseId, CaseState, Moment, OrderState, PartnerId};
 use std::time::Duration;
 
 /// How a late report is called among the reasons for a person to look.
@@ -37,6 +37,7 @@ impl CaseRow {
     pub fn report_came(&mut self) {
         self.report_due = None;
         self.keep_reasons(|reason| !reason.starts_with(LATE));
+        self.is_claimed_now();
     }
 
     /// A person has seen to everything but a report that is late: only the report itself mends that.
@@ -44,7 +45,7 @@ impl CaseRow {
         self.keep_reasons(|reason| reason.starts_with(LATE));
     }
 
-    fn keep_reasons(&mut self, keep: impl Fn(&str) -> bool) {
+    pub(super) fn keep_reasons(&mut self, keep: impl Fn(&str) -> bool) {
         let kept: Vec<&str> = self.attention.split("; ").filter(|reason| keep(reason)).collect();
         self.attention = kept.join("; ");
     }
@@ -55,17 +56,10 @@ impl CaseRow {
         let within = within.map_or_else(|| "its deadline".to_owned(), spoken);
         format!("{LATE}{reader} within {within} (report_within)")
     }
-
-    fn reading(&self) -> Option<&Reading> {
-        match self.decision.as_ref().map(|decision| &decision.disposition) {
-            Some(Disposition::Read(reading)) => Some(reading),
-            _ => None,
-        }
-    }
 }
 
 /// `45 min`, `2 h`, `2 h 30 min`, `90 s`.
-fn spoken(span: Duration) -> String {
+pub fn spoken(span: Duration) -> String {
     let (hours, minutes, seconds) = (span.as_secs() / 3600, span.as_secs() / 60 % 60, span.as_secs() % 60);
     match (hours, minutes, seconds) {
         (_, _, 1..) => format!("{} s", span.as_secs()),

@@ -15,6 +15,8 @@
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod cases;
+mod claims;
+mod commitments;
 mod contents;
 mod critical;
 mod deliveries;
@@ -34,6 +36,7 @@ mod orders;
 mod patients;
 mod pauses;
 mod performed;
+mod performed_messages;
 mod postgres;
 mod reports;
 mod retention;
@@ -50,6 +53,8 @@ mod tokens;
 mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
+pub use claims::{Down, Offer};
+pub use commitments::{CommitmentRow, KeptInstance};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
@@ -57,7 +62,7 @@ pub use error::{StoreError, UnreadableRow};
 pub use events::Event;
 pub use identities::{SentInstance, SentUnder};
 pub use instances::{DeliverableInstance, ImageOfCase, IndexedCase};
-pub use lateness::Wanted;
+pub use lateness::{Wanted, spoken};
 pub use links::{OrderFilter, OrderSummary};
 pub use messages::{CaseMessage, NewMessage, OrderForward, ReceivedOrderMessage};
 pub use modality_worklist::{By, Listed, Look, Place};
@@ -66,7 +71,8 @@ pub use notices::{Notice, NoticeCall, NoticeChannel, NoticeRhythm, NoticeTold, W
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
 pub use pauses::Pause;
-pub use performed::{AwaitedStep, PerformedStep};
+pub use performed::{AwaitedStep, PerformedStep, StepNamed};
+pub use performed_messages::PerformedMessage;
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
 };

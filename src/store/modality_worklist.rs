@@ -103,7 +103,7 @@ pub(super) fn steps_of(order: &OrderRow) -> Vec<serde_json::Value> {
 }
 
 /// Part of the statement that saves an order: $1 its id, $2 its origin, $10 its patient; `from` yields `value`, `get` begins how
-/// a member of it is read.
+/// a member of it is read. Another step at the same place has not been done because the one before it has.
 macro_rules! save_steps {
     ($from:literal, $get:literal) => {
         concat!(
@@ -131,7 +131,9 @@ macro_rules! save_steps {
             " ON CONFLICT (order_id, number) DO UPDATE SET patient_id = excluded.patient_id, accession = excluded.accession, \
              name_key = excluded.name_key, modality = excluded.modality, station = excluded.station, \
              start_at = excluded.start_at, study_uid = excluded.study_uid, step_id = excluded.step_id, \
-             listed = CASE WHEN scheduled_steps.state = 'done' THEN 0 ELSE excluded.listed END"
+             state = CASE WHEN scheduled_steps.step_id = excluded.step_id THEN scheduled_steps.state ELSE 'scheduled' END, \
+             listed = CASE WHEN scheduled_steps.state = 'done' AND scheduled_steps.step_id = excluded.step_id THEN 0 \
+             ELSE excluded.listed END"
         )
     };
 }
@@ -290,6 +292,32 @@ impl Tx {
         const SQL: &str = "DELETE FROM scheduled_steps WHERE order_id = $1 AND number > $2";
         let (order, steps) = (order.to_string(), i64::try_from(steps).unwrap_or(i64::MAX));
         on_tx!(self, |c| sqlx::query(SQL).bind(&order).bind(steps).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The steps of an order that is changed may have other places now: what scanners have said of them stays said.
+    pub(super) async fn recall_steps(&mut self, order: OrderId) -> Result<(), StoreError> {
+        macro_rules! said {
+            ($state:literal) => {
+                concat!(
+                    "EXISTS (SELECT 1 FROM performed_orders p JOIN performed_steps d ON d.origin = p.origin AND d.uid = p.uid \
+                     WHERE p.order_id = scheduled_steps.order_id AND p.step_id = scheduled_steps.step_id AND d.state = '",
+                    $state,
+                    "')"
+                )
+            };
+        }
+        const SQL: &str = concat!(
+            "UPDATE scheduled_steps SET listed = CASE WHEN ",
+            said!("COMPLETED"),
+            " THEN 0 ELSE listed END, state = CASE WHEN state = 'done' OR ",
+            said!("COMPLETED"),
+            " THEN 'done' WHEN ",
+            said!("IN PROGRESS"),
+            " THEN 'started' ELSE state END WHERE order_id = $1 \
+             AND EXISTS (SELECT 1 FROM performed_orders p WHERE p.order_id = $1)"
+        );
+        on_tx!(self, |c| sqlx::query(SQL).bind(order.to_string()).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
 

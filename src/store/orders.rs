@@ -441,6 +441,9 @@ impl Tx {
         let texts = order_texts(order)?;
         let sql = self.pick(SAVE);
         on_tx!(self, |c| bind_order!(sqlx::query(sql), order, message, texts).execute(&mut **c).await.map(drop))?;
+        if !is_new {
+            self.recall_steps(order.id).await?;
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use super::{
     cases::{from_json, partner, to_json},
     on_read, on_tx,
 };
-use crate::model::{CaseId, Moment, OrderId, PartnerId, StepState, Uid};
+use crate::model::{CaseId, IssuedId, Moment, OrderId, PartnerId, StepState, Uid};
 
 /// As its modality told it.
 #[derive(Clone, Debug)]
@@ -27,6 +27,16 @@ pub struct PerformedStep {
     pub awaited: bool,
 }
 
+/// What one item of a Scheduled Step Attributes Sequence names. Empty where it names none.
+#[derive(Clone, Debug, Default)]
+pub struct StepNamed {
+    pub study: String,
+    /// Where it has an issuer, the order's has to be the same.
+    pub accession: IssuedId,
+    pub patient: String,
+    pub step: String,
+}
+
 /// One that has ended, whose images may still be on their way; once for each of its studies.
 #[derive(Clone, Debug)]
 pub struct AwaitedStep {
@@ -36,8 +46,10 @@ pub struct AwaitedStep {
     /// How many instances it names.
     pub named: i64,
     pub changed: Moment,
-    /// The case of the study, and how many instances it has. `None`: none of them has come.
-    pub case: Option<(CaseId, i64)>,
+    /// The case of the study. `None`: none of its images has come.
+    pub case: Option<CaseId>,
+    /// How many instances the cases of all its studies have.
+    pub instances: i64,
 }
 
 type Raw = (String, String, String, i64, i64, i64);
@@ -47,13 +59,34 @@ const ONE: Sql = Sql {
     postgres: "SELECT state, instances, attributes, created_us, changed_us, awaited FROM performed_steps \
                WHERE origin = $1 AND uid = $2 FOR UPDATE",
 };
+/// None of the cases of the step's studies has it.
+macro_rules! missing {
+    ($wanted:literal) => {
+        concat!(
+            "SELECT COUNT(*) FROM performed_steps p, ",
+            $wanted,
+            " WHERE p.origin = $1 AND p.uid = $2 AND NOT EXISTS (SELECT 1 FROM performed_studies s \
+             JOIN cases c ON c.origin = s.origin AND c.study_uid = s.study_uid JOIN instances i ON i.case_id = c.id \
+             WHERE s.origin = p.origin AND s.uid = p.uid AND i.sop_uid = wanted.value)"
+        )
+    };
+}
 const MISSING: Sql = Sql {
-    sqlite: "SELECT COUNT(*) FROM performed_steps p, json_each(p.instances) AS wanted WHERE p.origin = $1 AND p.uid = $2 \
-             AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.case_id = $3 AND i.sop_uid = wanted.value)",
-    postgres: "SELECT COUNT(*) FROM performed_steps p, jsonb_array_elements_text(p.instances::jsonb) AS wanted (value) \
-               WHERE p.origin = $1 AND p.uid = $2 \
-               AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.case_id = $3 AND i.sop_uid = wanted.value)",
+    sqlite: missing!("json_each(p.instances) AS wanted"),
+    postgres: missing!("jsonb_array_elements_text(p.instances::jsonb) AS wanted (value)"),
 };
+
+/// $1 the hospital, $2 what they are looked for by, $3 the id of the step. SQLite keeps to the order of a CROSS JOIN.
+macro_rules! named_steps {
+    ($look:literal) => {
+        concat!(
+            "SELECT s.order_id, s.step_id, o.patient_id, o.patient_issuer FROM scheduled_steps s CROSS JOIN orders o \
+             WHERE o.id = s.order_id AND s.origin = $1 AND ($3 = '' OR s.step_id = $3) AND ",
+            $look,
+            " ORDER BY s.order_id, s.number LIMIT 65"
+        )
+    };
+}
 
 impl Tx {
     /// Adds a step. False: the hospital has one of that UID.
@@ -108,38 +141,41 @@ impl Tx {
         raw.map(|raw| read(origin, uid, raw)).transpose()
     }
 
-    /// The hospital's scheduled steps that a performed one names: of that study, or else of that accession number; of these the
-    /// one with that step id, or all where it names none.
+    /// The hospital's scheduled steps that a performed one names: of that study, or else of that accession number, if that is
+    /// one patient's; of these the one with that step id, or all where it names none.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn steps_named(
         &mut self,
         origin: &PartnerId,
-        study: &str,
-        accession: &str,
-        step: &str,
-    ) -> Result<Vec<(OrderId, i64)>, StoreError> {
-        const BY_STUDY: &str = "SELECT order_id, number FROM scheduled_steps WHERE origin = $1 AND study_uid = $2 \
-             AND ($3 = '' OR step_id = $3) ORDER BY order_id, number LIMIT 65";
-        const BY_ACCESSION: &str = "SELECT order_id, number FROM scheduled_steps WHERE origin = $1 AND accession = $2 \
-             AND ($3 = '' OR step_id = $3) ORDER BY order_id, number LIMIT 65";
-        let step = super::plain(step);
-        for (sql, value) in [(BY_STUDY, study), (BY_ACCESSION, accession)] {
+        named: &StepNamed,
+    ) -> Result<Vec<(OrderId, String)>, StoreError> {
+        const BY_STUDY: &str = named_steps!("s.study_uid = $2 AND $4 = '' AND $5 = ''");
+        const BY_ACCESSION: &str = named_steps!(
+            "s.accession = $2 AND ($4 = '' OR o.accession_issuer = $4) AND ($5 = '' OR s.patient_id = $5)"
+        );
+        let (issuer, patient) = (named.accession.issuer.as_str(), named.patient.as_str());
+        for (sql, value, issuer, patient) in
+            [(BY_STUDY, &named.study, "", ""), (BY_ACCESSION, &named.accession.value, issuer, patient)]
+        {
             if value.is_empty() {
                 continue;
             }
-            let value = super::plain(value);
-            let rows: Vec<(String, i64)> = on_tx!(self, |c| sqlx::query_as(sql)
+            let rows: Vec<(String, String, String, String)> = on_tx!(self, |c| sqlx::query_as(sql)
                 .bind(origin.as_str())
-                .bind(&value)
-                .bind(&step)
+                .bind(super::plain(value))
+                .bind(super::plain(&named.step))
+                .bind(super::plain(issuer))
+                .bind(super::plain(patient))
                 .fetch_all(&mut **c)
                 .await)?;
+            let [first, ..] = rows.as_slice() else { continue };
+            let is_one_patients = rows.iter().all(|row| (&row.2, &row.3) == (&first.2, &first.3));
             // As with numbers that a great many have: it names nobody's.
-            if !rows.is_empty() && rows.len() <= super::MAX_ALIKE {
+            if rows.len() <= super::MAX_ALIKE && is_one_patients {
                 let unreadable = |_| StoreError::Unreadable { what: "order id" };
-                return rows.into_iter().map(|(id, n)| Ok((id.parse().map_err(unreadable)?, n))).collect();
+                return rows.into_iter().map(|row| Ok((row.0.parse().map_err(unreadable)?, row.1))).collect();
             }
         }
         Ok(Vec::new())
@@ -153,15 +189,15 @@ impl Tx {
         &mut self,
         origin: &PartnerId,
         uid: &Uid,
-        (order, number): (OrderId, i64),
+        (order, step): &(OrderId, String),
     ) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO performed_orders (origin, uid, order_id, number) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (origin, uid, order_id, number) DO NOTHING";
+        const SQL: &str = "INSERT INTO performed_orders (origin, uid, order_id, step_id) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (origin, uid, order_id, step_id) DO NOTHING";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(origin.as_str())
             .bind(uid.as_str())
             .bind(order.to_string())
-            .bind(number)
+            .bind(step)
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -207,8 +243,9 @@ impl Tx {
     pub async fn move_steps_of(&mut self, origin: &PartnerId, uid: &Uid, to: StepState) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE scheduled_steps SET state = $3, listed = CASE WHEN $3 <> 'done' AND EXISTS (SELECT 1 FROM \
              orders o WHERE o.id = scheduled_steps.order_id AND o.state = 'open') THEN 1 ELSE 0 END \
-             WHERE state <> 'done' AND EXISTS (SELECT 1 FROM performed_orders p WHERE p.origin = $1 AND p.uid = $2 \
-             AND p.order_id = scheduled_steps.order_id AND p.number = scheduled_steps.number)";
+             WHERE order_id IN (SELECT order_id FROM performed_orders WHERE origin = $1 AND uid = $2) AND state <> 'done' \
+             AND EXISTS (SELECT 1 FROM performed_orders p WHERE p.origin = $1 AND p.uid = $2 \
+             AND p.order_id = scheduled_steps.order_id AND p.step_id = scheduled_steps.step_id)";
         let moved = on_tx!(self, |c| sqlx::query(SQL)
             .bind(origin.as_str())
             .bind(uid.as_str())
@@ -219,16 +256,15 @@ impl Tx {
         Ok(moved)
     }
 
-    /// How many of the instances a step names are not among a case's.
+    /// How many of the instances a step names have not come, in whichever of its studies.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn missing_instances(&mut self, step: &AwaitedStep, case: CaseId) -> Result<i64, StoreError> {
+    pub async fn missing_instances(&mut self, step: &AwaitedStep) -> Result<i64, StoreError> {
         let sql = self.pick(MISSING);
         let (count,): (i64,) = on_tx!(self, |c| sqlx::query_as(sql)
             .bind(step.origin.as_str())
             .bind(step.uid.as_str())
-            .bind(case.to_string())
             .fetch_one(&mut **c)
             .await)?;
         Ok(count)
@@ -271,11 +307,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn awaited_steps(&self, overdue: Moment, limit: i64) -> Result<Vec<AwaitedStep>, StoreError> {
-        const SQL: &str = "SELECT p.origin, p.uid, p.state, p.named, p.changed_us, c.id, c.instances FROM performed_steps p \
+        const SQL: &str = "SELECT p.origin, p.uid, p.state, p.named, p.changed_us, c.id, \
+             (SELECT CAST(COALESCE(SUM(o.instances), 0) AS BIGINT) FROM performed_studies t JOIN cases o \
+             ON o.origin = t.origin AND o.study_uid = t.study_uid WHERE t.origin = p.origin AND t.uid = p.uid) \
+             FROM performed_steps p \
              LEFT JOIN performed_studies s ON s.origin = p.origin AND s.uid = p.uid \
              LEFT JOIN cases c ON c.origin = s.origin AND c.study_uid = s.study_uid \
              WHERE p.awaited = 1 AND (c.id IS NOT NULL OR p.changed_us <= $1) ORDER BY p.changed_us, p.uid LIMIT $2";
-        type Row = (String, String, String, i64, i64, Option<String>, Option<i64>);
+        type Row = (String, String, String, i64, i64, Option<String>, i64);
         let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(overdue.0).bind(limit).fetch_all(p).await)?;
         rows.into_iter()
             .map(|(origin, uid, state, named, changed, case, instances)| {
@@ -287,7 +326,8 @@ impl Store {
                     is_completed: state == "COMPLETED",
                     named,
                     changed: Moment(changed),
-                    case: case.zip(instances),
+                    case,
+                    instances,
                 })
             })
             .collect()

@@ -51,7 +51,7 @@ pub struct HeldReport {
     pub hold_reason: String,
 }
 
-/// A held report as it came, for a person who knows whose it is.
+/// A report as it came: a held one for a person who knows whose it is, or the one that an addendum adds to.
 #[derive(Clone, Debug)]
 pub struct HeldContent {
     pub sender: PartnerId,
@@ -510,11 +510,25 @@ impl Store {
     pub async fn held_report(&self, report: ReportId) -> Result<Option<HeldContent>, StoreError> {
         const SQL: &str = "SELECT sender, source, received_us, sha256, content FROM reports \
              WHERE id = $1 AND case_id IS NULL AND dismissed_us IS NULL";
+        self.as_received(SQL, report).await
+    }
+
+    /// A version of a case's report as it came; `None`: there is no such version.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn joined_report(&self, report: ReportId) -> Result<Option<HeldContent>, StoreError> {
+        const SQL: &str = "SELECT sender, source, received_us, sha256, content FROM reports \
+             WHERE id = $1 AND case_id IS NOT NULL";
+        self.as_received(SQL, report).await
+    }
+
+    async fn as_received(&self, sql: &'static str, report: ReportId) -> Result<Option<HeldContent>, StoreError> {
         const OBJECT: &str =
             "SELECT sop_class, sop_uid, transfer_syntax FROM report_objects WHERE sender = $1 AND sha256 = $2 LIMIT 1";
         type Row = (String, String, i64, String, Vec<u8>);
         let id = report.to_string();
-        let row: Option<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_optional(p).await)?;
+        let row: Option<Row> = on_read!(self, |p| sqlx::query_as(sql).bind(&id).fetch_optional(p).await)?;
         let Some((sender, source, received, sha256, content)) = row else { return Ok(None) };
         let object: Option<(String, String, String)> =
             on_read!(self, |p| sqlx::query_as(OBJECT).bind(&sender).bind(&sha256).fetch_optional(p).await)?;

@@ -54,6 +54,16 @@ impl Store {
         rows.into_iter().map(|(id,)| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
     }
 
+    /// Every partner that wants to be told of tasks, as it is written.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn task_subscribers(&self) -> Result<Vec<String>, StoreError> {
+        const SQL: &str = "SELECT partner FROM task_subscriptions UNION SELECT partner FROM task_receivers";
+        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
+        Ok(rows.into_iter().map(|(partner,)| partner).collect())
+    }
+
     /// What a journal is needed for.
     ///
     /// # Errors
@@ -127,7 +137,44 @@ impl Tx {
         let counted: (i64, i64) = on_tx!(self, |c| sqlx::query_as(COUNT).bind(&id).fetch_one(&mut **c).await)?;
         on_tx!(self, |c| sqlx::query(MARK).bind(&id).execute(&mut **c).await.map(drop))?;
         on_tx!(self, |c| sqlx::query(NOTE).bind(&id).bind(now.0).execute(&mut **c).await.map(drop))?;
+        self.forget_performed_of(&id).await?;
+        self.strip_tasks_of(&id).await?;
         Ok(Some(counted))
+    }
+
+    /// What performers have said of a case's tasks that have ended, and who was to be told of them. The rows stay: a task's UID
+    /// follows from how many there were.
+    async fn strip_tasks_of(&mut self, case: &str) -> Result<(), StoreError> {
+        const ENDED: &str = "SELECT uid FROM tasks WHERE case_id = $1 AND ended_us IS NOT NULL";
+        const STRIP: [&str; 4] = [
+            "UPDATE tasks SET attributes = '{}' WHERE uid = $1",
+            "DELETE FROM task_notices WHERE event_id IN (SELECT id FROM task_events WHERE task_uid = $1)",
+            "DELETE FROM task_events WHERE task_uid = $1",
+            "DELETE FROM task_subscriptions WHERE scope = $1",
+        ];
+        let ended: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(ENDED).bind(case).fetch_all(&mut **c).await)?;
+        for (uid,) in &ended {
+            for sql in STRIP {
+                on_tx!(self, |c| sqlx::query(sql).bind(uid).execute(&mut **c).await.map(drop))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what a partner that is no partner any more wanted to be told of tasks.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_subscriber(&mut self, partner: &str) -> Result<(), StoreError> {
+        const FORGET: [&str; 3] = [
+            "DELETE FROM task_subscriptions WHERE partner = $1",
+            "DELETE FROM task_notices WHERE partner = $1",
+            "DELETE FROM task_receivers WHERE partner = $1",
+        ];
+        for sql in FORGET {
+            on_tx!(self, |c| sqlx::query(sql).bind(partner).execute(&mut **c).await.map(drop))?;
+        }
+        Ok(())
     }
 
     /// Marks report objects that have become a report of a case, whose content is kept with it, before this time.

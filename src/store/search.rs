@@ -141,7 +141,7 @@ macro_rules! visible {
 
 /// $1 the partner, $2 what it is looked by, $3 and $4 the span, $5 and $6 behind which, $7 how many.
 macro_rules! studies {
-    ($from:literal, $key:literal, $look:expr, $behind:literal, $order:literal) => {
+    ($from:expr, $key:literal, $at:literal, $look:expr, $behind:literal, $order:literal) => {
         concat!(
             "SELECT ",
             $key,
@@ -149,7 +149,11 @@ macro_rules! studies {
             $from,
             " JOIN cases c ON c.id = v.case_id WHERE v.partner = $1 AND ",
             $look,
-            " AND v.study_at >= $3 AND v.study_at < $4 AND (",
+            " AND ",
+            $at,
+            " >= $3 AND ",
+            $at,
+            " < $4 AND (",
             $key,
             ", v.case_id) ",
             $behind,
@@ -164,58 +168,91 @@ macro_rules! studies {
         )
     };
 }
-/// The newest first.
+/// The newest first, along the index that has them so.
 macro_rules! by_time {
-    ($look:expr) => {
-        studies!("study_views v", "v.study_at", $look, "<", " DESC")
+    ($from:literal, $look:expr) => {
+        studies!($from, "v.study_at", "v.study_at", $look, "<", " DESC")
+    };
+}
+/// The newest first of the few that are named. Both databases would rather go through all of the partner's by their time: hence
+/// `study_at || ''`, which no index has, and what is named comes first (CROSS JOIN).
+macro_rules! named {
+    ($named:expr, $look:expr) => {
+        studies!(
+            concat!("(SELECT DISTINCT ", $named, ") n CROSS JOIN study_views v"),
+            "(v.study_at || '')",
+            "(v.study_at || '')",
+            $look,
+            "<",
+            " DESC"
+        )
+    };
+}
+/// The same by a list of values. PostgreSQL takes an array for few, and a set for a hundred.
+macro_rules! listed {
+    ($named:literal, $from:literal, $value:literal, $look:literal) => {
+        Sql {
+            sqlite: named!(
+                concat!($named, " FROM json_each($2) AS l CROSS JOIN ", $from, " WHERE ", $value, " = l.value"),
+                $look
+            ),
+            postgres: named!(
+                concat!(
+                    $named,
+                    " FROM ",
+                    $from,
+                    " WHERE ",
+                    $value,
+                    " = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))"
+                ),
+                $look
+            ),
+        }
+    };
+}
+/// By values of the view itself.
+macro_rules! listed_there {
+    ($look:literal) => {
+        Sql {
+            sqlite: named!("l.value FROM json_each($2) AS l", concat!($look, " = n.value")),
+            postgres: named!("1 AS one", concat!($look, " = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))")),
+        }
     };
 }
 /// In the order of what begins like that. U+10FFFF is behind every letter.
 macro_rules! beginning {
     ($key:literal) => {
-        studies!("study_views v", $key, concat!($key, " >= $2 AND ", $key, " < $2 || '\u{10FFFF}'"), ">", "")
+        studies!(
+            "study_views v",
+            $key,
+            "(v.study_at || '')",
+            concat!($key, " >= $2 AND ", $key, " < $2 || '\u{10FFFF}'"),
+            ">",
+            ""
+        )
     };
 }
 const fn one(sql: &'static str) -> Sql {
     Sql { sqlite: sql, postgres: sql }
 }
 
-const BY_STUDIES: Sql = Sql {
-    sqlite: by_time!("v.study_uid IN (SELECT value FROM json_each($2))"),
-    postgres: by_time!("v.study_uid IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
-};
-const BY_SERIES: Sql = Sql {
-    sqlite: by_time!("v.case_id IN (SELECT case_id FROM series WHERE series_uid IN (SELECT value FROM json_each($2)))"),
-    postgres: by_time!(
-        "v.case_id IN (SELECT case_id FROM series WHERE series_uid IN (SELECT value FROM jsonb_array_elements_text($2::jsonb)))"
-    ),
-};
-const BY_INSTANCES: Sql = Sql {
-    sqlite: by_time!("v.case_id IN (SELECT case_id FROM instances WHERE sop_uid IN (SELECT value FROM json_each($2)))"),
-    postgres: by_time!(
-        "v.case_id IN (SELECT case_id FROM instances WHERE sop_uid IN (SELECT value FROM jsonb_array_elements_text($2::jsonb)))"
-    ),
-};
-const BY_ACCESSION: Sql = Sql {
-    sqlite: by_time!("v.accession IN (SELECT value FROM json_each($2))"),
-    postgres: by_time!("v.accession IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
-};
-const BY_PATIENT: Sql = Sql {
-    sqlite: by_time!("v.patient_id IN (SELECT value FROM json_each($2))"),
-    postgres: by_time!("v.patient_id IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
-};
+const BY_STUDIES: Sql = listed_there!("v.study_uid");
+const BY_SERIES: Sql = listed!("s.case_id", "series s", "s.series_uid", "v.case_id = n.case_id");
+const BY_INSTANCES: Sql = listed!("i.case_id", "instances i", "i.sop_uid", "v.case_id = n.case_id");
+const BY_ACCESSION: Sql = listed_there!("v.accession");
+const BY_PATIENT: Sql = listed_there!("v.patient_id");
 const BY_START_OF_ACCESSION: Sql = one(beginning!("v.accession"));
 const BY_START_OF_PATIENT: Sql = one(beginning!("v.patient_id"));
-const BY_STUDY_ID: Sql = one(by_time!("v.study_id = $2"));
-const BY_TIME: Sql = one(by_time!("$2 = ''"));
+const BY_STUDY_ID: Sql = one(named!("$2 AS value", "v.study_id = n.value"));
+const BY_TIME: Sql = one(by_time!("study_views v", "$2 = ''"));
 const BY_NAME: Sql = one(beginning!("v.name_key"));
 const BY_REFERRER: Sql = one(beginning!("v.referrer_key"));
 const BY_DESCRIPTION: Sql = one(beginning!("v.description_key"));
 const BY_PART_OF_NAME: Sql = Sql {
-    sqlite: studies!("study_views v", "v.name_key", "instr(v.name_key, $2) > 0", ">", ""),
-    postgres: studies!("study_views v", "v.name_key", "strpos(v.name_key, $2) > 0", ">", ""),
+    sqlite: studies!("study_views v", "v.name_key", "(v.study_at || '')", "instr(v.name_key, $2) > 0", ">", ""),
+    postgres: studies!("study_views v", "v.name_key", "(v.study_at || '')", "strpos(v.name_key, $2) > 0", ">", ""),
 };
-const BY_MODALITY: Sql = one(studies!("study_modalities v", "v.study_at", "v.modality = $2", "<", " DESC"));
+const BY_MODALITY: Sql = one(by_time!("study_modalities v", "v.modality = $2"));
 
 /// Of a page: case, modality, how many series and instances.
 const SUMMARY: Sql = Sql {

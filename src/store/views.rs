@@ -34,7 +34,8 @@ macro_rules! add_series {
             " ON CONFLICT (case_id, series_uid) DO UPDATE SET instances = series.instances + excluded.instances, \
              modality = CASE series.modality WHEN '' THEN excluded.modality ELSE series.modality END, \
              number = COALESCE(series.number, excluded.number), \
-             description = CASE series.description WHEN '' THEN excluded.description ELSE series.description END"
+             description = CASE series.description WHEN '' THEN excluded.description ELSE series.description END \
+             RETURNING series_uid, instances"
         )
     };
 }
@@ -64,7 +65,6 @@ impl Tx {
     pub async fn show_to_origin(&mut self, case: &CaseRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO study_views (partner, case_id, study_uid, study_at, name_key, patient_id, accession, \
              study_id, referrer_key, description_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
-        const NOTE: &str = "UPDATE cases SET searchable = 1 WHERE id = $1";
         let (facts, keys) = (&case.facts, Keys::of(&case.facts));
         let id = case.id.to_string();
         on_tx!(self, |c| sqlx::query(SQL)
@@ -81,7 +81,6 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(drop))?;
-        on_tx!(self, |c| sqlx::query(NOTE).bind(&id).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
 
@@ -129,10 +128,14 @@ impl Tx {
         if rows.is_empty() {
             return Ok(());
         }
-        let rows = to_json(&rows.into_values().collect::<Vec<_>>(), "list of series")?;
+        let list = to_json(&rows.values().collect::<Vec<_>>(), "list of series")?;
         let (sql, id) = (self.pick(ADD_SERIES), case.to_string());
-        on_tx!(self, |c| sqlx::query(sql).bind(&id).bind(rows).execute(&mut **c).await.map(drop))?;
-        on_tx!(self, |c| sqlx::query(ADD_MODALITIES).bind(&id).execute(&mut **c).await.map(drop))?;
+        let now: Vec<(String, i64)> =
+            on_tx!(self, |c| sqlx::query_as(sql).bind(&id).bind(list).fetch_all(&mut **c).await)?;
+        // One that has no more than this batch brought is new.
+        if now.iter().any(|(uid, all)| rows.get(uid.as_str()).is_some_and(|row| row.instances == *all)) {
+            on_tx!(self, |c| sqlx::query(ADD_MODALITIES).bind(&id).execute(&mut **c).await.map(drop))?;
+        }
         Ok(())
     }
 
@@ -164,6 +167,7 @@ impl Tx {
         const SERIES: &str = "INSERT INTO series (case_id, series_uid, modality, number, description, body_part, started_on, \
              started_at, instances) SELECT case_id, series_uid, $2, NULL, '', $3, '', '', COUNT(*) FROM instances \
              WHERE case_id = $1 AND conflict = 0 GROUP BY case_id, series_uid ON CONFLICT DO NOTHING";
+        const NOTE: &str = "UPDATE cases SET searchable = 1 WHERE id = $1";
         const OWED: &str = "SELECT DISTINCT partner FROM deliveries WHERE case_id = $1 AND kind = 'images'";
         let id = case.id.to_string();
         self.show_to_origin(case).await?;
@@ -179,6 +183,7 @@ impl Tx {
             self.show_to(case.id, &super::cases::partner(&partner)?).await?;
         }
         on_tx!(self, |c| sqlx::query(ADD_MODALITIES).bind(&id).execute(&mut **c).await.map(drop))?;
+        on_tx!(self, |c| sqlx::query(NOTE).bind(&id).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
 }

@@ -9,9 +9,11 @@ use super::{Problem, Site};
 use crate::config::HttpListener;
 use axum::{
     Router,
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, header},
-    response::IntoResponse,
-    routing::{any, get, get_service},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, get_service},
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tower_http::{
@@ -71,7 +73,7 @@ const APP_CONFIG: &str = r#"window.config = {
 
 /// Adds the viewer, if there is one: what no route answers is a file of it, or one of its own pages, such as
 /// `/viewer?StudyInstanceUIDs=…`, which the viewer itself knows. `taken`: first segments of what is no page of it.
-pub fn mount(router: Router<Arc<Site>>, config: &HttpListener, taken: &BTreeSet<&str>) -> Router<Arc<Site>> {
+pub fn mount(router: Router<Arc<Site>>, config: &HttpListener, taken: &BTreeSet<&'static str>) -> Router<Arc<Site>> {
     let Some(folder) = &config.viewer else { return router.fallback(|| async { Problem::not_found() }) };
     let files = ServeDir::new(folder).fallback(ServeFile::new(folder.join("index.html")));
     let own = config.viewer_config.clone().map(ServeFile::new);
@@ -93,9 +95,12 @@ pub fn mount(router: Router<Arc<Site>>, config: &HttpListener, taken: &BTreeSet<
         .layer(set(header::CONTENT_SECURITY_POLICY, POLICY))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
         .layer(set(header::CACHE_CONTROL, "no-cache"));
-    let mut router = router;
-    for segment in taken {
-        router = router.route(&format!("/{segment}/{{*rest}}"), any(|| async { Problem::not_found() }));
-    }
-    router.fallback_service(pages)
+    let taken = Arc::new(taken.clone());
+    router.fallback_service(pages.layer(middleware::from_fn_with_state(taken, only_pages)))
+}
+
+/// What is not found below a folder of ours is no page of the viewer.
+async fn only_pages(State(taken): State<Arc<BTreeSet<&'static str>>>, request: Request, next: Next) -> Response {
+    let first = request.uri().path().split('/').nth(1).unwrap_or_default();
+    if taken.contains(first) { Problem::not_found().into_response() } else { next.run(request).await }
 }

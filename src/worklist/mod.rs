@@ -3,18 +3,19 @@
 //! [`Desk`] is the one handler of [`Services`]: it says who asks, and hands each question to the file of its SOP class. In:
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there. `modality`: what a scanner is to do; `performed`:
-//! what it says it did.
+//! what it says it did, `performed_sending`: and who else is told that.
 
 mod modality;
 mod performed;
 mod performed_rules;
+pub mod performed_sending;
 mod step_item;
 #[cfg(test)]
 mod tests;
 
 pub mod tasks;
 
-mod held;
+pub mod held;
 
 use crate::{
     config::{Config, Live, Partner},
@@ -117,7 +118,10 @@ impl Services for Desk {
         match find.model {
             FindModel::Workitems => Box::pin(self.tasks.find(asker, find)),
             FindModel::ModalityWorklist => Box::pin(self.worklist(asker, find)),
-            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(self.held().find(asker, find)),
+            FindModel::StudyRoot | FindModel::PatientRoot => Box::pin(async move {
+                self.asking(asker)?;
+                self.held().find(asker, find).await
+            }),
         }
     }
 
@@ -126,7 +130,10 @@ impl Services for Desk {
         asker: &'a Asker,
         identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
-        Box::pin(self.held().retrieve(asker, identifier))
+        Box::pin(async move {
+            self.asking(asker)?;
+            self.held().retrieve(asker, identifier).await
+        })
     }
 
     fn destination(&self, asker: &Asker, ae_title: &str) -> Result<MoveDestination, Refusal> {
@@ -186,7 +193,7 @@ impl Services for Desk {
             Some(Room::Tasks) => {
                 Box::pin(async move { self.tasks.action(asker, &target, action_type, &information).await })
             }
-            Some(Room::Commitment) => refused(NO_SUCH_INSTANCE),
+            Some(Room::Commitment) => Box::pin(self.held().commit(asker, target, action_type, information)),
             Some(Room::Performed) | None => refused(NO_SUCH_CLASS),
         }
     }
@@ -194,7 +201,6 @@ impl Services for Desk {
 
 /// PS3.7 Annex C.
 const NO_PARTNER: Refusal = Refusal::new(0x0124, "not a partner any more");
-const NO_SUCH_INSTANCE: Refusal = Refusal::new(0x0112, "no such instance");
 const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "not provided here");
 
 fn refused<'a, T: Send + 'a>(why: Refusal) -> BoxFuture<'a, Result<T, Refusal>> {

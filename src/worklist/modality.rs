@@ -11,7 +11,7 @@ use super::step_item;
 use crate::{
     config::Partner,
     dicom::{
-        matching::{self, MatchOptions, Names},
+        matching::{self, MatchOptions, Names, Prepared},
         service::{Answers, Asker, DataSet, Find, Refusal},
     },
     model::{chain, fold},
@@ -27,6 +27,9 @@ const FIRST_PAGE: i64 = 50;
 const PAGE: i64 = 500;
 /// Steps looked at for one query: beyond it the keys are too wide for a scanner's list.
 const MAX_LOOKED_AT: i64 = 2_000_000;
+
+/// Steps matched before others of the process have their turn: the keys are the scanner's choice.
+const TRIED_AT_ONCE: usize = 50;
 
 /// A700, PS3.4 Table K.4-1.
 const OUT_OF_RESOURCES: Refusal = Refusal::new(0xA700, "the worklist cannot be read now");
@@ -47,17 +50,16 @@ pub fn find(store: &Store, partner: &Partner, asker: &Asker, find: Find) -> Resu
         store: store.clone(),
         look: look(&keys, partner, names),
         station: station(&keys, asker),
-        options: MatchOptions {
-            names,
-            unknown_matches: false,
-            combined_datetime: true,
-            time_zone: Some(partner.time_zone),
-        },
+        fitting: Prepared::new(
+            &keys,
+            MatchOptions { names, unknown_matches: false, combined_datetime: true, time_zone: Some(partner.time_zone) },
+        ),
         keys,
         partner: partner.clone(),
         page: VecDeque::new(),
         after: Place::default(),
         looked_at: 0,
+        tried: 0,
         is_last: false,
     };
     metrics::counter!("neisse_worklist_queries_total", "partner" => partner.id.to_string()).increment(1);
@@ -80,10 +82,11 @@ struct Looking {
     look: Look,
     /// What the scanner is called where a step names none.
     station: String,
-    options: MatchOptions,
+    fitting: Prepared,
     page: VecDeque<Listed>,
     after: Place,
     looked_at: i64,
+    tried: usize,
     is_last: bool,
 }
 
@@ -94,7 +97,11 @@ impl Looking {
             while let Some(step) = self.page.pop_front() {
                 self.after = step.place.clone();
                 let Some(item) = step_item::of(&step, &self.partner, &self.station) else { continue };
-                if matching::matches(&self.keys, &item, self.options) {
+                self.tried += 1;
+                if self.tried.is_multiple_of(TRIED_AT_ONCE) {
+                    tokio::task::yield_now().await;
+                }
+                if self.fitting.fits(&item) {
                     return Ok(Some(matching::returned(&self.keys, &item)));
                 }
             }

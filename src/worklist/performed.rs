@@ -14,8 +14,8 @@ use crate::{
         matching::{value, values},
         service::{DataSet, Done, Refusal, Target},
     },
-    model::{Moment, StepState, Uid, chain},
-    store::{Durability, PerformedStep, Store, StoreError, Tx},
+    model::{IssuedId, Moment, StepState, Uid, chain},
+    store::{Durability, PerformedStep, StepNamed, Store, StoreError, Tx},
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -29,6 +29,7 @@ const NO_SUCH_CLASS: Refusal = Refusal::new(0x0118, "no such SOP class here");
 const NO_SUCH_STEP: Refusal = Refusal::new(0x0112, "no such performed procedure step");
 const DUPLICATE: Refusal = Refusal::new(0x0111, "a performed procedure step of this UID is known");
 const AWAY: Refusal = Refusal::new(0x0213, "it cannot be kept now; send it again");
+const TOO_MUCH: Refusal = Refusal::new(0x0213, "more is said of the step than can be kept");
 const NOT_KEPT: Refusal = Refusal::new(0x0110, "it cannot be kept");
 /// The words of PS3.4 F.7.2.2.4; Error ID A710 says the same.
 pub const NO_MORE: Refusal = Refusal::new(0x0110, "Performed Procedure Step Object may no longer be updated");
@@ -37,6 +38,8 @@ const SOME_NOT_TAKEN: u16 = 0x0107;
 
 /// Studies one performed step may name.
 const MAX_STUDIES: usize = 20;
+/// Bytes of one step: an N-SET adds to what is known, as often as a scanner likes.
+const MAX_KEPT: usize = 8 << 20;
 
 /// Begins a step.
 ///
@@ -60,20 +63,26 @@ pub async fn create(
         uid: uid.clone(),
         state: Status::InProgress.as_str().to_owned(),
         instances: rules::instances(&attributes)?,
-        attributes: dicom_json::to_string(&attributes).map_err(|_| NOT_KEPT)?,
+        attributes: kept(&attributes)?,
         created: now,
         changed: now,
         awaited: false,
     };
-    if !begin(store, &step, &attributes).await.map_err(|error| not_kept(partner, &error))? {
+    if !begin(store, partner, &step, &attributes).await.map_err(|error| not_kept(partner, &error))? {
         return Err(DUPLICATE);
     }
     told(partner, Status::InProgress);
     Ok(Done { status: 0, instance: uid, reply: None })
 }
 
-async fn begin(store: &Store, step: &PerformedStep, attributes: &DataSet) -> Result<bool, StoreError> {
+async fn begin(
+    store: &Store,
+    partner: &Partner,
+    step: &PerformedStep,
+    attributes: &DataSet,
+) -> Result<bool, StoreError> {
     let mut tx = store.begin(Durability::Synced).await?;
+    tx.hold_origin(&step.origin).await?;
     if !tx.add_performed_step(step).await? {
         return Ok(false);
     }
@@ -82,6 +91,9 @@ async fn begin(store: &Store, step: &PerformedStep, attributes: &DataSet) -> Res
     }
     link(&mut tx, step, attributes).await?;
     tx.move_steps_of(&step.origin, &step.uid, StepState::Started).await?;
+    if is_sent_on(partner) {
+        tx.owe_performed(&step.origin, &step.uid, true, &step.attributes, step.created).await?;
+    }
     tx.commit().await?;
     Ok(true)
 }
@@ -89,14 +101,24 @@ async fn begin(store: &Store, step: &PerformedStep, attributes: &DataSet) -> Res
 /// Which of the hospital's scheduled steps it is, by what each item of the Scheduled Step Attributes Sequence names.
 async fn link(tx: &mut Tx, step: &PerformedStep, attributes: &DataSet) -> Result<(), StoreError> {
     for item in items(attributes, tags::SCHEDULED_STEP_ATTRIBUTES_SEQUENCE).iter().take(MAX_STUDIES) {
-        let study = value(item, tags::STUDY_INSTANCE_UID);
-        let accession = value(item, tags::ACCESSION_NUMBER);
-        let id = value(item, tags::SCHEDULED_PROCEDURE_STEP_ID);
-        for scheduled in tx.steps_named(&step.origin, &study, &accession, &id).await? {
-            tx.link_performed(&step.origin, &step.uid, scheduled).await?;
+        let issuer = items(item, tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE).first().map(issuer).unwrap_or_default();
+        let named = StepNamed {
+            study: value(item, tags::STUDY_INSTANCE_UID),
+            accession: IssuedId::new(value(item, tags::ACCESSION_NUMBER), issuer),
+            patient: value(attributes, tags::PATIENT_ID),
+            step: value(item, tags::SCHEDULED_PROCEDURE_STEP_ID),
+        };
+        for scheduled in tx.steps_named(&step.origin, &named).await? {
+            tx.link_performed(&step.origin, &step.uid, &scheduled).await?;
         }
     }
     Ok(())
+}
+
+/// The HL7v2 Hierarchic Designator Macro (PS3.3 Table 10-17).
+fn issuer(item: &DataSet) -> String {
+    let local = value(item, tags::LOCAL_NAMESPACE_ENTITY_ID);
+    if local.is_empty() { value(item, tags::UNIVERSAL_ENTITY_ID) } else { local }
 }
 
 /// Changes a step that is in progress, or ends it.
@@ -117,11 +139,14 @@ pub async fn set(
     let uid = target.instance.ok_or(NO_SUCH_STEP)?;
     let away = |error: StoreError| not_kept(partner, &error);
     let mut tx = store.begin(Durability::Synced).await.map_err(away)?;
+    tx.hold_origin(&partner.id).await.map_err(away)?;
     let mut step = tx.performed_step(&partner.id, &uid).await.map_err(away)?.ok_or(NO_SUCH_STEP)?;
     if step.state != Status::InProgress.as_str() {
         return Err(NO_MORE);
     }
     let mut attributes: DataSet = dicom_json::from_str(&step.attributes).map_err(|_| NOT_KEPT)?;
+    let said =
+        if is_sent_on(partner) { Some(dicom_json::to_string(&modifications).map_err(|_| NOT_KEPT)?) } else { None };
     let all_taken = rules::change(&mut attributes, modifications)?;
     let status = rules::status(&attributes)?;
     if status != Status::InProgress {
@@ -129,10 +154,13 @@ pub async fn set(
     }
     step.state = status.as_str().to_owned();
     step.instances = rules::instances(&attributes)?;
-    step.attributes = dicom_json::to_string(&attributes).map_err(|_| NOT_KEPT)?;
+    step.attributes = kept(&attributes)?;
     step.changed = now;
     step.awaited = status != Status::InProgress;
     tx.save_performed_step(&step).await.map_err(away)?;
+    if let Some(said) = said {
+        tx.owe_performed(&partner.id, &uid, false, &said, now).await.map_err(away)?;
+    }
     let scheduled = match status {
         Status::InProgress => StepState::Started,
         Status::Completed => StepState::Done,
@@ -165,6 +193,16 @@ pub async fn get(store: &Store, partner: &Partner, target: Target, wanted: Vec<T
     Ok(Done { status: 0, instance: uid, reply: Some(attributes) })
 }
 
+/// As it is stored. What would not be read again could never be ended.
+fn kept(attributes: &DataSet) -> Result<String, Refusal> {
+    let text = dicom_json::to_string(attributes).map_err(|_| NOT_KEPT)?;
+    if text.len() > MAX_KEPT {
+        return Err(TOO_MUCH);
+    }
+    dicom_json::from_str::<DataSet>(&text).map_err(|_| NOT_KEPT)?;
+    Ok(text)
+}
+
 fn studies(attributes: &DataSet) -> Vec<Uid> {
     let items = items(attributes, tags::SCHEDULED_STEP_ATTRIBUTES_SEQUENCE);
     let named = items.iter().filter_map(|item| item.get(tags::STUDY_INSTANCE_UID)).flat_map(values);
@@ -179,6 +217,11 @@ fn studies(attributes: &DataSet) -> Vec<Uid> {
 
 pub(super) fn items(set: &DataSet, tag: Tag) -> &[DataSet] {
     set.get(tag).and_then(|sequence| sequence.items()).unwrap_or_default()
+}
+
+/// Whether its hospital's own system is told, too.
+fn is_sent_on(partner: &Partner) -> bool {
+    partner.dicom.as_ref().is_some_and(|dicom| dicom.mpps_to.is_some())
 }
 
 fn told(partner: &Partner, status: Status) {

@@ -321,3 +321,110 @@ async fn each_request_of_a_performed_step_has_its_status() {
     );
     assert_eq!(created.await.expect_err("wrong").status, 0x0211);
 }
+
+async fn changed(desk: &Desk, order: &OrderRow, sha256: &str) {
+    let mut tx = desk.store.begin(Durability::Process).await.expect("a change");
+    let message = OrderMessageRow { received: NOW, sha256: sha256.into(), sequence: 1, control: "XO", answer: "XR" };
+    tx.save_order(order, false, &message).await.expect("a change");
+    tx.commit().await.expect("kept");
+}
+
+/// An order of several steps, by their ids.
+fn of_steps(placer: &str, ids: &[&str]) -> OrderRow {
+    let mut order = order("rabenstein", placer, "Müller^Jürgen", "CT", "", "20261124083000");
+    let step = order.facts.requested.steps[0].clone();
+    order.facts.requested.steps = ids.iter().map(|id| Step { id: (*id).into(), ..step.clone() }).collect();
+    order
+}
+
+fn steps_asked() -> DataSet {
+    keys(&[], &[(tags::SCHEDULED_PROCEDURE_STEP_ID, VR::SH, ""), (tags::SCHEDULED_PROCEDURE_STEP_STATUS, VR::CS, "")])
+}
+
+impl Desk {
+    /// Which steps are listed, with their states.
+    async fn steps(&self) -> Vec<String> {
+        let found = self.list("rabenstein", steps_asked()).await;
+        let said = found.iter().map(|item| {
+            let step = &performed::items(item, tags::SCHEDULED_PROCEDURE_STEP_SEQUENCE)[0];
+            let [id, state] =
+                [tags::SCHEDULED_PROCEDURE_STEP_ID, tags::SCHEDULED_PROCEDURE_STEP_STATUS].map(|tag| value(step, tag));
+            format!("{id} {state}")
+        });
+        said.collect()
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_is_the_step_and_not_its_place() {
+    let desk = Desk::new().await;
+    let mut order = of_steps("1", &["S1", "S2"]);
+    desk.ordered(&order).await;
+    assert_eq!(desk.begins("rabenstein", "1.2.9", performed_step(&order)).await, Ok(0));
+    assert_eq!(desk.steps().await, ["S1 STARTED", "S2 SCHEDULED"]);
+    let step = order.facts.requested.steps[0].clone();
+    let steps = |ids: &[&str]| ids.iter().map(|id| Step { id: (*id).into(), ..step.clone() }).collect::<Vec<_>>();
+    order.facts.requested.steps = steps(&["S0", "S1"]);
+    changed(&desk, &order, "a").await;
+    assert_eq!(desk.steps().await, ["S0 SCHEDULED", "S1 STARTED"], "it is another place it has");
+    assert_eq!(desk.says("rabenstein", "1.2.9", ended("COMPLETED")).await, Ok(0));
+    assert_eq!(desk.steps().await, ["S0 SCHEDULED"]);
+    order.facts.requested.steps = steps(&["S1", "S2", "S3"]);
+    changed(&desk, &order, "b").await;
+    assert_eq!(desk.steps().await, ["S2 SCHEDULED", "S3 SCHEDULED"]);
+    order.facts.requested.steps = steps(&["S4"]);
+    changed(&desk, &order, "c").await;
+    assert_eq!(desk.steps().await, ["S4 SCHEDULED"], "in the place of one that is done");
+    order.facts.requested.steps = steps(&["S1"]);
+    changed(&desk, &order, "d").await;
+    assert_eq!(desk.steps().await, Vec::<String>::new(), "done stays done");
+}
+
+/// By its accession number alone, a step is of the patient and the issuer that it names, or of nobody.
+#[tokio::test]
+async fn an_accession_number_of_another_patient_or_issuer_is_another_one() {
+    for (patient, issuer, expected) in [
+        ("SYN-1", "", ["S2 SCHEDULED"].as_slice()),
+        ("SYN-2", "", &["S1 SCHEDULED"]),
+        ("SYN-3", "", &["S1 SCHEDULED", "S2 SCHEDULED"]),
+        ("", "", &["S1 SCHEDULED", "S2 SCHEDULED"]),
+        ("", "RIS", &["S2 SCHEDULED"]),
+        ("SYN-2", "RIS", &["S1 SCHEDULED", "S2 SCHEDULED"]),
+        ("SYN-2", "LIS", &["S1 SCHEDULED"]),
+    ] {
+        let desk = Desk::new().await;
+        for (placer, step, issuer) in [("1", "S1", "RIS"), ("2", "S2", "LIS")] {
+            let mut order = of_steps(placer, &[step]);
+            order.accession = IssuedId::new("A1", issuer);
+            desk.ordered(&order).await;
+        }
+        let (mut item, mut of) = (DataSet::new_empty(), DataSet::new_empty());
+        put(&mut item, &[(tags::STUDY_INSTANCE_UID, VR::UI, "1.2.3.4"), (tags::ACCESSION_NUMBER, VR::SH, "A1")]);
+        if !issuer.is_empty() {
+            put(&mut of, &[(tags::LOCAL_NAMESPACE_ENTITY_ID, VR::UT, issuer)]);
+            put_items(&mut item, tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, vec![of]);
+        }
+        let mut begun = performed_step(&of_steps("1", &["S1"]));
+        put_items(&mut begun, tags::SCHEDULED_STEP_ATTRIBUTES_SEQUENCE, vec![item]);
+        put(&mut begun, &[(tags::PATIENT_ID, VR::LO, patient)]);
+        assert_eq!(desk.begins("rabenstein", "1.2.9", begun).await, Ok(0));
+        assert_eq!(desk.says("rabenstein", "1.2.9", ended("COMPLETED")).await, Ok(0));
+        assert_eq!(desk.steps().await, expected, "{patient:?} {issuer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_grows_without_end_is_refused() {
+    let desk = Desk::new().await;
+    let order = order("rabenstein", "1", "Müller^Jürgen", "CT", "RAB_CT1", "20261124083000");
+    desk.ordered(&order).await;
+    assert_eq!(desk.begins("rabenstein", "1.2.9", performed_step(&order)).await, Ok(0));
+    let mut said = Vec::new();
+    for part in 0..5_u16 {
+        let mut more = DataSet::new_empty();
+        put(&mut more, &[(Tag(0x0009, 0x1000 + part), VR::UT, &"x".repeat(2 << 20))]);
+        said.push(desk.says("rabenstein", "1.2.9", more).await.map_err(|refusal| refusal.status));
+    }
+    assert_eq!(said, [Ok(0), Ok(0), Ok(0), Err(0x0213), Err(0x0213)]);
+    assert_eq!(desk.says("rabenstein", "1.2.9", ended("COMPLETED")).await, Ok(0), "it can be ended still");
+}

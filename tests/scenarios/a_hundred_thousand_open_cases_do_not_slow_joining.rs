@@ -24,7 +24,7 @@ const ROUNDS: usize = 6;
 const A_ROUND: usize = 100;
 /// Of joining an order, and of joining a study, as they are heard.
 const OF_AN_ORDER: usize = 13;
-const OF_A_STUDY: usize = 20;
+const OF_A_STUDY: usize = 23;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_millis(5);
 

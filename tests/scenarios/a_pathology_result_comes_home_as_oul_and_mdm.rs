@@ -35,12 +35,18 @@ async fn a_pathology_result_comes_home_as_oul_and_mdm() {
         let case = network.case_in(&patient.study(), CaseState::Reported).await;
         corrected_as_a_document(&network, &patient).await;
         held_and_attached(&network, &case).await;
+        added_to(&network, &patient).await;
         refused(&network, &patient).await;
         let stored = network.node().store.reports(case.id).await.expect("the store");
         let stored: Vec<_> = stored.iter().map(|report| (report.source.as_str(), report.status)).collect();
         assert_eq!(
             stored,
-            [("oul", ReportStatus::Final), ("mdm", ReportStatus::Corrected), ("oul", ReportStatus::Final)]
+            [
+                ("oul", ReportStatus::Final),
+                ("mdm", ReportStatus::Corrected),
+                ("oul", ReportStatus::Final),
+                ("mdm", ReportStatus::Corrected)
+            ]
         );
         network.at_rest().await;
     }
@@ -139,12 +145,37 @@ async fn held_and_attached(network: &Network, case: &CaseRow) {
     eventually("it is back in both forms", SOON, async || network.hospital.reports().len() == 6).await;
 }
 
+/// An addendum brings nothing but what is added: the hospital gets the whole.
+async fn added_to(network: &Network, patient: &SampleCase) {
+    let (id, accession) = (&patient.patient_id, &patient.accession);
+    let message = format!(
+        "MSH|^~\\&|DOC|KCHEMNITZ|NEISSE|NEISSE|20261125091500||MDM^T06^MDM_T02|D3|P|2.5.1||||||UNICODE UTF-8\r\
+         EVN|T06|20261125091500\rPID|1||{id}^^^RABENSTEIN||X^Y\rPV1|1|U\r\
+         TXA|1|SP|FT|20261125091500||||||||DOC3^LIS|DOC2^LIS||{accession}^RABENSTEIN||LA||AV|||4711^Beispiel^Ruth\r\
+         OBX|1|FT|D^Diagnose^L||Zweite Meinung eingeholt||||||F\r"
+    );
+    accepted(network, &message).await;
+    eventually("the whole is back in both forms", SOON, async || network.hospital.reports().len() == 8).await;
+    for (kind, count) in [("OUL", 4), ("MDM", 4)] {
+        let all = received(network, kind);
+        let (text, _) = &all[count - 1];
+        for words in ["Tubuläres Adenom", "Addendum", "Zweite Meinung eingeholt"] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+    }
+    // To a case of which its reader has said nothing, it is the whole of nothing.
+    let alone = message.replace("|D3|", "|D4|").replace(&format!("{accession}^"), "NOBODYS^");
+    accepted(network, &alone).await;
+    let held = network.node().store.held_reports().await.expect("the store");
+    assert_eq!((held.len(), held[0].source.as_str()), (1, "mdm"));
+}
+
 async fn refused(network: &Network, patient: &SampleCase) {
     let good = oul(patient, "L4", &patient.accession);
     for (message, place) in [
         (good.replace("OUL^R22", "OUL^R01"), "ERR||MSH^1^9|201^"),
         (good.replace("OUL^R22^OUL_R22", "MDM^T02"), "ERR||TXA^1|100^"),
-        (good.replace("OUL^R22^OUL_R22", "MDM^T06"), "ERR||MSH^1^9|201^"),
+        (good.replace("OUL^R22^OUL_R22", "MDM^T05"), "ERR||MSH^1^9|201^"),
         (good.replace("|F|", "|O|"), "ERR||OBR^1^25|103^"),
     ] {
         let answer = exchange(network.node().hl7, message.as_bytes()).await;

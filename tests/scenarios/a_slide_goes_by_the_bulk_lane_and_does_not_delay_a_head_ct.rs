@@ -5,23 +5,13 @@ use crate::support::{
     center::{Center, Manners},
     eventually,
     faults::{send_head_ct, set, tonight},
-    hospital::send_study,
+    hospital::{grown, send_study},
     network::{ALWAYS_CHEMNITZ, Footing, Network, SOON},
 };
 use neisse::{
-    cli::sample::{self, SampleCase, SampleInstance},
+    cli::sample::{self, SampleCase},
     model::{CaseState, DeliveryState, Lane},
 };
-
-/// The same image with its Pixel Data (7FE0,0010) made this long, the last element of the data set.
-fn grown(mut instance: SampleInstance, bytes: u32) -> SampleInstance {
-    let header = b"\xE0\x7F\x10\x00OB\x00\x00";
-    let at = instance.data_set.windows(header.len()).position(|window| window == header).expect("Pixel Data");
-    instance.data_set.truncate(at + header.len());
-    instance.data_set.extend(bytes.to_le_bytes());
-    instance.data_set.resize(at + header.len() + 4 + bytes as usize, 0x5A);
-    instance
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slide_goes_by_the_bulk_lane_and_does_not_delay_a_head_ct() {

@@ -2,8 +2,9 @@
 
 use super::{Desk, counted, now};
 use crate::{
-    model::{CaseEvent, CaseId, CaseState, Decision, Disposition, Moment, PartnerId, Reading, ReadingMode},
+    model::{BY_HAND, CaseEvent, CaseId, CaseState, Decision, Disposition, Moment, PartnerId, Reading, ReadingMode},
     routing::{
+        claims::arrange,
         decide::{Rules, decide},
         step::facts_of,
     },
@@ -45,7 +46,12 @@ impl Desk {
         }
         let decision = match to {
             Some(reader) => self.by_hand(&case, reader, now)?,
-            None => decide(&facts_of(&case), &Rules::compile(&self.config)?, now),
+            None => {
+                let rules = Rules::compile(&self.config)?;
+                let mut decision = decide(&facts_of(&case), &rules, now);
+                arrange(&mut tx, &self.config, &case, &rules, &mut decision, now).await?;
+                decision
+            }
         };
         let Disposition::Read(reading) = &decision.disposition else {
             bail!("the rules still name no reader for case {id}; name one with --to, or mend routes.toml");
@@ -148,7 +154,7 @@ impl Desk {
         };
         Ok(Decision {
             disposition: Disposition::Read(Reading {
-                rule: "released by hand".into(),
+                rule: BY_HAND.into(),
                 readers,
                 also_to: before.map(|before| before.also_to.clone()).unwrap_or_default(),
                 reading_mode,

@@ -91,6 +91,12 @@ fn the_design_s_files_are_read_with_their_defaults() {
     let route = &config.routes[0];
     assert_eq!(route.to, [Reader::Partner(chemnitz.id.clone())]);
     assert_eq!((route.reading_mode, route.claim_within), (ReadingMode::RemoteReading, Some(Duration::from_secs(600))));
+    assert_eq!((route.share.as_slice(), route.same_reader), ([].as_slice(), true));
+    let shared = ROUTE.replace("to = [", "share = [{ to = \"origin\", weight = 3 }]\nsame_reader = false\nto = [");
+    let shared = read(&[("routes.toml", &shared)]).unwrap_or_else(|problems| panic!("{problems}"));
+    let route = &shared.routes[0];
+    assert_eq!(route.to, [Reader::Origin, Reader::Partner(chemnitz.id.clone())], "who shares comes first");
+    assert_eq!((route.share.as_slice(), route.same_reader), ([3].as_slice(), false));
     assert_eq!(config.rules_version.len(), 12);
     let other = read(&[("calendars.toml", &CALENDAR.replace("31:00", "30:00"))]).expect("right as well");
     assert_ne!(config.rules_version, other.rules_version, "another calendar, another version");
@@ -171,6 +177,18 @@ fn each_mistake_is_found() {
     let cases: &[(&str, &str, String, &str)] = &[
         ("an unknown calendar", "routes.toml", ROUTE.replace("\"night\"", "\"nigth\""), "(did you mean \"night\"?)"),
         ("an unknown source", "routes.toml", ROUTE.replace("\"rabenstein\"", "\"rabnstein\""), "is not a partner"),
+        (
+            "a share without weight",
+            "routes.toml",
+            ROUTE.replace("to = [\"chemnitz\"]", "share = [{ to = \"chemnitz\" }]"),
+            "the key \"weight\" is missing",
+        ),
+        (
+            "a reader that shares and stands in",
+            "routes.toml",
+            ROUTE.replace("to = [", "share = [{ to = \"chemnitz\", weight = 1 }]\nto = ["),
+            "names the same reader twice",
+        ),
         ("nobody reads", "routes.toml", ROUTE.replace("\"chemnitz\"", ""), "\"to\" names nobody"),
         ("no reader", "routes.toml", ROUTE.replace("to = [\"chemnitz\"]", ""), "the key \"to\" is missing"),
         ("one name twice", "routes.toml", twice, "has the name of the route in line 1"),

@@ -8,12 +8,14 @@
 //! [`check`] refuses what cannot be matched; whatever else comes, the work is bounded by the length of keys and candidate.
 
 mod fuzz;
+mod prepared;
 #[cfg(test)]
 mod tests;
 mod text;
 mod times;
 
 pub use fuzz::fuzz_matching;
+pub use prepared::Prepared;
 pub use times::days;
 
 use super::service::DataSet;
@@ -24,10 +26,14 @@ use dicom_object::mem::InMemElement;
 
 /// Levels of sequences in keys. The deepest the standards ask for is three.
 const MAX_DEPTH: usize = 8;
-/// Values of one key: a list of UIDs.
-const MAX_VALUES: usize = 10_000;
+/// UIDs of one list. Each is looked up once for a candidate, however many they are.
+const MAX_UIDS: usize = 10_000;
+/// Values of any other key: each is tried on every candidate.
+const MAX_VALUES: usize = 16;
 /// Letters of one value of a key.
 const MAX_LETTERS: usize = 1024;
+/// Letters of all keys that are no UIDs: they too are tried on every candidate.
+const MAX_ALL_LETTERS: usize = 4096;
 
 /// How person names are matched; the standard leaves it to the implementation (PS3.4 C.2.2.2.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +72,9 @@ const MOMENTS: [(Tag, Tag); 9] = [
     (tags::PERFORMED_PROCEDURE_STEP_START_DATE, tags::PERFORMED_PROCEDURE_STEP_START_TIME),
 ];
 
-/// Whether the candidate fits every key. A key that cannot be read fits nothing.
+/// Whether one candidate fits every key. Where there are many, [`Prepared`] reads the keys once.
 pub fn matches(keys: &DataSet, candidate: &DataSet, options: MatchOptions) -> bool {
-    level(keys, candidate, options, 0)
+    Prepared::new(keys, options).fits(candidate)
 }
 
 /// The candidate's attributes that the keys ask for. Of a sequence whose key has an item: the items that match, with what the
@@ -88,7 +94,7 @@ pub fn supports_all(keys: &DataSet, candidate: &DataSet) -> bool {
 /// # Errors
 /// The first that cannot: a date, time or UID that is none, a sequence of several items (PS3.4 C.2.2.2.6), too long, too deep.
 pub fn check(keys: &DataSet) -> Result<(), Tag> {
-    check_at(keys, 0)
+    check_at(keys, 0, &mut 0)
 }
 
 /// Never matched on (PS3.4 C.2.2.2; C.4.1.1.3.1 for the level).
@@ -97,90 +103,12 @@ fn is_no_key(tag: Tag) -> bool {
     tag.element() == 0 || about.contains(&tag)
 }
 
-fn level(keys: &DataSet, candidate: &DataSet, options: MatchOptions, depth: usize) -> bool {
-    if depth > MAX_DEPTH {
-        return false;
-    }
-    let mut together = Vec::new();
-    if options.combined_datetime {
-        for (date, time) in MOMENTS {
-            let (Some(dates), Some(times)) = (keys.get(date), keys.get(time)) else { continue };
-            let (Some(day), Some(hour)) = (candidate.get(date), candidate.get(time)) else { continue };
-            let Some(range) = times::moments(&joined(dates), &joined(times)) else { continue };
-            together.extend([date, time]);
-            let fits = match values(day).first() {
-                Some(day) => range.takes(day, values(hour).first().map(String::as_str)),
-                None => options.unknown_matches,
-            };
-            if !fits {
-                return false;
-            }
-        }
-    }
-    keys.iter()
-        .filter(|key| !is_no_key(key.tag()) && !together.contains(&key.tag()))
-        .all(|key| candidate.get(key.tag()).is_none_or(|known| one(key, known, options, depth)))
-}
-
-/// One key against what the candidate has there.
-fn one(key: &InMemElement, known: &InMemElement, options: MatchOptions, depth: usize) -> bool {
-    if let Some(items) = key.items() {
-        return sequence(items, known.items().unwrap_or_default(), options, depth);
-    }
-    let wanted = values(key);
-    if wanted.is_empty() || is_universal(&wanted) {
-        return true;
-    }
-    if wanted.len() > MAX_VALUES || wanted.iter().any(|value| value.chars().count() > MAX_LETTERS) {
-        return false;
-    }
-    let known_values = values(known);
-    // Empty value matching (PS3.4 C.2.2.2.7): two quotation marks are no value of anything.
-    if wanted == ["\"\""] {
-        return known_values.is_empty();
-    }
-    if known_values.is_empty() {
-        return options.unknown_matches;
-    }
-    let vr = if matches!(key.vr(), VR::UN) { known.vr() } else { key.vr() };
-    // One of several values is enough, and all are returned (PS3.4 C.2.2.3).
-    known_values.iter().any(|known| match vr {
-        VR::DA | VR::TM | VR::DT => times::fits(vr, &joined(key), known, options.time_zone),
-        VR::PN => wanted.iter().any(|key| text::name(key, known, options.names)),
-        VR::AE | VR::CS | VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UR | VR::UT => {
-            wanted.iter().any(|key| text::text(key, known))
-        }
-        VR::UI => wanted.contains(known),
-        _ => wanted.iter().any(|key| text::number(key, known)),
-    })
+fn most_values(vr: VR) -> usize {
+    if vr == VR::UI { MAX_UIDS } else { MAX_VALUES }
 }
 
 fn is_universal(wanted: &[String]) -> bool {
     matches!(wanted, [one] if one.bytes().all(|letter| letter == b'*'))
-}
-
-/// At least one of the candidate's items fits all the item's keys.
-fn sequence(keys: &[DataSet], known: &[DataSet], options: MatchOptions, depth: usize) -> bool {
-    let Some(keys) = keys.first() else { return true };
-    if asks_for_all(keys, depth) {
-        return true;
-    }
-    if known.is_empty() {
-        return options.unknown_matches;
-    }
-    known.iter().any(|item| level(keys, item, options, depth + 1))
-}
-
-/// Nothing in it restricts what fits.
-fn asks_for_all(keys: &DataSet, depth: usize) -> bool {
-    depth <= MAX_DEPTH
-        && keys.iter().all(|key| match key.items() {
-            Some(items) => items.first().is_none_or(|item| asks_for_all(item, depth + 1)),
-            None => {
-                let wanted = values(key);
-                is_no_key(key.tag()) || wanted.is_empty() || is_universal(&wanted)
-            }
-        })
 }
 
 fn returned_at(keys: &DataSet, candidate: &DataSet, depth: usize) -> DataSet {
@@ -201,9 +129,15 @@ fn returned_at(keys: &DataSet, candidate: &DataSet, depth: usize) -> DataSet {
 
 /// The sequence with the items that match, each with what is asked for.
 fn reduced(known: &InMemElement, wanted: &DataSet, items: &[DataSet], depth: usize) -> InMemElement {
-    let options = MatchOptions { unknown_matches: true, ..MatchOptions::default() };
-    let fitting: Vec<&DataSet> = items.iter().filter(|item| level(wanted, item, options, depth + 1)).collect();
-    let kept = if fitting.is_empty() { items.iter().collect() } else { fitting };
+    let mut kept: Vec<&DataSet> = items.iter().collect();
+    if items.len() > 1 {
+        let options = MatchOptions { unknown_matches: true, ..MatchOptions::default() };
+        let keys = Prepared::new(wanted, options);
+        kept.retain(|item| keys.fits(item));
+        if kept.is_empty() {
+            kept = items.iter().collect();
+        }
+    }
     let kept: Vec<DataSet> = kept.into_iter().map(|item| returned_at(wanted, item, depth + 1)).collect();
     InMemElement::new(known.tag(), VR::SQ, dicom_core::value::DataSetSequence::from(kept))
 }
@@ -220,19 +154,25 @@ fn supports_at(keys: &DataSet, candidate: &DataSet, depth: usize) -> bool {
     })
 }
 
-fn check_at(keys: &DataSet, depth: usize) -> Result<(), Tag> {
+fn check_at(keys: &DataSet, depth: usize, letters: &mut usize) -> Result<(), Tag> {
     for key in keys.iter().filter(|key| !is_no_key(key.tag())) {
         let refused = Err(key.tag());
         if let Some(items) = key.items() {
             if items.len() > 1 || depth >= MAX_DEPTH {
                 return refused;
             }
-            items.iter().try_for_each(|item| check_at(item, depth + 1))?;
+            items.iter().try_for_each(|item| check_at(item, depth + 1, letters))?;
             continue;
         }
         let wanted = values(key);
-        if wanted.len() > MAX_VALUES || wanted.iter().any(|value| value.chars().count() > MAX_LETTERS) {
+        if wanted.len() > most_values(key.vr()) || wanted.iter().any(|value| value.chars().count() > MAX_LETTERS) {
             return refused;
+        }
+        if key.vr() != VR::UI {
+            *letters += wanted.iter().map(|value| value.chars().count()).sum::<usize>();
+            if *letters > MAX_ALL_LETTERS {
+                return refused;
+            }
         }
         if wanted.is_empty() || is_universal(&wanted) || wanted == ["\"\""] {
             continue;

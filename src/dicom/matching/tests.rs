@@ -261,6 +261,13 @@ fn what_cannot_be_matched_on_is_named() {
         (set(&[(tags::STUDY_TIME, VR::TM, "1000-2500")]), Some(tags::STUDY_TIME)),
         (set(&[(tags::STUDY_INSTANCE_UID, VR::UI, "1.2.3\\../x")]), Some(tags::STUDY_INSTANCE_UID)),
         (set(&[(tags::PATIENT_NAME, VR::PN, &"*a".repeat(600))]), Some(tags::PATIENT_NAME)),
+        // Each value is tried on every candidate; UIDs are looked up.
+        (set(&[(tags::MODALITY, VR::CS, &["CT"; 16].join("\\"))]), None),
+        (set(&[(tags::MODALITY, VR::CS, &["CT"; 17].join("\\"))]), Some(tags::MODALITY)),
+        (set(&[(tags::STUDY_INSTANCE_UID, VR::UI, &["1.2.3"; 10_000].join("\\"))]), None),
+        (set(&[(tags::STUDY_INSTANCE_UID, VR::UI, &["1.2.3"; 10_001].join("\\"))]), Some(tags::STUDY_INSTANCE_UID)),
+        (set(&[(tags::PATIENT_NAME, VR::PN, &["*abc"; 16].join("\\"))]), None),
+        (set(&[(tags::PATIENT_NAME, VR::PN, &["*a".repeat(200).as_str(); 16].join("\\"))]), Some(tags::PATIENT_NAME)),
         (within(sequence, vec![DataSet::new_empty(); 2]), Some(sequence)),
         (within(sequence, vec![set(&[(tags::STUDY_DATE, VR::DA, "x")])]), Some(tags::STUDY_DATE)),
     ] {
@@ -322,4 +329,17 @@ fn a_hostile_pattern_takes_no_time() {
     assert!(!text::wild(&"*a".repeat(512), &"a".repeat(511)));
     assert!(!text::wild(&format!("*{}b", "a".repeat(1000)), &"a".repeat(10_000)));
     assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+/// The longest list of UIDs, and the worst keys that pass, on many candidates: read once, not for each.
+#[test]
+fn hostile_keys_take_no_time_on_many_candidates() {
+    let uids: Vec<String> = (0..10_000).map(|number| format!("1.2.826.0.1.3680043.8.498.{number}")).collect();
+    let dashes = "-".repeat(1000);
+    let keys = set(&[(tags::STUDY_INSTANCE_UID, VR::UI, &uids.join("\\")), (tags::STUDY_DATE, VR::DA, &dashes)]);
+    let known = set(&[(tags::STUDY_INSTANCE_UID, VR::UI, "1.2.3"), (tags::STUDY_DATE, VR::DA, "20261124")]);
+    let prepared = Prepared::new(&keys, MatchOptions::default());
+    let started = std::time::Instant::now();
+    assert!((0..10_000).all(|_| !prepared.fits(&known)));
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
 }

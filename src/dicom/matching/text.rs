@@ -6,18 +6,35 @@
 use super::Names;
 use crate::model::fold;
 
-/// Case sensitive; with `*` and `?`.
-pub fn text(key: &str, known: &str) -> bool {
-    if has_wildcards(key) { wild(key, known) } else { key == known }
+/// One value of a key, case sensitive; with `*` and `?`.
+#[derive(Debug)]
+pub struct Pattern {
+    text: String,
+    /// Its letters, where it has wild cards.
+    wild: Option<Vec<char>>,
 }
 
-fn has_wildcards(key: &str) -> bool {
-    key.contains(['*', '?'])
+impl Pattern {
+    pub fn new(key: &str) -> Self {
+        Self { text: key.to_owned(), wild: key.contains(['*', '?']).then(|| key.chars().collect()) }
+    }
+
+    pub fn takes(&self, known: &str) -> bool {
+        self.wild.as_ref().map_or_else(|| self.text == known, |pattern| letters(pattern, known))
+    }
+
+    fn begins(&self, word: &str) -> bool {
+        self.wild.as_ref().map_or_else(|| word.starts_with(&self.text), |pattern| letters(pattern, word))
+    }
 }
 
 /// `*` matches any letters, also none; `?` exactly one.
 pub fn wild(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    letters(&pattern.chars().collect::<Vec<_>>(), text)
+}
+
+fn letters(pattern: &[char], text: &str) -> bool {
+    let text: Vec<char> = text.chars().collect();
     let (mut at, mut in_text) = (0, 0);
     // Behind the last star, and where in the text it was tried.
     let mut star: Option<(usize, usize)> = None;
@@ -41,25 +58,41 @@ pub fn wild(pattern: &str, text: &str) -> bool {
     pattern[at..].iter().all(|letter| *letter == '*')
 }
 
-/// A person's name: component groups (alphabetic, ideographic, phonetic) by themselves where the key names several, else any
-/// of them. Components that are empty at the end say nothing.
-pub fn name(key: &str, known: &str, how: Names) -> bool {
-    match how {
-        Names::Exact => groups(key, known),
-        Names::Folded => groups(&fold(key), &fold(known)),
-        Names::Fuzzy => words(&fold(key), &fold(known)),
+/// A person's name that is asked for: component groups (alphabetic, ideographic, phonetic) by themselves where the key names
+/// several, else any of them; or words. Components that are empty at the end say nothing.
+#[derive(Debug)]
+pub enum NameKey {
+    Groups(Vec<Pattern>),
+    Words(Vec<Pattern>),
+}
+
+impl NameKey {
+    pub fn new(key: &str, how: Names) -> Self {
+        let patterns = known_name(key, how).iter().map(|part| Pattern::new(part)).collect();
+        if how == Names::Fuzzy { NameKey::Words(patterns) } else { NameKey::Groups(patterns) }
+    }
+
+    /// Whether a [`known_name`] is it.
+    pub fn takes(&self, known: &[String]) -> bool {
+        match self {
+            // Every word of the key begins a word of the name.
+            NameKey::Words(wanted) => wanted.iter().all(|word| known.iter().any(|known| word.begins(known))),
+            NameKey::Groups(wanted) => match wanted.as_slice() {
+                [wanted] => known.iter().any(|known| !known.is_empty() && wanted.takes(known)),
+                _ => wanted.iter().enumerate().all(|(number, wanted)| {
+                    wanted.text.is_empty() || known.get(number).is_some_and(|known| wanted.takes(known))
+                }),
+            },
+        }
     }
 }
 
-fn groups(key: &str, known: &str) -> bool {
-    let wanted: Vec<String> = key.split('=').map(shortened).collect();
-    let known: Vec<String> = known.split('=').map(shortened).collect();
-    match wanted.as_slice() {
-        [wanted] => known.iter().any(|known| !known.is_empty() && text(wanted, known)),
-        _ => wanted
-            .iter()
-            .enumerate()
-            .all(|(number, wanted)| wanted.is_empty() || known.get(number).is_some_and(|known| text(wanted, known))),
+/// What of a name is compared: its component groups, or its words.
+pub fn known_name(name: &str, how: Names) -> Vec<String> {
+    match how {
+        Names::Exact => name.split('=').map(shortened).collect(),
+        Names::Folded => fold(name).split('=').map(shortened).collect(),
+        Names::Fuzzy => words(&fold(name)),
     }
 }
 
@@ -69,16 +102,9 @@ fn shortened(group: &str) -> String {
     components.join("^").trim_end_matches('^').to_owned()
 }
 
-/// Every word of the key begins a word of the name.
-fn words(key: &str, known: &str) -> bool {
-    let split = |name: &str| -> Vec<String> {
-        let words = name.split(|letter: char| letter.is_whitespace() || matches!(letter, '^' | '=' | ',' | '-' | '.'));
-        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    };
-    let known = split(known);
-    split(key).iter().all(|word| {
-        known.iter().any(|known| if has_wildcards(word) { wild(word, known) } else { known.starts_with(word) })
-    })
+fn words(name: &str) -> Vec<String> {
+    let words = name.split(|letter: char| letter.is_whitespace() || matches!(letter, '^' | '=' | ',' | '-' | '.'));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// Any other VR: by meaning where both are numbers, so that `1` is `1.0`.

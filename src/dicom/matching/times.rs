@@ -12,14 +12,14 @@ use dicom_core::VR;
 
 /// From the first to the last microsecond, both inclusive; of a day, or since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
+pub struct Span {
     first: i64,
     last: i64,
 }
 
 /// What a key asks for. An open end is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+pub enum Asked {
     One(Span),
     Range(Option<Span>, Option<Span>),
 }
@@ -27,17 +27,19 @@ enum Asked {
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
-/// Whether a value of a candidate is what the key asks for.
-pub fn fits(vr: VR, key: &str, known: &str, zone: Option<Tz>) -> bool {
-    let (Some(asked), Some(known)) = (asked(vr, key, zone), span(vr, known, zone)) else { return false };
-    match asked {
-        Asked::One(one) => one.first <= known.last && known.first <= one.last,
-        Asked::Range(from, to) => {
-            let after = from.is_none_or(|from| from.first <= known.last);
-            let before = to.is_none_or(|to| known.first <= to.last);
-            let over_midnight =
-                matches!(vr, VR::TM) && matches!((from, to), (Some(from), Some(to)) if from.first > to.last);
-            if over_midnight { after || before } else { after && before }
+impl Asked {
+    /// Whether a value of a candidate is what was asked for.
+    pub fn takes(self, vr: VR, known: &str, zone: Option<Tz>) -> bool {
+        let Some(known) = span(vr, known, zone) else { return false };
+        match self {
+            Asked::One(one) => one.first <= known.last && known.first <= one.last,
+            Asked::Range(from, to) => {
+                let after = from.is_none_or(|from| from.first <= known.last);
+                let before = to.is_none_or(|to| known.first <= to.last);
+                let over_midnight =
+                    matches!(vr, VR::TM) && matches!((from, to), (Some(from), Some(to)) if from.first > to.last);
+                if over_midnight { after || before } else { after && before }
+            }
         }
     }
 }
@@ -88,7 +90,8 @@ pub fn days(key: &str) -> Option<(Option<NaiveDate>, Option<NaiveDate>)> {
     }
 }
 
-fn asked(vr: VR, key: &str, zone: Option<Tz>) -> Option<Asked> {
+/// `None`: it cannot be read.
+pub fn asked(vr: VR, key: &str, zone: Option<Tz>) -> Option<Asked> {
     let key = key.trim();
     let mut backwards = None;
     for (at, _) in key.match_indices('-') {

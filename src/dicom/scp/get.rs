@@ -7,7 +7,7 @@ use super::dialogue::Dialogue;
 use super::incoming::Ending;
 use super::outgoing::{Part, push};
 use super::requests::{Asking, cancels};
-use super::retrieval::{HeldBytes, Retrieving, Sub, Tally};
+use super::retrieval::{OpenInstance, Retrieving, Sub, Tally};
 use super::{AssociationEnd, StoreAssociation};
 use crate::dicom::dimse::Command;
 use crate::dicom::pdv::AbortReason;
@@ -35,8 +35,8 @@ impl<A: StoreAssociation> Dialogue<A> {
             )]
             let message_id = (number % 0xFFFF) as u16 + 1;
             let sub = match self.context_for(instance) {
-                Some(context) => match of.held.open(&instance.place) {
-                    Ok(bytes) => self.sub_store(&of, context, message_id, instance, bytes, &mut canceled).await?,
+                Some(context) => match of.held.open(instance).await {
+                    Ok(open) => self.sub_store(&of, context, message_id, instance, open, &mut canceled).await?,
                     Err(error) => {
                         tracing::warn!(%error, "an instance to be retrieved cannot be read");
                         Sub::Failed
@@ -72,7 +72,7 @@ impl<A: StoreAssociation> Dialogue<A> {
         context: u8,
         message_id: u16,
         instance: &HeldInstance,
-        mut bytes: Box<dyn HeldBytes>,
+        open: OpenInstance,
         canceled: &mut bool,
     ) -> Result<Sub, Ending> {
         let request = Command::StoreRq {
@@ -83,7 +83,8 @@ impl<A: StoreAssociation> Dialogue<A> {
             originator: None,
         };
         let mut pdus = Vec::new();
-        let mut left = instance.place.length;
+        let OpenInstance { length, mut bytes } = open;
+        let mut left = length;
         let mut block = BytesMut::new();
         loop {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK_BYTES);
@@ -93,11 +94,11 @@ impl<A: StoreAssociation> Dialogue<A> {
                 match bytes.read(&mut block, missing).await {
                     Ok(read) if read > 0 => {}
                     // Nothing is on the wire yet.
-                    _ if left == instance.place.length => return Ok(Sub::Failed),
+                    _ if left == length => return Ok(Sub::Failed),
                     _ => return Err(cannot_go_on()),
                 }
             }
-            if left == instance.place.length {
+            if left == length {
                 push(&mut pdus, context, Part::Command, &request.encode(), self.peer_max_pdu_bytes);
             }
             left -= wanted as u64;

@@ -23,7 +23,7 @@ mod requests;
 mod retrieval;
 mod seen;
 
-pub use retrieval::{Held, HeldBytes};
+pub use retrieval::{Held, HeldBytes, OpenInstance};
 
 use super::acceptor::Reject;
 use super::service::Services;

@@ -7,7 +7,7 @@ use super::StoreAssociation;
 use super::dialogue::Dialogue;
 use super::incoming::Ending;
 use super::requests::{Asking, cancels};
-use super::retrieval::{HeldBytes, Retrieving, Sub, Tally};
+use super::retrieval::{HeldBytes, OpenInstance, Retrieving, Sub, Tally};
 use crate::dicom::dimse::Originator;
 use crate::dicom::scu::{
     Association, DataSource, InstanceToStore, MAX_PROPOSALS, Proposal, StoreAnswer, Target, read_answer,
@@ -93,11 +93,11 @@ impl Line {
         if self.breaks >= MOST_BREAKS {
             return Sub::Failed;
         }
-        let Ok(bytes) = held.open(&instance.place) else {
+        let Ok(open) = held.open(instance).await else {
             tracing::warn!("an instance to be moved cannot be read");
             return Sub::Failed;
         };
-        match self.try_to(held, instance, bytes).await {
+        match self.try_to(held, instance, open).await {
             Ok(sub) => {
                 self.breaks = 0;
                 sub
@@ -116,7 +116,7 @@ impl Line {
         &mut self,
         held: &dyn super::Held,
         instance: &HeldInstance,
-        bytes: Box<dyn HeldBytes>,
+        open: OpenInstance,
     ) -> Result<Sub, String> {
         if self.association.as_ref().is_none_or(|association| !association.is_open()) {
             let MoveDestination { ae_title, host, port } = self.destination.clone();
@@ -132,9 +132,9 @@ impl Line {
             sop_class: instance.sop_class.clone(),
             sop_instance: instance.sop_instance.clone(),
             transfer_syntax: instance.transfer_syntax.clone(),
-            length: instance.place.length,
+            length: open.length,
         };
-        let stored = association.store_for(Some(&self.originator), &what, &mut Source(bytes)).await;
+        let stored = association.store_for(Some(&self.originator), &what, &mut Source(open.bytes)).await;
         Ok(match read_answer(stored.map_err(|error| chain(&error))?.status) {
             StoreAnswer::Stored => Sub::Completed,
             StoreAnswer::StoredWithWarning(_) => Sub::Warning,

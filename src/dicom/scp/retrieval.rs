@@ -8,7 +8,7 @@ use crate::dicom::dataset;
 use crate::dicom::dimse::{Counts, Request, Response};
 use crate::dicom::scu::ScuSettings;
 use crate::dicom::service::{DataSet, HeldInstance, Refusal};
-use crate::model::{JournalPlace, Outgoing, Uid};
+use crate::model::{Outgoing, Uid};
 use bytes::BytesMut;
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
@@ -20,11 +20,18 @@ use tokio_util::task::AbortOnDropHandle;
 /// Where the instances of a retrieval lie, and as whom they are sent elsewhere.
 pub trait Held: Send + Sync + 'static {
     /// # Errors
-    /// When the instance is not there any more, or cannot be read.
-    fn open(&self, place: &JournalPlace) -> io::Result<Box<dyn HeldBytes>>;
+    /// When the instance is not there any more, or cannot be read, or its identifiers cannot be replaced.
+    fn open<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>>;
 
     /// For a C-MOVE's own association.
     fn outgoing(&self) -> ScuSettings;
+}
+
+/// An instance as it leaves.
+pub struct OpenInstance {
+    /// Bytes of its data set.
+    pub length: u64,
+    pub bytes: Box<dyn HeldBytes>,
 }
 
 /// One instance's data set, in order, once.

@@ -1,11 +1,13 @@
 //! Sending news of a patient on: who sends and receives it and what the patient is called there is written, all else stays.
+//! Where what is written has letters beyond ASCII, the whole goes on in UTF-8: a message is in one set.
 
 use super::PatientNews;
 use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
-        message::{Edit, Message, MessageError, Readdressed, components},
+        message::{Edit, Message, MessageError, Readdressed},
+        outgoing::in_utf8,
     },
     model::IssuedId,
 };
@@ -56,7 +58,7 @@ fn with_issuer(id: &IssuedId, issuer: &str) -> IssuedId {
     IssuedId::new(id.value.clone(), if id.issuer.is_empty() { issuer } else { &id.issuer })
 }
 
-/// The message for a receiver in the character set it came in, and MSH-9 of it. `fallback` is the sender's character set where
+/// The message for a receiver in the character set it came in, or else in UTF-8, and MSH-9 of it. `fallback` is the sender's character set where
 /// MSH-18 is empty.
 ///
 /// # Errors
@@ -66,6 +68,17 @@ pub fn forward(
     fallback: Charset,
     how: &AdtForward<'_>,
 ) -> Result<(Vec<u8>, Charset, String), AdtError> {
+    let (forwarded, has_letters) = written(received, fallback, how)?;
+    if !has_letters || forwarded.1 == Charset::UTF_8 {
+        return Ok(forwarded);
+    }
+    Ok(written(&in_utf8(received, forwarded.1)?, Charset::UTF_8, how)?.0)
+}
+
+type Forwarded = (Vec<u8>, Charset, String);
+
+/// The message in its own set, and whether anything was written into it that is not ASCII.
+fn written(received: &[u8], fallback: Charset, how: &AdtForward<'_>) -> Result<(Forwarded, bool), AdtError> {
     let message = Message::parse(received)?;
     let charset = Charset::of_message(&message, fallback).map_err(|_| AdtError::Charset)?;
     let read = PatientNews::parse(&message, charset).map_err(AdtError::NotAdt)?;
@@ -92,14 +105,13 @@ pub fn forward(
             identify(&mut edit, line, 1, &read.merged_ids, how);
         }
     }
-    Ok((edit.write(), charset, what))
+    Ok(((edit.write(), charset, what), edit.has_letters()))
 }
 
 /// In the receiver's own number, or with the issuer that is meant.
 fn identify(edit: &mut Edit<'_, '_>, line: usize, field: usize, ids: &[IssuedId], how: &AdtForward<'_>) {
-    let separators = edit.separators();
     if let Some(named) = ids.iter().find_map(|id| (how.named)(&with_issuer(id, how.issuer))) {
-        edit.set_field(line, field, &components(separators, &[&named.value, "", "", &named.issuer]));
+        edit.set_field(line, field, &edit.value(&[&named.value, "", "", &named.issuer]));
         // Further numbers of the sender's domain.
         let others: &[usize] = if field == 3 { &[2, 4, 18] } else { &[2, 3, 4, 5, 6] };
         for other in others {
@@ -110,7 +122,7 @@ fn identify(edit: &mut Edit<'_, '_>, line: usize, field: usize, ids: &[IssuedId]
     } else if ids.iter().any(|id| id.issuer.is_empty()) {
         // A bare number is anybody's. PID-2 is where an identifier stands that PID-3 has not.
         let fields: &[usize] = if field == 3 { &[3, 2] } else { &[field] };
-        let issuer = components(separators, &[how.issuer]);
+        let issuer = edit.value(&[how.issuer]);
         fields.iter().for_each(|field| edit.complete_component(line, *field, 4, &issuer));
     }
 }

@@ -68,3 +68,21 @@ fn it_goes_on_in_the_receiver_s_numbers_and_otherwise_as_it_came() {
     let text = charset.decode(&bytes).text;
     assert!(text.contains("PID|1||C77^^^CHEMNITZ|") && text.contains("MRG|C78^^^CHEMNITZ\r"), "{text}");
 }
+
+#[test]
+fn an_issuer_beyond_ascii_takes_the_whole_message_into_utf8() {
+    let how = AdtForward {
+        sending_application: "NEISSE",
+        sending_facility: "node",
+        receiving_application: "RIS",
+        receiving_facility: "KLCHEM",
+        at: "20261124",
+        control_id: "N1",
+        issuer: "M\u{dc}HLE",
+        named: &|_| None,
+    };
+    let (bytes, charset, _) = forward(MERGE, Charset::ISO_8859_1, &how).unwrap();
+    assert_eq!(charset, Charset::UTF_8);
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    assert!(text.contains("Müller^Jörg") && text.contains("MRG|78^^^MÜHLE\r") && text.contains("UTF-8"), "{text}");
+}

@@ -54,8 +54,9 @@ impl Notification {
         let event = message.header().field(9).component(2);
         let event = event.raw().trim_ascii();
         report.cancelled = event == b"T11" || self.is_unavailable;
+        report.is_addendum = event == b"T06";
         self.status = if report.cancelled { Some(ReportStatus::Withdrawn) } else { self.completed()? };
-        let is_replacement = matches!(event, b"T08" | b"T10") || self.replaces_another;
+        let is_replacement = matches!(event, b"T06" | b"T08" | b"T10") || self.replaces_another;
         report.groups = groups.of_document(self)?;
         for group in report.groups.iter_mut().filter(|group| is_replacement && group.status == ReportStatus::Final) {
             group.status = ReportStatus::Corrected;

@@ -41,6 +41,8 @@ fn a_document_is_as_final_as_it_says() {
         ("T10", "D6", "DI", "", S::Preliminary),
         ("T11", "", "AU", "", S::Withdrawn),
         ("T10", "D6", "AU", "CA", S::Withdrawn),
+        ("T06", "D6", "AU", "AV", S::Corrected),
+        ("T06", "D6", "DI", "AV", S::Preliminary),
         ("T10", "", "", "", S::Corrected),
         // As its results say.
         ("T02", "", "", "", S::Final),
@@ -48,6 +50,7 @@ fn a_document_is_as_final_as_it_says() {
         let report = read(event, &txa(parent, completion, available), &[]).expect("read");
         let found = (report.kind, report.groups[0].status, report.cancelled);
         assert_eq!(found, (ReportKind::Mdm, expected, expected == S::Withdrawn), "{event} {parent} {completion}");
+        assert_eq!(report.is_addendum, event == "T06");
     }
 }
 
@@ -71,7 +74,7 @@ fn what_a_document_cannot_do_without_is_refused_with_its_place() {
     let good = txa("", "AU", "");
     for (event, txa, expected) in [
         ("T01", good.as_str(), ("MSH", 1, 9, "201")),
-        ("T06", &good, ("MSH", 1, 9, "201")),
+        ("T05", &good, ("MSH", 1, 9, "201")),
         ("T02", "NTE|1||no document", ("TXA", 1, 0, "100")),
         ("T02", &format!("{good}\r{good}"), ("TXA", 2, 0, "100")),
         ("T02", &good.replace("|AU|", "|ZZ|"), ("TXA", 1, 17, "103")),
@@ -82,4 +85,13 @@ fn what_a_document_cannot_do_without_is_refused_with_its_place() {
     }
     let without = read("T02", &txa("", "", ""), &["OBR|1||A9"]).expect("its results say");
     assert_eq!(without.groups[0].status, ReportStatus::Final);
+}
+
+/// A notification without its document is answered with the event that brings it.
+#[test]
+fn an_event_without_content_is_answered_with_the_one_that_has_it() {
+    for (event, instead) in [("T01", "T02"), ("T03", "T04"), ("T05", "T06"), ("T07", "T08"), ("T09", "T10")] {
+        let refused = read(event, &txa("", "AU", ""), &[]).expect_err("refused");
+        assert!(refused.text.contains(instead) && refused.verdict() == crate::hl7::ack::Verdict::Reject, "{refused}");
+    }
 }

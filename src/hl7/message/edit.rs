@@ -1,9 +1,11 @@
 //! Changing a message: fields replaced, segments left out or added; every other byte stays as it was received.
 //!
 //! In: a [`Message`] and what is to be different. Out: bytes, in the separators and the character set of the message.
-//! Does not know what belongs in which segment, and does not encode: values are given as bytes of the message's set.
+//! Does not know what belongs in which segment, and does not encode: values are given as bytes of the message's set. Whether
+//! any was written that is more than ASCII, and so has to be in that set, it says.
 
 use super::{Message, Separators, Value};
+use std::cell::Cell;
 
 /// A line as it will be written.
 enum Line {
@@ -31,15 +33,29 @@ pub struct Edit<'m, 'a> {
     lines: Vec<Line>,
     /// Segments to follow a line, each without its end.
     after: Vec<(usize, Vec<u8>)>,
+    /// See [`Edit::has_letters`].
+    letters: Cell<bool>,
 }
 
 impl<'m, 'a> Edit<'m, 'a> {
     pub fn new(message: &'m Message<'a>) -> Self {
-        Self { message, lines: (0..message.len()).map(|_| Line::AsReceived).collect(), after: Vec::new() }
+        let lines = (0..message.len()).map(|_| Line::AsReceived).collect();
+        Self { message, lines, after: Vec::new(), letters: Cell::new(false) }
     }
 
     pub fn separators(&self) -> Separators {
         self.message.separators()
+    }
+
+    /// Components as one value of this message, what would be taken for a separator escaped.
+    pub fn value(&self, parts: &[&str]) -> Vec<u8> {
+        self.letters.set(self.letters.get() || !parts.iter().all(|part| part.is_ascii()));
+        components(self.separators(), parts)
+    }
+
+    /// Whether a [`value`](Self::value) was asked for that is UTF-8 and not ASCII: it stands right in a message of that set alone.
+    pub fn has_letters(&self) -> bool {
+        self.letters.get()
     }
 
     /// Leaves a line out.
@@ -122,7 +138,6 @@ impl<'m, 'a> Edit<'m, 'a> {
     pub fn readdress(&mut self, line: usize, to: &Readdressed<'_>) {
         (0..line).for_each(|before| self.leave_out(before));
         let [sending_application, sending_facility, receiving_application, receiving_facility] = to.from_to;
-        let separators = self.separators();
         for (n, text) in [
             (3, sending_application),
             (4, sending_facility),
@@ -140,7 +155,7 @@ impl<'m, 'a> Edit<'m, 'a> {
             (18, to.charset),
         ] {
             if !(text.is_empty() && self.field(line, n).is_empty()) {
-                self.set_field(line, n, &components(separators, &[text]));
+                self.set_field(line, n, &self.value(&[text]));
             }
         }
     }
@@ -182,8 +197,8 @@ impl<'m, 'a> Edit<'m, 'a> {
     }
 }
 
-/// Components as one value, what would be taken for a separator escaped. ASCII, or in the message's character set already.
-pub fn components(separators: Separators, parts: &[&str]) -> Vec<u8> {
+/// Components as one value, what would be taken for a separator escaped.
+fn components(separators: Separators, parts: &[&str]) -> Vec<u8> {
     let last = parts.iter().rposition(|part| !part.is_empty()).map_or(0, |index| index + 1);
     let joined: Vec<Vec<u8>> = parts[..last].iter().map(|part| escaped(separators, part.as_bytes())).collect();
     joined.join(&separators.component.unwrap_or(b'^'))

@@ -14,7 +14,7 @@ mod separators;
 mod value;
 
 pub use build::{MessageBuilder, SegmentBuilder, new_control_id};
-pub use edit::{Edit, Readdressed, components};
+pub use edit::{Edit, Readdressed};
 pub(in crate::hl7) use escape::sequence;
 pub use escape::{escape, unescape};
 pub use separators::Separators;

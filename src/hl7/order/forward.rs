@@ -2,7 +2,8 @@
 //!
 //! What identifies sender, receiver, patient and order is written as the receiver knows it; the orders of other cases are
 //! left out; everything else, local segments and all, stays as it was received (unmapped content goes on unchanged). Orders
-//! are found as `read` finds them. A withdrawal is the last message again with ORC-1 CA.
+//! are found as `read` finds them. A withdrawal is the last message again with ORC-1 CA. Where what is written has letters beyond
+//! ASCII, the whole goes on in UTF-8: a message is in one set.
 //!
 //! Does not decide who is told, and does not choose identifiers: the caller does, by [`Forward::named`].
 
@@ -13,7 +14,8 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
-        message::{Edit, Message, MessageError, Readdressed, Segment, components},
+        message::{Edit, Message, MessageError, Readdressed, Segment},
+        outgoing::in_utf8,
     },
     model::{IdentifierKind as Identifier, IssuedId, OrderControl},
 };
@@ -39,7 +41,7 @@ pub struct Forward<'a> {
     pub named: &'a (dyn Fn(Identifier, &IssuedId) -> Option<IssuedId> + Sync),
 }
 
-/// A message to send on, in the character set it came in.
+/// A message to send on, in the character set it came in, or else in UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     pub bytes: Vec<u8>,
@@ -89,6 +91,15 @@ pub fn identifiers(
 /// # Errors
 /// When the message as kept cannot be read any more.
 pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<Forwarded, ForwardError> {
+    let (forwarded, has_letters) = written(received, fallback, how)?;
+    if !has_letters || forwarded.charset == Charset::UTF_8 {
+        return Ok(forwarded);
+    }
+    Ok(written(&in_utf8(received, forwarded.charset)?, Charset::UTF_8, how)?.0)
+}
+
+/// The message in its own set, and whether anything was written into it that is not ASCII.
+fn written(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<(Forwarded, bool), ForwardError> {
     let (message, charset, read) = parse(received, fallback)?;
     let mut writer = Writer { edit: Edit::new(&message), message: &message, how, has_names: false };
     writer.header(charset);
@@ -112,7 +123,7 @@ pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<
         places.earlier.iter().for_each(|earlier| writer.leave_out(&earlier.lines));
     }
     let what = format!("{}^{}", read.kind.message_type(), read.kind.event());
-    Ok(Forwarded { bytes: writer.edit.write(), charset, what })
+    Ok((Forwarded { bytes: writer.edit.write(), charset, what }, writer.edit.has_letters()))
 }
 
 fn parse(received: &[u8], fallback: Charset) -> Result<(Message<'_>, Charset, OrderMessage), ForwardError> {
@@ -155,11 +166,10 @@ impl Writer<'_, '_> {
 
     /// PID-3: in the receiver's numbers where it has some of its own, else as received with the issuer that is meant.
     fn patients(&mut self, ids: &[IssuedId]) {
-        let separators = self.message.separators();
         let named: Vec<IssuedId> = ids.iter().filter_map(|id| self.named(Identifier::Patient, id)).collect();
         for line in self.lines_of("PID") {
             if let Some(first) = named.first() {
-                self.edit.set_field(line, 3, &components(separators, &[&first.value, "", "", &first.issuer]));
+                self.edit.set_field(line, 3, &self.edit.value(&[&first.value, "", "", &first.issuer]));
                 // PID-2 and PID-4 are older places for further numbers of the sender's domain; PID-18 is its account.
                 for field in [2, 4, 18] {
                     self.empty(line, field);
@@ -176,7 +186,7 @@ impl Writer<'_, '_> {
         let Some(pid) = self.message.segment(line) else { return };
         // As they are read: PID-2 where PID-3 has none.
         let is_in_3 = pid.field(3).repetitions().any(|id| id.component(1).is_valued());
-        let issuer = components(self.message.separators(), &[self.how.issuer]);
+        let issuer = self.edit.value(&[self.how.issuer]);
         self.edit.complete_component(line, if is_in_3 { 3 } else { 2 }, 4, &issuer);
     }
 
@@ -223,15 +233,14 @@ impl Writer<'_, '_> {
         if id.is_empty() || self.edit.field(line, field).is_empty() {
             return;
         }
-        let separators = self.message.separators();
         match self.named(which, id) {
             // OBR-18 is a string without a place for an issuer.
-            Some(named) if field == 18 => self.edit.set_field(line, field, &components(separators, &[&named.value])),
+            Some(named) if field == 18 => self.edit.set_field(line, field, &self.edit.value(&[&named.value])),
             Some(named) => {
-                self.edit.set_field(line, field, &components(separators, &[&named.value, &named.issuer]));
+                self.edit.set_field(line, field, &self.edit.value(&[&named.value, &named.issuer]));
             }
             None if id.issuer.is_empty() && field != 18 => {
-                self.edit.set_component(line, field, 2, &components(separators, &[self.how.issuer]));
+                self.edit.set_component(line, field, 2, &self.edit.value(&[self.how.issuer]));
             }
             None => {}
         }

@@ -69,6 +69,8 @@ pub struct OruReport {
     pub groups: Vec<OruGroup>,
     /// The sender cancels the document (MDM^T11, TXA-19 CA): what it reported is no report any more.
     pub cancelled: bool,
+    /// It adds to the report before it, which it does not repeat (MDM^T06).
+    pub is_addendum: bool,
     /// Bytes that mean nothing in the message's character set became U+FFFD somewhere in this report.
     pub lossy: bool,
 }

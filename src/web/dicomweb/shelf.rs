@@ -108,14 +108,15 @@ impl Shelf {
     /// # Errors
     /// When it cannot be read.
     pub async fn open(&self, spool: &Spool, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
-        if let Some(opened) = self.kept(held) {
+        let place = *held.as_received()?;
+        if let Some(opened) = self.kept(place) {
             return Ok(opened);
         }
         let turn = self.looking().await?;
-        let (spool, held) = (spool.clone(), held.clone());
+        let (spool, syntax) = (spool.clone(), held.transfer_syntax.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            open(&spool, &held)
+            open(&spool, place, &syntax)
         })
         .await;
         let opened = opened.map_err(|error| unreadable("reading its header was given up", &error))?;
@@ -155,9 +156,9 @@ impl Shelf {
         waited.unwrap_or(Err(Problem::unavailable("others store metadata in JSON: try again later")))
     }
 
-    fn kept(&self, held: &HeldInstance) -> Option<Arc<Opened>> {
+    fn kept(&self, place: JournalPlace) -> Option<Arc<Opened>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|opened| opened.place == held.place)?;
+        let at = kept.iter().position(|opened| opened.place == place)?;
         let opened = kept.remove(at)?;
         kept.push_back(opened.clone());
         Some(opened)
@@ -186,9 +187,9 @@ enum NotOpened {
     Header(#[from] InstanceError),
 }
 
-fn open(spool: &Spool, held: &HeldInstance) -> Result<Opened, NotOpened> {
-    let mut source = Source { journal: spool.ranges(&held.place)?, inflated: None };
-    let mut syntax = held.transfer_syntax.clone();
+fn open(spool: &Spool, place: JournalPlace, stored: &Uid) -> Result<Opened, NotOpened> {
+    let mut source = Source { journal: spool.ranges(&place)?, inflated: None };
+    let mut syntax = stored.clone();
     if is_deflated(&syntax)
         && let Some(bytes) = inflated(&source, MAX_INFLATED_BYTES)?
         && let Ok(explicit) = Uid::new(uids::EXPLICIT_VR_LITTLE_ENDIAN)
@@ -196,10 +197,10 @@ fn open(spool: &Spool, held: &HeldInstance) -> Result<Opened, NotOpened> {
         (source.inflated, syntax) = (Some(bytes), explicit);
     }
     let mut head = Head::read(&source, &syntax)?;
-    head.transfer_syntax = held.transfer_syntax.clone();
+    head.transfer_syntax = stored.clone();
     // Frames of what is too long to be inflated as a whole lie nowhere.
     let frames = if head.is_deflated { None } else { FrameIndex::read(&source, &head).ok() };
     let kept = head.bytes().len() + source.inflated.as_ref().map_or(0, Vec::len);
     let weight = 1024 + kept + frames.as_ref().map_or(0, FrameIndex::weight);
-    Ok(Opened { source: Arc::new(source), head, frames, place: held.place, weight })
+    Ok(Opened { source: Arc::new(source), head, frames, place, weight })
 }

@@ -76,7 +76,8 @@ impl Pieces {
                     return part(source, from, now, swap).await.map(Some);
                 }
                 Some(Piece::File(held)) => {
-                    let (spool, place) = (self.spool.clone(), held.place);
+                    let place = held.as_received().map_err(|refusal| io::Error::other(refusal.comment))?;
+                    let (spool, place) = (self.spool.clone(), *place);
                     let opened = tokio::task::spawn_blocking(move || spool.reader(&place)).await;
                     self.open = Some(opened.map_err(io::Error::other)?.map_err(io::Error::other)?);
                     return Ok(Some(file_head(&held.sop_class, &held.sop_instance, &held.transfer_syntax).into()));

@@ -138,3 +138,53 @@ impl Keys<'_> {
         (longest.chars().count() >= SHORTEST).then(|| longest.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_core::{DataElement, PrimitiveValue, VR};
+
+    const CT: (Tag, VR, &str) = (tags::MODALITIES_IN_STUDY, VR::CS, "CT");
+    const SPAN: (Tag, VR, &str) = (tags::STUDY_DATE, VR::DA, "20260101-20261231");
+
+    fn look(keys: &[(Tag, VR, &str)], names: Names, has_own_numbers: bool) -> SearchBy {
+        let mut set = DataSet::new_empty();
+        for (tag, vr, text) in keys {
+            set.put(DataElement::new(*tag, *vr, PrimitiveValue::from(*text)));
+        }
+        Keys { set: &set, names }.other(has_own_numbers)
+    }
+
+    #[test]
+    fn the_look_is_the_one_that_finds_the_fewest() {
+        let by = |keys: &[(Tag, VR, &str)]| look(keys, Names::Folded, false);
+        let name = |text| (tags::PATIENT_NAME, VR::PN, text);
+        assert_eq!(by(&[]), SearchBy::Time);
+        assert_eq!(by(&[SPAN]), SearchBy::Time);
+        assert_eq!(by(&[CT, SPAN]), SearchBy::Modality("CT".into()));
+        assert_eq!(by(&[(tags::MODALITIES_IN_STUDY, VR::CS, "CT\\MR")]), SearchBy::Time);
+        assert_eq!(by(&[CT, name("MÜLLER^An*")]), SearchBy::Name("muller^an".into()));
+        assert_eq!(by(&[name("Müller^")]), SearchBy::Name("muller".into()));
+        assert_eq!(by(&[name("*Müller*")]), SearchBy::NameHas("muller".into()));
+        assert_eq!(by(&[name("M*")]), SearchBy::Time);
+        // Another component group than the first may begin so.
+        assert_eq!(by(&[name("山田*")]), SearchBy::NameHas("山田".into()));
+        let today = (tags::STUDY_DATE, VR::DA, "20261124");
+        assert_eq!(by(&[today, CT, name("MÜLLER")]), SearchBy::Modality("CT".into()));
+        assert_eq!(by(&[(tags::PATIENT_ID, VR::LO, "SYN-*")]), SearchBy::PatientBegins("SYN-".into()));
+        assert_eq!(by(&[(tags::STUDY_DESCRIPTION, VR::LO, "CT Head")]), SearchBy::Description("CT Head".into()));
+        assert_eq!(by(&[(tags::STUDY_DESCRIPTION, VR::LO, "*Head")]), SearchBy::Time);
+    }
+
+    #[test]
+    fn a_fuzzy_name_may_begin_any_word() {
+        let name = (tags::PATIENT_NAME, VR::PN, "an müller");
+        assert_eq!(look(&[name], Names::Fuzzy, false), SearchBy::NameHas("muller".into()));
+    }
+
+    #[test]
+    fn beginnings_of_own_numbers_find_nothing_of_others() {
+        let id = (tags::PATIENT_ID, VR::LO, "RAB-*");
+        assert_eq!(look(&[id, CT], Names::Folded, true), SearchBy::Modality("CT".into()));
+    }
+}

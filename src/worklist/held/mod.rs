@@ -7,6 +7,7 @@
 //! A partner sees what it sent and what it is to read, or was given to read; everything else is for it as if it were not there.
 //! Queries over several levels are answered without having been negotiated (PS3.4 C.4.1.2.2): QIDO-RS asks so.
 
+pub mod commitment;
 mod items;
 mod look;
 mod naming;
@@ -41,6 +42,8 @@ const PAGE: i64 = 500;
 const MAX_LOOKED_AT: i64 = 2_000_000;
 /// Patients told apart in one query.
 const MAX_PATIENTS: usize = 200_000;
+/// Instances that one query may name.
+const MAX_NAMED: usize = 2_000;
 /// Series of a study kept at hand while its instances are told.
 const MAX_SERIES_AT_HAND: usize = 1_000;
 
@@ -113,6 +116,9 @@ impl Shelves {
         let level = Level::of(&find.identifier, find.model)?;
         if let Err(tag) = matching::check(&find.identifier) {
             return Err(unfit("a key that cannot be matched on", tag));
+        }
+        if find.identifier.get(tags::SOP_INSTANCE_UID).map_or(0, |uids| matching::values(uids).len()) > MAX_NAMED {
+            return Err(unfit("more than 2000 instances are named", tags::SOP_INSTANCE_UID));
         }
         let names = if find.is_fuzzy { Names::Fuzzy } else { Names::Folded };
         let naming = Naming::toward(asker, &self);

@@ -25,9 +25,10 @@ impl Naming {
         Self { store, config, clock: shelves.clock.clone(), partner: asker.partner.clone() }
     }
 
-    /// Whether it knows what this origin sends by identifiers of its own.
+    /// Whether it knows what this origin sends by identifiers of its own. Of whoever is no partner any more nobody knows.
     pub fn renames(&self, origin: &PartnerId) -> bool {
-        self.config.now().mapping(&self.partner, origin).is_some()
+        let config = self.config.now();
+        !config.partners.contains_key(&self.partner) || config.mapping(&self.partner, origin).is_some()
     }
 
     /// Whether it knows what anybody else sends by identifiers of its own.
@@ -55,7 +56,12 @@ impl Naming {
     /// # Errors
     /// When the database fails.
     pub async fn name(&self, study: &mut FoundStudy) -> Result<(), StoreError> {
-        let Some(mapping) = self.config.now().mapping(&self.partner, &study.origin) else { return Ok(()) };
+        let config = self.config.now();
+        if !config.partners.contains_key(&self.partner) {
+            (study.facts.patient_id, study.facts.accession) = Default::default();
+            return Ok(());
+        }
+        let Some(mapping) = config.mapping(&self.partner, &study.origin) else { return Ok(()) };
         let facts = &mut study.facts;
         // Many hospitals write one of their numbers there, too.
         let numbers = [&facts.accession.value, &facts.placer_order_number, &facts.filler_order_number];

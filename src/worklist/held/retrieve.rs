@@ -7,24 +7,64 @@ use super::{Level, Naming, Shelves, failed, look::Keys, unfit};
 use crate::{
     dicom::{
         matching::{self, Names},
-        service::{Asker, DataSet, HeldInstance, Refusal},
+        service::{Asker, DataSet, HeldInstance, Lies, Refusal},
     },
-    model::IdentifierKind,
+    model::{IdentifierKind, IssuedId},
     store::{FoundStudy, SearchBy, Searched, StudySearch},
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
+use std::collections::HashMap;
 
 /// Of one retrieval.
 const MOST: usize = 100_000;
 const PAGE: i64 = 1_000;
+/// Instances that one identifier may name.
+const MOST_NAMED: usize = 2_000;
 /// PS3.4 Tables C.4-2 and C.4-3.
 const TOO_MANY: Refusal = Refusal::new(0xA701, "more than 100000 instances at once");
+/// A receiver would take them for one.
+const SEVERAL_PATIENTS: Refusal = unfit("several patients: name the patient and its issuer", tags::PATIENT_ID);
 
 /// What is meant.
 struct Meant {
     by: SearchBy,
     which: Searched,
+    /// Whose, where the identifier says so.
+    whose: Whose,
+    level: Level,
+}
+
+/// Patient ID and its issuer, as far as they are given, in the asker's words.
+struct Whose {
+    id: Option<String>,
+    issuer: Option<String>,
+}
+
+impl Whose {
+    fn of(identifier: &DataSet) -> Self {
+        let given = |tag| Some(matching::value(identifier, tag)).filter(|value| !value.is_empty());
+        Self { id: given(tags::PATIENT_ID), issuer: given(tags::ISSUER_OF_PATIENT_ID) }
+    }
+
+    fn fits(&self, patient: &IssuedId) -> bool {
+        self.id.as_ref().is_none_or(|id| *id == patient.value)
+            && self.issuer.as_ref().is_none_or(|issuer| *issuer == patient.issuer)
+    }
+}
+
+/// The one patient of each study, or of all of them.
+#[derive(Default)]
+struct Patients(HashMap<String, IssuedId>);
+
+impl Patients {
+    /// Two hospitals may use equal numbers: what they send is never one retrieval.
+    fn note(&mut self, level: Level, study: &FoundStudy) -> Result<(), Refusal> {
+        let of = if level == Level::Patient { "" } else { study.study.as_str() };
+        let patient = &study.facts.patient_id;
+        let known = self.0.entry(of.to_owned()).or_insert_with(|| patient.clone());
+        if known == patient { Ok(()) } else { Err(SEVERAL_PATIENTS) }
+    }
 }
 
 impl Shelves {
@@ -32,30 +72,35 @@ impl Shelves {
         let naming = Naming::toward(asker, &self);
         let meant = meant(&identifier, &naming).await?;
         let search = StudySearch { partner: asker.partner.clone(), by: meant.by, from: None, to: None };
-        let (mut found, mut after) = (Vec::new(), None);
+        let (mut found, mut after, mut patients) = (Vec::new(), None, Patients::default());
         loop {
             let page = self.store.search_studies(&search, after.as_ref(), PAGE).await;
             let page = page.map_err(|error| failed(&error))?;
-            for study in &page {
-                self.add(study, &meant.which, &naming, &mut found).await?;
+            after = page.last().map(|study| study.place.clone());
+            let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
+            for mut study in page {
+                naming.name(&mut study).await.map_err(|error| failed(&error))?;
+                if !meant.whose.fits(&study.facts.patient_id) {
+                    continue;
+                }
+                patients.note(meant.level, &study)?;
+                self.add(asker, &study, &meant.which, &naming, &mut found).await?;
             }
-            if page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+            if is_last {
                 return Ok(found);
             }
-            after = page.last().map(|study| study.place.clone());
         }
     }
 
     async fn add(
         &self,
+        asker: &Asker,
         study: &FoundStudy,
         which: &Searched,
         naming: &Naming,
         found: &mut Vec<HeldInstance>,
     ) -> Result<(), Refusal> {
-        if naming.renames(&study.origin) {
-            return Err(Refusal::new(0xA702, "identifiers of its own: what is delivered has them"));
-        }
+        let renames = naming.renames(&study.origin);
         let mut after = 0;
         loop {
             let page = self.store.instances_of(study.case, which, after, PAGE).await;
@@ -75,7 +120,12 @@ impl Shelves {
                     sop_class: instance.sop_class,
                     sop_instance: instance.sop_instance,
                     transfer_syntax: instance.transfer_syntax,
-                    place: instance.place,
+                    lies: match renames {
+                        true => {
+                            Lies::UnderOthers { place: instance.place, case: study.case, toward: asker.partner.clone() }
+                        }
+                        false => Lies::AsReceived(instance.place),
+                    },
                 });
             }
             if is_last {
@@ -99,6 +149,9 @@ async fn meant(identifier: &DataSet, naming: &Naming) -> Result<Meant, Refusal> 
     let studies = unique(tags::STUDY_INSTANCE_UID)?;
     let series = unique(tags::SERIES_INSTANCE_UID)?;
     let instances = unique(tags::SOP_INSTANCE_UID)?;
+    if instances.len() > MOST_NAMED {
+        return Err(unfit("more than 2000 instances are named", tags::SOP_INSTANCE_UID));
+    }
     let level = level(identifier, &series, &instances)?;
     let missing = |tag| unfit("the unique key of the level is missing", tag);
     let which = match level {
@@ -109,8 +162,9 @@ async fn meant(identifier: &DataSet, naming: &Naming) -> Result<Meant, Refusal> 
         Level::Series => Searched { series, instances: Vec::new() },
         Level::Study | Level::Patient => Searched::default(),
     };
+    let whose = Whose::of(identifier);
     let by = if level == Level::Patient {
-        let id = matching::value(identifier, tags::PATIENT_ID);
+        let id = whose.id.clone().unwrap_or_default();
         if id.is_empty() || id.contains(['*', '?', '"']) {
             return Err(unfit("the unique key of the level is missing, or no single value", tags::PATIENT_ID));
         }
@@ -123,7 +177,7 @@ async fn meant(identifier: &DataSet, naming: &Naming) -> Result<Meant, Refusal> 
     } else {
         SearchBy::Series(which.series.clone())
     };
-    Ok(Meant { by, which })
+    Ok(Meant { by, which, whose, level })
 }
 
 /// HTTP has no level: it is that of the lowest key.

@@ -4,7 +4,7 @@
 //! its performer does come one after the other. Everything is durable before it is answered, and told in the case's story.
 
 use super::{
-    LEASE, Tasks,
+    Tasks,
     attributes::{SETTABLE, first_item},
     copied, done, failed, refused, request_said, text,
 };
@@ -68,7 +68,7 @@ async fn moved(
 ) -> Result<Result<TaskMove, TaskRefusal>, StoreError> {
     let now = tasks.clock.now();
     let mut tx = tasks.store.begin(Durability::Synced).await?;
-    tx.case(seen.case).await?;
+    let mut case = tx.case(seen.case).await?;
     let Some(task) = tx.task(&seen.uid).await? else { return Ok(Err(TaskRefusal::Unknown)) };
     let moved = match may_move(&task, wanted, given) {
         Ok(TaskMove::To(state)) => state,
@@ -76,8 +76,10 @@ async fn moved(
     };
     let by = format!("{} ({})", asker.ae_title, asker.partner);
     let is_done = if moved == TaskState::InProgress {
-        let lease = Some(now + LEASE);
+        let lease = Some(tasks.lease(now));
         let claim = NewClaim { task: &task.uid, transaction: given, by: &asker.ae_title, lease, now };
+        case.is_claimed_now();
+        tx.save_case(&case).await?;
         tx.claim_task(claim).await?
     } else {
         tx.finish_task(&task, moved, now).await?
@@ -224,7 +226,7 @@ async fn write(
     if json.len() > MAX_SET_BYTES {
         return Ok(Err(Refusal::new(0x0213, "Resource limitation")));
     }
-    tx.set_task(&task.uid, &json, Some(now + LEASE), now).await?;
+    tx.set_task(&task.uid, &json, Some(tasks.lease(now)), now).await?;
     let changed = |tag| wanted.get(tag).is_some() && wanted.get(tag) != before.get(tag);
     if changed(tags::PROCEDURE_STEP_PROGRESS_INFORMATION_SEQUENCE) {
         let said = copied(&after, &[tags::PROCEDURE_STEP_PROGRESS_INFORMATION_SEQUENCE]);

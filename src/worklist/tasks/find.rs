@@ -6,7 +6,7 @@
 use super::{Tasks, attributes, failed, gather::Input, role};
 use crate::{
     dicom::{
-        matching::{MatchOptions, Names, check, matches, returned, values},
+        matching::{MatchOptions, Names, Prepared, check, returned, values},
         service::{Answers, Asker, DataSet, Find, Refusal},
         ups::SUPPORTED,
     },
@@ -48,7 +48,7 @@ struct Search {
     tasks: Tasks,
     asker: Asker,
     keys: DataSet,
-    options: MatchOptions,
+    fitting: Prepared,
     label: Option<String>,
     from: Option<Moment>,
     to: Option<Moment>,
@@ -118,16 +118,17 @@ impl Search {
         let keys = &find.identifier;
         let zone = tasks.config.now().partners.get(&asker.partner).map_or(chrono_tz::UTC, |partner| partner.time_zone);
         let (from, to) = days(&one(keys, tags::SCHEDULED_PROCEDURE_STEP_START_DATE_TIME));
+        let options = MatchOptions {
+            names: if find.is_fuzzy { Names::Fuzzy } else { Names::Folded },
+            unknown_matches: false,
+            combined_datetime: true,
+            time_zone: Some(zone),
+        };
         Ok(Self {
             steps: steps(tasks, asker, keys).await?,
             tasks: tasks.clone(),
             asker: asker.clone(),
-            options: MatchOptions {
-                names: if find.is_fuzzy { Names::Fuzzy } else { Names::Folded },
-                unknown_matches: false,
-                combined_datetime: true,
-                time_zone: Some(zone),
-            },
+            fitting: Prepared::new(keys, options),
             label: Some(one(keys, tags::WORKLIST_LABEL)).filter(|label| is_whole(label)),
             from,
             to,
@@ -149,7 +150,7 @@ impl Search {
             }
             let Some(rows) = self.more().await? else { return Ok(None) };
             for (task, set) in self.tasks.data_sets(&self.asker, &rows, self.input).await? {
-                if matches(&self.keys, &set, self.options) {
+                if self.fitting.fits(&set) {
                     self.ready.push_back((task.uid, returned(&self.keys, &set)));
                 }
             }
@@ -160,7 +161,7 @@ impl Search {
     async fn one(&self, uid: &Uid) -> Result<Option<DataSet>, StoreError> {
         let Some(task) = self.tasks.store.find_task(uid).await? else { return Ok(None) };
         let sets = self.tasks.data_sets(&self.asker, &[task], self.input).await?;
-        let mut fitting = sets.into_iter().filter(|(_, set)| matches(&self.keys, set, self.options));
+        let mut fitting = sets.into_iter().filter(|(_, set)| self.fitting.fits(set));
         Ok(fitting.next().map(|(_, set)| returned(&self.keys, &set)))
     }
 

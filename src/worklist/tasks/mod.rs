@@ -23,15 +23,11 @@ use crate::{
         service::{Answers, Asker, DataSet, Done, Find, Refusal, Target},
         ups::put,
     },
-    model::{Bell, Clock, TaskRefusal, Uid, chain},
-    store::{Store, StoreError, TaskRow},
+    model::{Bell, Clock, Moment, TaskRefusal, Uid, chain},
+    store::{Durability, Store, StoreError, TaskRow},
 };
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
-use std::time::Duration;
-
-/// How long a claim holds without a word of progress.
-const LEASE: Duration = Duration::from_secs(4 * 3600);
 
 /// Action Type ID, PS3.4 Tables CC.2.1-1, CC.2.2-1, CC.2.3-1.
 mod action {
@@ -73,6 +69,7 @@ impl Tasks {
     /// The standard's refusal.
     pub async fn get(&self, asker: &Asker, target: &Target, wanted: &[Tag]) -> Result<Done, Refusal> {
         let (task, _) = self.seen(asker, target).await?;
+        self.sign_of_life(asker, &task).await.map_err(|error| failed(&error))?;
         let sets = self
             .data_sets(asker, std::slice::from_ref(&task), Input::Instances)
             .await
@@ -112,6 +109,27 @@ impl Tasks {
             }
             _ => Err(Refusal::new(0x0123, "No such action")),
         }
+    }
+
+    /// How long a claim holds from now on without a sign of life.
+    fn lease(&self, now: Moment) -> Moment {
+        now + self.config.now().tasks.claim_lease
+    }
+
+    /// Whoever has claimed it and looks at it is at it.
+    async fn sign_of_life(&self, asker: &Asker, task: &TaskRow) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        // Not written with each look: there may be many.
+        let is_fresh = task.lease.is_none_or(|lease| lease > now + self.config.now().tasks.claim_lease / 2);
+        if is_fresh || task.claimed_by != asker.ae_title || task.reader != asker.partner {
+            return Ok(());
+        }
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.case(task.case).await?;
+        if tx.task(&task.uid).await?.is_some_and(|is| is.lease.is_some() && is.transaction == task.transaction) {
+            tx.keep_claim(&task.uid, Some(self.lease(now))).await?;
+        }
+        tx.commit().await
     }
 
     /// The task, if it is the asker's business.

@@ -67,6 +67,13 @@ impl Example {
         self.edit(&format!("partners/{partner}.toml"), change);
     }
 
+    /// The centers of most scenarios have no worklist: what they do not claim stays with them.
+    fn without_claims(&mut self) {
+        let routes = self.files.get_mut("routes.toml").expect("routes.toml");
+        *routes =
+            routes.lines().filter(|line| !line.starts_with("claim_within")).map(|line| format!("{line}\n")).collect();
+    }
+
     /// Where its PACS is.
     pub fn takes_images_at(&mut self, partner: &str, port: u16) {
         self.edit_partner(partner, |partner| set_port(partner, "dicom", port));
@@ -98,6 +105,7 @@ impl Network {
         example.takes_messages_at("rabenstein", hospital.port);
         example.takes_images_at("chemnitz", chemnitz.port);
         example.takes_images_at("leipzig-ukl", leipzig.port);
+        example.without_claims();
         change(&mut example);
         let (folder, clock, files) = (service_folder("node-"), Clock::starting_at(at), example.files);
         let node = startup::start(network::checked(folder.path(), &files), clock.clone()).await.expect("a node");

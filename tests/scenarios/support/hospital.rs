@@ -215,6 +215,16 @@ pub fn head_ct(number: u64, slices: usize) -> (SampleCase, Vec<SampleInstance>) 
     (case, instances)
 }
 
+/// The same image with its Pixel Data (7FE0,0010) made this long, the last element of the data set.
+pub fn grown(mut instance: SampleInstance, bytes: u32) -> SampleInstance {
+    let header = b"\xE0\x7F\x10\x00OB\x00\x00";
+    let at = instance.data_set.windows(header.len()).position(|window| window == header).expect("Pixel Data");
+    instance.data_set.truncate(at + header.len());
+    instance.data_set.extend(bytes.to_le_bytes());
+    instance.data_set.resize(at + header.len() + 4 + bytes as usize, 0x5A);
+    instance
+}
+
 /// The instances as DICOM files, for DCMTK.
 pub fn write_files(folder: &Path, instances: &[SampleInstance]) -> Vec<PathBuf> {
     let write = |(number, instance): (usize, &SampleInstance)| {

@@ -1,16 +1,20 @@
-//! A TCP proxy that harms the line on demand: cuts it, lets it stall, delays it, makes it slow.
+//! A TCP proxy that harms the line on demand: cuts it, lets it stall, delays it, makes it slow, for each connection or all.
 
+use std::sync::{Arc, Mutex};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
+
+/// When a shared line is free again.
+type Road = Arc<Mutex<Instant>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
@@ -19,8 +23,10 @@ pub enum Line {
     Stalled,
     /// Each piece comes later.
     Delayed(Duration),
-    /// Bytes a second, each way.
+    /// Bytes a second, each way, of each connection.
     Slow(u64),
+    /// One line for all connections that are made while it is so: bytes a second each way, and how long each byte is on it.
+    Shared(u64, Duration),
     /// New connections are refused by closing them.
     Dead,
 }
@@ -40,6 +46,18 @@ impl Proxy {
     /// `target` as `host:port`.
     pub async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::at(listener, target)
+    }
+
+    /// Takes no more at a time than a line would: a machine's own buffers are megabytes, which are seconds of a slow line.
+    pub fn narrow_to(target: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 * 1024).expect("a buffer");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        Self::at(socket.listen(1024).expect("a port"), target)
+    }
+
+    fn at(listener: TcpListener, target: &str) -> Self {
         let address = listener.local_addr().expect("an address");
         let (line, cuts, passed) = (watch::Sender::new(Line::Good), watch::Sender::new(0), watch::Sender::new(0));
         let accepting = tokio::spawn(accept(listener, target.to_string(), line.clone(), cuts.clone(), passed.clone()));
@@ -86,11 +104,13 @@ async fn accept(
     cuts: watch::Sender<u64>,
     passed: watch::Sender<u64>,
 ) {
+    let roads: [Road; 2] = std::array::from_fn(|_| Arc::new(Mutex::new(Instant::now())));
     while let Ok((near, _)) = listener.accept().await {
         if *line.borrow() == Line::Dead {
             continue;
         }
         let (target, line, passed, mut cuts) = (target.clone(), line.subscribe(), passed.clone(), cuts.subscribe());
+        let roads = roads.clone();
         tokio::spawn(async move {
             let Ok(far) = TcpStream::connect(target).await else { return };
             let _ = (near.set_nodelay(true), far.set_nodelay(true));
@@ -99,10 +119,18 @@ async fn accept(
             tokio::select! {
                 _ = cuts.changed() => {}
                 _ = async {
+                    if matches!(*line.borrow(), Line::Shared(..)) {
+                        let [there, back] = roads;
+                        tokio::join!(
+                            share(near_read, far_write, line.clone(), there, passed.clone()),
+                            share(far_read, near_write, line.clone(), back, passed),
+                        );
+                        return;
+                    }
                     tokio::join!(
                         pass(near_read, far_write, line.clone(), passed.clone()),
                         pass(far_read, near_write, line, passed),
-                    )
+                    );
                 } => {}
             }
         });
@@ -133,4 +161,43 @@ async fn pass(
         passed.send_modify(|passed| *passed += count as u64);
     }
     let _ = to.shutdown().await;
+}
+
+/// Pieces of all connections one after the other, each as long on the line as it is large, and so much later at its end.
+async fn share(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: watch::Receiver<Line>,
+    road: Road,
+    passed: watch::Sender<u64>,
+) {
+    let (sender, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(256);
+    let sending = async move {
+        let mut buffer = vec![0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let mut due = Instant::now();
+            if let Line::Shared(rate, delay) = *line.borrow() {
+                let mut free = road.lock().expect("the road");
+                *free = due.max(*free) + Duration::from_secs_f64(count as f64 / rate.max(1) as f64);
+                due = *free + delay;
+            }
+            // The next piece of this connection when this one has left.
+            let left = if let Line::Shared(_, delay) = *line.borrow() { due - delay } else { due };
+            sleep_until(left).await;
+            if sender.send((due, buffer[..count].to_vec())).await.is_err() {
+                break;
+            }
+        }
+    };
+    let receiving = async {
+        while let Some((due, piece)) = arriving.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                break;
+            }
+            passed.send_modify(|passed| *passed += piece.len() as u64);
+        }
+        let _ = to.shutdown().await;
+    };
+    tokio::join!(sending, receiving);
 }

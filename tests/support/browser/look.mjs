@@ -1,18 +1,20 @@
 // Looks at a study with an unmodified viewer, as a radiologist would: opens it, waits for an image, scrolls, and keeps what
 // was seen.
 //
-//   node look.mjs URL FOLDER
+//   node look.mjs URL FOLDER [nothing]
 //
 // Prints one line of JSON: how many pictures differed while scrolling, what the viewer wrote over the image, what the browser
-// could not load, and every request's status. The pictures are FOLDER/first.png and FOLDER/scrolled.png. It judges nothing.
+// could not load, and every request's status. The pictures are FOLDER/first.png and FOLDER/scrolled.png. It judges
+// nothing; where nothing is to be seen, it does not wait for it as long as for an image.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
-const [url, folder] = process.argv.slice(2);
-// Starting on a loaded machine takes long; who may not see anything is not waited for so long.
+const [url, folder, awaited = 'an image'] = process.argv.slice(2);
+// Starting on a loaded machine takes long.
 const PATIENCE = 90_000;
-const REFUSED_AFTER = 15_000;
+// After the first answer about the study, where nothing is awaited.
+const NOTHING_AFTER = 15_000;
 const NOTCHES = 12;
 
 const browser = await chromium.launch({
@@ -69,11 +71,11 @@ async function scroll() {
 const outcome = { pictures: 0, bright: 0, overlay: '', complaints, asked };
 try {
   await page.goto(url, { timeout: PATIENCE });
-  const refused = () => asked.some(([status, path]) => status >= 400 && path.startsWith('/dicom-web'));
+  const answered = () => asked.some(([, path]) => path.startsWith('/dicom-web'));
   const until = Date.now() + PATIENCE;
-  let refusedAt = 0;
-  while (outcome.bright < 1000 && Date.now() < until && !(refusedAt && Date.now() > refusedAt + REFUSED_AFTER)) {
-    if (!refusedAt && refused()) refusedAt = Date.now();
+  let answeredAt = 0;
+  while (outcome.bright < 1000 && Date.now() < until && !(answeredAt && Date.now() > answeredAt + NOTHING_AFTER)) {
+    if (awaited === 'nothing' && !answeredAt && answered()) answeredAt = Date.now();
     await page.waitForTimeout(500);
     outcome.bright = await brightPixels();
   }

@@ -5,7 +5,7 @@ use crate::dicom::{
     dataset::{self, DataSet},
     dimse::{Counts, Request, Response, Service},
     scu::{Association, Proposal, ScuSettings, Target as Called},
-    service::{Answers, Asker, Done, Find, FindModel, HeldInstance, MoveDestination, Refusal, Target},
+    service::{Answers, Asker, Done, Find, FindModel, HeldInstance, Lies, MoveDestination, Refusal, Target},
 };
 use crate::model::{Digest, JournalId, JournalPlace, Outgoing, PartnerId};
 use bytes::BytesMut;
@@ -65,7 +65,7 @@ fn held(class: &str, number: usize) -> HeldInstance {
         sop_class: uid(class),
         sop_instance: uid(&format!("1.2.1.{number}")),
         transfer_syntax: uid(EXPLICIT),
-        place,
+        lies: Lies::AsReceived(place),
     }
 }
 
@@ -151,8 +151,11 @@ impl Services for Made {
 }
 
 impl Held for Made {
-    fn open(&self, place: &JournalPlace) -> io::Result<Box<dyn HeldBytes>> {
-        Ok(Box::new(Sevens(place.length as usize)))
+    fn open<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>> {
+        Box::pin(async move {
+            let length = instance.as_received().expect("as received").length;
+            Ok(OpenInstance { length, bytes: Box::new(Sevens(length as usize)) })
+        })
     }
 
     fn outgoing(&self) -> ScuSettings {

@@ -45,6 +45,25 @@ fn an_order_goes_on_with_its_issuers_and_all_that_came_with_it() {
     assert_eq!(sent.what, "ORM^O01");
 }
 
+/// A name from the configuration is in no set but ours.
+#[test]
+fn names_beyond_ascii_take_the_whole_message_into_utf8() {
+    let none = |_, _: &IssuedId| None;
+    let how = Forward {
+        issuer: "KREISKRANKENHAUS_M\u{dc}HLE",
+        receiving_facility: "\u{141}\u{f3}d\u{17a}",
+        ..how(&[1], None, &none)
+    };
+    let hidden = String::from_utf8_lossy(TWO).replace("CT Kopf", "Sch\\XE4\\del").into_bytes();
+    let sent = forward(&hidden, Charset::ISO_8859_1, &how).unwrap();
+    assert_eq!(sent.charset, Charset::UTF_8);
+    let text = String::from_utf8(sent.bytes).expect("UTF-8");
+    assert!(text.starts_with("MSH|^~\\&|NEISSE|neisse-1|RIS|Łódź|") && text.contains("|UNICODE UTF-8"), "{text}");
+    assert!(text.contains("|77^^^KREISKRANKENHAUS_MÜHLE|") && text.contains("Schädel"), "{text}");
+    let sent = forward(TWO, Charset::ISO_8859_1, &how).unwrap();
+    assert!(String::from_utf8(sent.bytes).expect("UTF-8").contains("|Müller^Jörg|"));
+}
+
 #[test]
 fn no_number_goes_on_without_its_issuer() {
     let several = String::from_utf8_lossy(TWO).replace("|old|77|", "|old|~77~12^^^GKV~78^^^&&~|");

@@ -1,0 +1,212 @@
+//! An addendum (MDM^T06, v2.5.1 9.6.6) becomes a whole report again: its reader's report before it, and what is added.
+//!
+//! In: an addendum as it came, which holds nothing but what is added. Out: the same with the words of the versions it stands on
+//! before its own, so that at the origin it takes no other's place; or why a person must look. What is kept of it stays as it came.
+
+use super::{
+    attach::read,
+    identity::own_again,
+    incoming::{Incoming, MAX_NAMED, Piece},
+    settle::whose,
+};
+use crate::{
+    config::Config,
+    hl7::oru::Coded,
+    model::{CaseId, ReportStatus},
+    store::{Durability, ReportRow, Store, StoreError},
+};
+
+pub(super) const NOTHING_BEFORE: &str = "it is an addendum, and its reader has sent no report that it could add to";
+pub(super) const OVERTAKEN: &str = "it is an addendum, and another report of its case came at the same moment";
+const UNREADABLE: &str = "it is an addendum to a report that cannot be read any more: ask its reader for the whole";
+const TAKEN_BACK: &str = "an addendum is taken back: ask its reader for the whole report as it is now";
+const TOO_MANY: &str = "it is an addendum to too many others: ask its reader for the whole report";
+
+/// Addenda that follow each other.
+const MAX_CHAIN: usize = 20;
+/// In the origin's report, whatever its language: it is one word in all of ours.
+const HEADING: &str = "Addendum";
+
+/// Completes an addendum with what its case has of its reader. One that fits no case stays as it is: it will be held for that.
+///
+/// # Errors
+/// When the database fails. In it: why the addendum must be held.
+pub(super) async fn complete(
+    store: &Store,
+    config: &Config,
+    incoming: &mut Incoming,
+) -> Result<Result<(), &'static str>, StoreError> {
+    let mut tx = store.begin(Durability::Process).await?;
+    let found = whose(&mut tx, incoming).await?;
+    drop(tx);
+    match found {
+        Ok((case, _)) => complete_of(store, config, incoming, case.id).await,
+        Err(_) => Ok(Ok(())),
+    }
+}
+
+/// The same for a case that is known.
+///
+/// # Errors
+/// As [`complete`].
+pub(super) async fn complete_of(
+    store: &Store,
+    config: &Config,
+    incoming: &mut Incoming,
+    case: CaseId,
+) -> Result<Result<(), &'static str>, StoreError> {
+    if incoming.status == ReportStatus::Withdrawn {
+        return Ok(Err(TAKEN_BACK));
+    }
+    let versions = store.reports(case).await?;
+    let mut formers: Vec<Incoming> = Vec::new();
+    for version in standing(&versions, incoming) {
+        if formers.len() == MAX_CHAIN {
+            return Ok(Err(TOO_MANY));
+        }
+        let kept = store.joined_report(version.id).await?;
+        let Some(mut former) = kept.and_then(|kept| read(config, kept)) else { return Ok(Err(UNREADABLE)) };
+        own_again(store, &mut former).await?;
+        let is_addendum = former.is_addendum;
+        formers.push(former);
+        if !is_addendum {
+            break;
+        }
+    }
+    // One that a person joined though nothing was before it is the beginning, too.
+    let Some(mut whole) = formers.pop() else { return Ok(Err(NOTHING_BEFORE)) };
+    while let Some(next) = formers.pop() {
+        whole = added(whole, next);
+    }
+    let newest = versions.iter().map(|version| version.version).max().unwrap_or_default();
+    let addition = incoming.clone();
+    *incoming = Incoming { completes: Some((case, newest)), ..added(whole, addition) };
+    Ok(Ok(()))
+}
+
+/// The versions of its reader, newest first, down to one that was taken back. A preliminary one beside a final one is not what the
+/// origin has.
+fn standing<'a>(versions: &'a [ReportRow], incoming: &'a Incoming) -> impl Iterator<Item = &'a ReportRow> {
+    let of_reader = || versions.iter().rev().filter(|version| version.sender == incoming.sender);
+    let standing = move || of_reader().take_while(|version| version.status != ReportStatus::Withdrawn);
+    let is_final = |version: &ReportRow| version.status != ReportStatus::Preliminary;
+    let has_final = standing().any(is_final);
+    standing().filter(move |version| !has_final || is_final(version))
+}
+
+/// A report with what was added to it. Whose it is, how far it is and how urgent says what was added.
+fn added(mut former: Incoming, mut addition: Incoming) -> Incoming {
+    let order = (!addition.clues.orders.is_empty()).then_some(0);
+    for piece in &mut former.pieces {
+        if let Piece::Section { order, .. } = piece {
+            let named = order.and_then(|index| former.clues.orders.get(index).cloned());
+            *order = named.and_then(|named| place_of(&mut addition, named));
+        }
+    }
+    let heading = Coded { text: HEADING.into(), ..Coded::default() };
+    let is_section = |piece: &Piece| matches!(piece, Piece::Section { .. });
+    let heading = if former.pieces.iter().chain(&addition.pieces).any(is_section) {
+        Piece::Section { title: heading, specimens: Vec::new(), order }
+    } else {
+        Piece::Text { code: Coded::default(), text: format!("{HEADING}:") }
+    };
+    let mut pieces = former.pieces;
+    pieces.push(heading);
+    pieces.append(&mut addition.pieces);
+    addition.pieces = pieces;
+    if former.title != Coded::default() {
+        addition.title = former.title;
+    }
+    if addition.interpreter == Default::default() {
+        addition.interpreter = former.interpreter;
+    }
+    addition.lossy |= former.lossy;
+    addition
+}
+
+/// Where the addition names this order; it does then.
+fn place_of(addition: &mut Incoming, order: crate::model::OrderNumbers) -> Option<usize> {
+    let orders = &mut addition.clues.orders;
+    if let Some(known) = orders.iter().position(|known| *known == order) {
+        return Some(known);
+    }
+    if orders.len() == MAX_NAMED {
+        return None;
+    }
+    orders.push(order);
+    Some(orders.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hl7::{charset::Charset, oru::OruReport},
+        model::{Moment, PartnerId, ReportId},
+    };
+    use bytes::Bytes;
+
+    fn read(event: &str, placer: &str, text: &str) -> Incoming {
+        let message = format!(
+            "MSH|^~\\&|RIS|KC|N|N|2026||MDM^{event}|1|P|2.5\rPID|1||77^^^RAB\rTXA|1|DI|FT|2026||||||||D1||{placer}^RAB|||AU\r\
+             OBX|1|FT|CT^Befund^L||{text}||||||F"
+        );
+        let bytes = Bytes::from(message);
+        let report = OruReport::read(&bytes, Charset::UTF_8).expect("read");
+        Incoming::from_oru(report, PartnerId::new("chemnitz").unwrap(), Moment(0), bytes).expect("few")
+    }
+
+    fn texts(incoming: &Incoming) -> Vec<&str> {
+        let text = |piece: &'_ Piece| matches!(piece, Piece::Text { .. });
+        let words = incoming.pieces.iter().filter(|piece| text(piece));
+        words.map(|piece| if let Piece::Text { text, .. } = piece { text.as_str() } else { "" }).collect()
+    }
+
+    #[test]
+    fn what_is_added_stands_under_what_was_said_before() {
+        let first = added(read("T02", "P1", "Keine Blutung"), read("T06", "P1", "Kleine Fraktur"));
+        let both = added(first, read("T06", "P1", "Kontrolle"));
+        assert_eq!(texts(&both), ["Keine Blutung", "Addendum:", "Kleine Fraktur", "Addendum:", "Kontrolle"]);
+        assert_eq!((both.status, both.clues.orders.len()), (ReportStatus::Corrected, 1));
+        assert_eq!(&both.raw[..], &read("T06", "P1", "Kontrolle").raw[..], "kept as it came");
+    }
+
+    #[test]
+    fn parts_keep_the_orders_they_answer() {
+        let mut former = read("T02", "P1", "Kopf");
+        let section = |order| Piece::Section { title: Coded::default(), specimens: Vec::new(), order };
+        former.pieces.insert(0, section(Some(0)));
+        let whole = added(former, read("T06", "P2", "Hals"));
+        let orders: Vec<Option<&str>> = whole
+            .pieces
+            .iter()
+            .filter_map(|piece| if let Piece::Section { order, .. } = piece { Some(*order) } else { None })
+            .map(|order| order.map(|index| whole.clues.orders[index].placer.value.as_str()))
+            .collect();
+        assert_eq!(orders, [Some("P1"), Some("P2")]);
+    }
+
+    #[test]
+    fn it_stands_on_what_its_origin_has() {
+        use ReportStatus as S;
+        let addendum = read("T06", "P1", "x");
+        let of = |said: &[(S, &str)]| -> Vec<i64> {
+            let row = |(index, (status, sender)): (usize, &(S, &str))| ReportRow {
+                id: ReportId::generate(),
+                sender: PartnerId::new(sender).unwrap(),
+                source: "mdm".into(),
+                status: *status,
+                version: i64::try_from(index).unwrap() + 1,
+                received: Moment(0),
+                correlated_by: String::new(),
+            };
+            let rows: Vec<ReportRow> = said.iter().enumerate().map(row).collect();
+            standing(&rows, &addendum).map(|row| row.version).collect()
+        };
+        let own = "chemnitz";
+        assert_eq!(of(&[(S::Preliminary, own)]), [1]);
+        assert_eq!(of(&[(S::Final, own), (S::Preliminary, own), (S::Corrected, own)]), [3, 1]);
+        assert_eq!(of(&[(S::Final, own), (S::Withdrawn, own)]), [0; 0]);
+        assert_eq!(of(&[(S::Final, own), (S::Final, "leipzig")]), [1]);
+    }
+}

@@ -1,0 +1,451 @@
+//! Storage commitment as SCP (PS3.4 J): who sent instances asks whether they are kept, and is told later.
+//!
+//! In: an N-ACTION with a Transaction UID and instances, which is written down and answered 0000. Out: an N-EVENT-REPORT on an
+//! association of our own to the asker's `[dicom] destinations`, once it is known of each instance whether it is kept; again
+//! until it is taken. What that means, `[dicom] commit` says: on this node's disk, or with the reader as well. An instance that
+//! was received a moment ago may not be in the database yet: those missing are waited for a little.
+//!
+//! Commits to nothing but what the asker itself sent. A promise lasts as long as `[retention]` keeps images.
+
+use super::Shelves;
+use crate::{
+    config::{Commit, Config},
+    dicom::{
+        dimse::{Request, Service},
+        matching,
+        scu::{Association, Proposal, ScuSettings, Target as Called},
+        service::{Asker, DataSet, Done, Refusal, Target},
+    },
+    model::{Moment, Outgoing, PartnerId, Uid, chain},
+    store::{CommitmentRow, Durability, KeptInstance, StoreError},
+};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
+use dicom_dictionary_std::tags;
+use std::{collections::HashMap, time::Duration};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+const MODEL: &str = "1.2.840.10008.1.20.1";
+const INSTANCE: &str = "1.2.840.10008.1.20.1.1";
+/// Instances of one transaction.
+const MOST: usize = 10_000;
+/// Asked of the database at once.
+const AT_ONCE: usize = 500;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So long may an instance that is durable take into the database.
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
+/// Until the next look at one that waits for its instances, or their reader.
+const WAIT: Duration = Duration::from_secs(2);
+/// An attempt is over by the end of its times and this, whatever became of who makes it.
+const LEASE: Duration = Duration::from_secs(30);
+const BATCH: i64 = 20;
+/// No more are begun while so many are being told, and of one partner while so many of its own are.
+const AT_MOST: usize = 40;
+const AT_MOST_OF_ONE: usize = 4;
+/// Transactions of one partner that wait for their answer.
+const MOST_OPEN: i64 = 1_000;
+
+/// Failure Reason (0008,1197), PS3.3 C.14.1.1.
+const PROCESSING_FAILURE: u16 = 0x0110;
+const NO_SUCH_INSTANCE: u16 = 0x0112;
+const CLASS_CONFLICT: u16 = 0x0119;
+
+const GIVEN_UP: &str = "its sender asked for a storage commitment and took no answer: see [dicom] destinations";
+
+fn invalid(comment: &'static str, element: Tag) -> Refusal {
+    // PS3.7 C.5.19.
+    Refusal { element: Some(element), ..Refusal::new(0x0115, comment) }
+}
+
+impl Shelves {
+    /// N-ACTION.
+    pub async fn commit(
+        self,
+        asker: &Asker,
+        target: Target,
+        action_type: u16,
+        information: DataSet,
+    ) -> Result<Done, Refusal> {
+        let instance = target.instance.filter(|instance| instance.as_str() == INSTANCE);
+        let instance = instance.ok_or(Refusal::new(0x0112, "no such instance"))?;
+        if action_type != 1 {
+            return Err(Refusal::new(0x0123, "no such action"));
+        }
+        let transaction = matching::value(&information, tags::TRANSACTION_UID);
+        let transaction =
+            Uid::new(&transaction).map_err(|_| invalid("Transaction UID is none", tags::TRANSACTION_UID))?;
+        let instances = referenced(&information)?;
+        let config = self.config.now();
+        let place = config.partners.get(&asker.partner).and_then(|partner| partner.dicom_destination(&asker.ae_title));
+        if place.is_none() {
+            return Err(Refusal::new(0x0110, "no destination is configured for this AE title"));
+        }
+        let now = self.clock.now();
+        let row = CommitmentRow {
+            partner: asker.partner.clone(),
+            ae_title: asker.ae_title.clone(),
+            transaction: transaction.as_str().to_owned(),
+            instances,
+            asked: now,
+            next: now,
+            attempts: 0,
+        };
+        let written = async {
+            let mut tx = self.store.begin(Durability::Synced).await?;
+            if tx.open_commitments(&row.partner).await? >= MOST_OPEN {
+                return Ok(false);
+            }
+            tx.ask_commitment(&row).await?;
+            tx.commit().await?;
+            Ok(true)
+        };
+        let written = written.await.map_err(|error: StoreError| {
+            tracing::error!(error = %chain(&error), "A storage commitment cannot be written down");
+            Refusal::new(0x0110, "not written down, try again")
+        })?;
+        if !written {
+            return Err(Refusal::new(0x0213, "1000 transactions wait for their answer to be taken"));
+        }
+        Ok(Done { status: 0, instance, reply: None })
+    }
+}
+
+fn referenced(information: &DataSet) -> Result<Vec<(String, String)>, Refusal> {
+    let unfit = |comment| invalid(comment, tags::REFERENCED_SOP_SEQUENCE);
+    let items = information.get(tags::REFERENCED_SOP_SEQUENCE).and_then(|sequence| sequence.items());
+    let items = items.filter(|items| !items.is_empty()).ok_or(unfit("no instance is named"))?;
+    if items.len() > MOST {
+        return Err(Refusal::new(0x0213, "more than 10000 instances at once"));
+    }
+    let uid = |item: &DataSet, tag| Uid::new(&matching::value(item, tag)).map(|uid| uid.as_str().to_owned());
+    let read = |item: &DataSet| {
+        let class = uid(item, tags::REFERENCED_SOP_CLASS_UID).map_err(|_| unfit("an instance without a class"))?;
+        let instance = uid(item, tags::REFERENCED_SOP_INSTANCE_UID).map_err(|_| unfit("an instance without a UID"))?;
+        Ok((class, instance))
+    };
+    items.iter().map(read).collect()
+}
+
+/// What is to be said of each instance.
+#[derive(Default)]
+struct Verdict {
+    kept: Vec<(String, String)>,
+    failed: Vec<(String, String, u16)>,
+}
+
+enum Judged {
+    /// Something may still come.
+    NotYet,
+    Now(Verdict),
+}
+
+/// Pure. `known` by SOP instance.
+fn judge(
+    row: &CommitmentRow,
+    known: &HashMap<&str, Vec<&KeptInstance>>,
+    commit: Commit,
+    now: Moment,
+    give_up: Moment,
+) -> Judged {
+    let mut verdict = Verdict::default();
+    let settled = row.asked + SETTLES_WITHIN <= now;
+    for (class, instance) in &row.instances {
+        let found = known.get(instance.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let of_class = found.iter().find(|kept| kept.sop_class == *class);
+        let reason = match of_class {
+            Some(kept) if !kept.on_disk => Some(NO_SUCH_INSTANCE),
+            Some(kept) if commit == Commit::Reader && !kept.is_with_reader => {
+                if now < give_up {
+                    return Judged::NotYet;
+                }
+                Some(PROCESSING_FAILURE)
+            }
+            Some(_) => None,
+            None if !found.is_empty() => Some(CLASS_CONFLICT),
+            None if !settled => return Judged::NotYet,
+            None => Some(NO_SUCH_INSTANCE),
+        };
+        match reason {
+            None => verdict.kept.push((class.clone(), instance.clone())),
+            Some(reason) => verdict.failed.push((class.clone(), instance.clone(), reason)),
+        }
+    }
+    Judged::Now(verdict)
+}
+
+impl Verdict {
+    /// PS3.4 Table J.3-3: 1 all kept, 2 failures exist.
+    fn event_type(&self) -> u16 {
+        if self.failed.is_empty() { 1 } else { 2 }
+    }
+
+    fn information(&self, transaction: &str) -> DataSet {
+        let item = |class: &str, instance: &str| {
+            let mut item = DataSet::new_empty();
+            let uid = |tag, text: &str| DataElement::new(tag, VR::UI, PrimitiveValue::from(text));
+            item.put(uid(tags::REFERENCED_SOP_CLASS_UID, class));
+            item.put(uid(tags::REFERENCED_SOP_INSTANCE_UID, instance));
+            item
+        };
+        let mut set = DataSet::new_empty();
+        set.put(DataElement::new(tags::TRANSACTION_UID, VR::UI, PrimitiveValue::from(transaction)));
+        let kept: Vec<DataSet> = self.kept.iter().map(|(class, instance)| item(class, instance)).collect();
+        if !kept.is_empty() {
+            set.put(DataElement::new(tags::REFERENCED_SOP_SEQUENCE, VR::SQ, DataSetSequence::from(kept)));
+        }
+        let with_reason = |(class, instance, reason): &(String, String, u16)| {
+            let mut item = item(class, instance);
+            item.put(DataElement::new(tags::FAILURE_REASON, VR::US, PrimitiveValue::from(*reason)));
+            item
+        };
+        let failed: Vec<DataSet> = self.failed.iter().map(with_reason).collect();
+        if !failed.is_empty() {
+            set.put(DataElement::new(tags::FAILED_SOP_SEQUENCE, VR::SQ, DataSetSequence::from(failed)));
+        }
+        set
+    }
+}
+
+/// Transactions that are being told, by whom they are told to.
+#[derive(Default)]
+struct InHand {
+    telling: JoinSet<(PartnerId, Result<(), StoreError>)>,
+    of: HashMap<PartnerId, usize>,
+}
+
+impl InHand {
+    /// Partners that have as many as one may have.
+    fn busy(&self) -> Vec<&str> {
+        self.of.iter().filter(|(_, count)| **count >= AT_MOST_OF_ONE).map(|(partner, _)| partner.as_str()).collect()
+    }
+
+    fn ended(&mut self, partner: &PartnerId) {
+        if let Some(count) = self.of.get_mut(partner) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// Tells what is due, until `stop`.
+pub async fn run(shelves: Shelves, stop: CancellationToken) {
+    // At once, and few of one partner: a destination that does not answer holds up no other.
+    let mut hand = InHand::default();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick(), if hand.telling.len() < AT_MOST => {
+                if let Err(error) = begin_due(&shelves, &mut hand).await {
+                    tracing::error!(error = %chain(&error), "Storage commitments cannot be answered now; they wait");
+                }
+            }
+            Some(told) = hand.telling.join_next() => if let Ok((partner, told)) = told {
+                hand.ended(&partner);
+                if let Err(error) = told {
+                    tracing::error!(error = %chain(&error), "A storage commitment cannot be answered now; it waits");
+                }
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn begin_due(shelves: &Shelves, hand: &mut InHand) -> Result<(), StoreError> {
+    let due = shelves.store.due_commitments(shelves.clock.now(), &hand.busy(), BATCH).await?;
+    for row in due {
+        let (shelves, partner) = (shelves.clone(), row.partner.clone());
+        let count = hand.of.entry(partner.clone()).or_default();
+        if *count >= AT_MOST_OF_ONE {
+            continue;
+        }
+        *count += 1;
+        // Begun twice, it is taken in hand once.
+        hand.telling.spawn(async move { (partner, tell(&shelves, &row).await) });
+    }
+    Ok(())
+}
+
+async fn tell(shelves: &Shelves, row: &CommitmentRow) -> Result<(), StoreError> {
+    let (config, now) = (shelves.config.now(), shelves.clock.now());
+    let give_up = row.asked + config.delivery.give_up;
+    let known = known(shelves, row).await?;
+    let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
+    known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
+    let partner = config.partners.get(&row.partner);
+    let commit = partner.and_then(|partner| partner.dicom.as_ref()).map(|dicom| dicom.commit).unwrap_or_default();
+    let verdict = match judge(row, &by_uid, commit, now, give_up) {
+        Judged::NotYet => {
+            let mut tx = shelves.store.begin(Durability::Process).await?;
+            tx.take_commitment(row, now + WAIT, false).await?;
+            return tx.commit().await;
+        }
+        Judged::Now(verdict) => verdict,
+    };
+    // Written down before it is made.
+    let taken =
+        CommitmentRow { next: now + (telling_within(&config) + LEASE), attempts: row.attempts + 1, ..row.clone() };
+    let mut tx = shelves.store.begin(Durability::Process).await?;
+    if !tx.take_commitment(row, taken.next, true).await? {
+        return Ok(());
+    }
+    tx.commit().await?;
+    let told = tokio::time::timeout(telling_within(&config), report(&config, row, &verdict)).await;
+    let outcome = told.unwrap_or_else(|_| Err("it was not taken in time".to_owned()));
+    let now = shelves.clock.now();
+    let mut tx = shelves.store.begin(Durability::Process).await?;
+    match outcome {
+        Ok(()) => {
+            let (kept, failed) = (verdict.kept.len(), verdict.failed.len());
+            tracing::info!(site = %row.partner, kept, failed, "{} has been told of {kept} instances that are kept and {failed} that are not", row.partner);
+            tx.end_commitment(row, true).await?;
+        }
+        Err(reason) if now < give_up => {
+            let wait = pause(&config, taken.attempts);
+            tracing::warn!(site = %row.partner, attempt = taken.attempts, reason, "{} takes no answer to its storage commitment; next try in {wait:?}", row.partner);
+            tx.take_commitment(&taken, now + wait, false).await?;
+        }
+        Err(reason) => {
+            tracing::error!(site = %row.partner, attempt = taken.attempts, reason, "{} took no answer to its storage commitment: given up", row.partner);
+            tx.end_commitment(row, false).await?;
+            tx.commit().await?;
+            return put_before_a_person(shelves, &known, now).await;
+        }
+    }
+    tx.commit().await
+}
+
+async fn known(shelves: &Shelves, row: &CommitmentRow) -> Result<Vec<KeptInstance>, StoreError> {
+    let mut known = Vec::new();
+    for some in row.instances.chunks(AT_ONCE) {
+        let uids: Vec<&str> = some.iter().map(|(_, instance)| instance.as_str()).collect();
+        known.extend(shelves.store.kept_of(&row.partner, &uids).await?);
+    }
+    Ok(known)
+}
+
+/// On the first of its cases: one is enough to be seen. Without a case there is nothing here that anybody waits for.
+async fn put_before_a_person(shelves: &Shelves, known: &[KeptInstance], now: Moment) -> Result<(), StoreError> {
+    let Some(id) = known.iter().find_map(|kept| kept.case) else { return Ok(()) };
+    let mut tx = shelves.store.begin(Durability::Process).await?;
+    let mut case = tx.case(id).await?;
+    if case.needs_a_person(GIVEN_UP) {
+        tx.tell(id, now, "worklist", GIVEN_UP).await?;
+        tx.save_case(&case).await?;
+    }
+    tx.commit().await
+}
+
+/// The association, the report and its answer.
+fn telling_within(config: &Config) -> Duration {
+    config.delivery.connect + config.delivery.response.saturating_mul(2)
+}
+
+fn pause(config: &Config, attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
+    config.delivery.retry_min.saturating_mul(1 << doublings).min(config.delivery.retry_max)
+}
+
+/// The error's text is our own.
+async fn report(config: &Config, row: &CommitmentRow, verdict: &Verdict) -> Result<(), String> {
+    let place = config.partners.get(&row.partner).and_then(|partner| partner.dicom_destination(&row.ae_title));
+    let place = place.ok_or_else(|| "no destination is configured for its AE title any more".to_owned())?;
+    let settings = ScuSettings {
+        calling_ae: config.dicom.ae_title.clone(),
+        connect: config.delivery.connect,
+        response: config.delivery.response,
+    };
+    let called = Called { host: place.host, port: place.port, called_ae: place.ae_title };
+    let class = Uid::new(MODEL).map_err(|error| chain(&error))?;
+    let syntaxes = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"].into_iter().filter_map(|syntax| Uid::new(syntax).ok());
+    let proposals: Vec<Proposal> =
+        syntaxes.map(|syntax| Proposal { sop_class: class.clone(), transfer_syntax: syntax }).collect();
+    let opened = Association::open_to_report(&settings, &called, &proposals).await;
+    let mut association = opened.map_err(|error| chain(&error))?;
+    let mut request = Request::new(Service::EventReport, MODEL, INSTANCE);
+    request.type_id = Some(verdict.event_type());
+    let information = verdict.information(&row.transaction);
+    let answer = association.operate(&class, request, Some(&information), &Outgoing::default()).await;
+    let status = match answer {
+        Ok((response, _)) => response.status,
+        Err(error) => return Err(chain(&error)),
+    };
+    association.release().await;
+    if status == 0 { Ok(()) } else { Err(format!("answered {status:04X}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: Moment = Moment(1_000_000_000);
+
+    fn row() -> CommitmentRow {
+        CommitmentRow {
+            partner: PartnerId::new("rabenstein").expect("an id"),
+            ae_title: "RAB_PACS".into(),
+            transaction: "1.2".into(),
+            instances: vec![("CT".into(), "1".into()), ("CT".into(), "2".into())],
+            asked: ASKED,
+            next: ASKED,
+            attempts: 0,
+        }
+    }
+
+    fn kept(sop_class: &str, sop_instance: &str, on_disk: bool, is_with_reader: bool) -> KeptInstance {
+        KeptInstance {
+            sop_class: sop_class.into(),
+            sop_instance: sop_instance.into(),
+            on_disk,
+            is_with_reader,
+            case: None,
+        }
+    }
+
+    /// The failures after so many seconds; `None`: it is waited for. The time is up after an hour.
+    fn failures(known: &[KeptInstance], commit: Commit, after_secs: u64) -> Option<Vec<(String, u16)>> {
+        let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
+        known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
+        let give_up = ASKED + Duration::from_secs(3600);
+        match judge(&row(), &by_uid, commit, ASKED + Duration::from_secs(after_secs), give_up) {
+            Judged::NotYet => None,
+            Judged::Now(verdict) => {
+                assert_eq!(verdict.event_type(), if verdict.failed.is_empty() { 1 } else { 2 });
+                Some(verdict.failed.into_iter().map(|(_, uid, reason)| (uid, reason)).collect())
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_on_the_disk_is_kept() {
+        let both = [kept("CT", "1", true, false), kept("CT", "2", true, false)];
+        assert_eq!(failures(&both, Commit::Held, 0), Some(vec![]));
+        let purged = [kept("CT", "1", true, false), kept("CT", "2", false, true)];
+        assert_eq!(failures(&purged, Commit::Held, 0), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        let other = [kept("CT", "1", true, false), kept("MR", "2", true, false)];
+        assert_eq!(failures(&other, Commit::Held, 0), Some(vec![("2".into(), CLASS_CONFLICT)]));
+    }
+
+    #[test]
+    fn what_is_not_known_may_still_come() {
+        let one = [kept("CT", "1", true, false)];
+        assert_eq!(failures(&one, Commit::Held, 59), None);
+        assert_eq!(failures(&one, Commit::Held, 60), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+    }
+
+    #[test]
+    fn the_reader_is_waited_for_until_the_time_is_up() {
+        let both = [kept("CT", "1", true, true), kept("CT", "2", true, false)];
+        assert_eq!(failures(&both, Commit::Reader, 3599), None);
+        assert_eq!(failures(&both, Commit::Reader, 3600), Some(vec![("2".into(), PROCESSING_FAILURE)]));
+        let both = [kept("CT", "1", true, true), kept("CT", "2", true, true)];
+        assert_eq!(failures(&both, Commit::Reader, 0), Some(vec![]));
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_its_end() {
+        let config = crate::config::load(std::path::Path::new("config")).expect("the example");
+        let (least, most) = (config.delivery.retry_min, config.delivery.retry_max);
+        assert_eq!((pause(&config, 1), pause(&config, 2)), (least, least * 2));
+        assert_eq!(pause(&config, i64::MAX), most);
+    }
+}

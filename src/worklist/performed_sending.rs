@@ -1,0 +1,302 @@
+//! Sends on what scanners say of their steps (MPPS as SCU, PS3.4 F) to their hospital's own system, `[dicom.mpps_to]`.
+//!
+//! In: N-CREATE and N-SET as they were taken, kept with them. Out: the same requests over associations of ours: each step's in the
+//! order they came, again with pauses while the system is away; taken, they are forgotten. What it refuses, and what it has not
+//! taken by `[delivery] give_up`, is put before a person, and what follows a beginning that was refused is left out.
+//!
+//! Does not change what a scanner said, and does not wait: the scanner has had its answer.
+
+use crate::{
+    config::{Config, DicomDestination, Live, Partner},
+    dicom::{
+        dimse::{Request, Service},
+        scu::{Association, Proposal, ScuError, ScuSettings, Target},
+        service::DataSet,
+    },
+    model::{Clock, Moment, PartnerId, Uid, chain},
+    store::{Durability, PerformedMessage, Store, StoreError},
+};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+const CLASS: &str = "1.2.840.10008.3.1.2.3.3";
+/// Explicit and Implicit VR Little Endian.
+const SYNTAXES: [&str; 2] = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"];
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Sent over one association.
+const AT_ONCE: i64 = 50;
+/// An attempt that has no outcome by then was cut off.
+const LEASE: Duration = Duration::from_secs(300);
+/// A place that is not configured any more may be again.
+const NO_PLACE: Duration = Duration::from_secs(60);
+/// A fault that the system itself calls one of processing.
+const OWN_ATTEMPTS: i64 = 8;
+/// What was given up is shown to a person for so long.
+const SHOWN: Duration = Duration::from_secs(7 * 24 * 3600);
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+pub struct PerformedSender {
+    pub store: Store,
+    pub config: Live,
+    pub clock: Clock,
+}
+
+impl PerformedSender {
+    pub async fn run(self, stop: CancellationToken) {
+        let this = Arc::new(self);
+        let (mut sending, mut busy) = (JoinSet::new(), HashSet::new());
+        let mut forgotten = this.clock.now();
+        loop {
+            if let Err(error) = this.look(&mut sending, &mut busy, &mut forgotten).await {
+                tracing::error!(error = %chain(&error), "Performed steps cannot be sent on now; they wait");
+            }
+            tokio::select! {
+                Some(done) = sending.join_next() => match done {
+                    Ok(origin) => drop(busy.remove(&origin)),
+                    // Whose it was is not known: all are looked at again, and what is under way is nobody else's.
+                    Err(_) => busy.clear(),
+                },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        // What was cut off is sent again after its lease: the system takes a step once.
+        sending.abort_all();
+        while sending.join_next().await.is_some() {}
+    }
+
+    async fn look(
+        self: &Arc<Self>,
+        sending: &mut JoinSet<PartnerId>,
+        busy: &mut HashSet<PartnerId>,
+        forgotten: &mut Moment,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if now.since(*forgotten) >= FORGET_EVERY {
+            *forgotten = now;
+            let mut tx = self.store.begin(Durability::Process).await?;
+            tx.forget_stopped_performed(now - SHOWN).await?;
+            tx.commit().await?;
+        }
+        for origin in self.store.performed_due(now).await? {
+            if busy.insert(origin.clone()) {
+                let this = Arc::clone(self);
+                sending.spawn(async move {
+                    if let Err(error) = this.send_all(&origin).await {
+                        tracing::error!(site = %origin, error = %chain(&error), "Performed steps of {origin} cannot be sent on now");
+                    }
+                    origin
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// One association with all that is due of a hospital.
+    async fn send_all(&self, origin: &PartnerId) -> Result<(), StoreError> {
+        let due = self.store.performed_messages(origin, self.clock.now(), AT_ONCE).await?;
+        let Some(first) = due.first() else { return Ok(()) };
+        let config = self.config.now();
+        let Some((partner, to)) = place(&config, origin) else {
+            let reason = "there is no [dicom.mpps_to] for it any more";
+            return self.away(&config, origin, first, reason, NO_PLACE).await;
+        };
+        if !self.begin(first).await? {
+            return Ok(());
+        }
+        let mut association = match open(&config, to).await {
+            Ok(association) => association,
+            Err(reason) => return self.away(&config, origin, first, &reason, pause(first.attempts)).await,
+        };
+        for (index, message) in due.iter().enumerate() {
+            if index > 0 && !self.begin(message).await? {
+                continue;
+            }
+            match say(&mut association, message, partner).await {
+                Ok(status) => self.settle(&config, origin, message, status).await?,
+                Err(error) => {
+                    return self.away(&config, origin, message, &chain(&error), pause(message.attempts)).await;
+                }
+            }
+        }
+        association.release().await;
+        Ok(())
+    }
+
+    async fn begin(&self, message: &PerformedMessage) -> Result<bool, StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let ours = tx.begin_performed(message, self.clock.now() + LEASE).await?;
+        tx.commit().await?;
+        Ok(ours)
+    }
+
+    /// What follows from an answer.
+    async fn settle(
+        &self,
+        config: &Config,
+        origin: &PartnerId,
+        message: &PerformedMessage,
+        status: u16,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let is_late = now >= message.created + config.delivery.give_up;
+        match judge(message.begins, message.attempts + 1, status) {
+            Verdict::Taken => {
+                let mut tx = self.store.begin(Durability::Process).await?;
+                tx.performed_taken(message).await?;
+                tx.commit().await?;
+                count(origin, "taken");
+                Ok(())
+            }
+            Verdict::Again if !is_late => {
+                let mut tx = self.store.begin(Durability::Process).await?;
+                tx.performed_again(message, now + pause(message.attempts)).await?;
+                tx.commit().await
+            }
+            Verdict::Again | Verdict::Refused => {
+                let what = if message.begins { "that a scanner began a step" } else { "what a scanner did" };
+                self.give_up(
+                    origin,
+                    message,
+                    &format!("{what} was refused by the hospital's own system ({status:04X})"),
+                )
+                .await
+            }
+        }
+    }
+
+    /// There was no answer: all that is due waits with the one that was tried, or that one has waited long enough.
+    async fn away(
+        &self,
+        config: &Config,
+        origin: &PartnerId,
+        message: &PerformedMessage,
+        reason: &str,
+        wait: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if now >= message.created + config.delivery.give_up {
+            let what = if message.begins { "that a scanner began a step" } else { "what a scanner did" };
+            let reason = format!("{what} could not be told to the hospital's own system: {reason}");
+            return self.give_up(origin, message, &reason).await;
+        }
+        if message.attempts == 0 {
+            tracing::warn!(site = %origin, "Performed steps do not reach the system of {origin}; they wait: {reason}");
+        }
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.performed_again(message, now + wait).await?;
+        tx.pause_performed(origin, now + wait).await?;
+        tx.commit().await
+    }
+
+    /// `reason` becomes a notice to the operator.
+    async fn give_up(&self, origin: &PartnerId, message: &PerformedMessage, reason: &str) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        tx.stop_performed(origin, message, reason).await?;
+        tx.commit().await?;
+        count(origin, "given_up");
+        tracing::error!(site = %origin, "A performed step of {origin} is not sent on: {reason}");
+        Ok(())
+    }
+}
+
+fn place<'a>(config: &'a Config, origin: &PartnerId) -> Option<(&'a Partner, &'a DicomDestination)> {
+    let partner = config.partners.get(origin)?;
+    Some((partner, partner.dicom.as_ref()?.mpps_to.as_ref()?))
+}
+
+async fn open(config: &Config, to: &DicomDestination) -> Result<Association, String> {
+    let settings = ScuSettings {
+        calling_ae: config.dicom.ae_title.clone(),
+        connect: config.delivery.connect,
+        response: config.delivery.response,
+    };
+    let target = Target { host: to.host.clone(), port: to.port, called_ae: to.ae_title.clone() };
+    let proposal =
+        |syntax: &str| Some(Proposal { sop_class: Uid::new(CLASS).ok()?, transfer_syntax: Uid::new(syntax).ok()? });
+    let proposals: Vec<Proposal> = SYNTAXES.iter().filter_map(|syntax| proposal(syntax)).collect();
+    Association::open(&settings, &target, &proposals).await.map_err(|error| chain(&error))
+}
+
+/// The status it was answered with.
+async fn say(association: &mut Association, message: &PerformedMessage, partner: &Partner) -> Result<u16, ScuError> {
+    let unread = || ScuError::Source(std::io::ErrorKind::InvalidData.into());
+    let class = Uid::new(CLASS).map_err(|_| unread())?;
+    let set: DataSet = dicom_json::from_str(&message.attributes).map_err(|_| unread())?;
+    let service = if message.begins { Service::Create } else { Service::Set };
+    let request = Request::new(service, CLASS, message.uid.as_str());
+    let (response, _) = association.operate(&class, request, Some(&set), &partner.dicom_answers()).await?;
+    Ok(response.status)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Taken,
+    Again,
+    Refused,
+}
+
+/// PS3.7 Annex C, PS3.4 F.7.2.
+fn judge(begins: bool, attempt: i64, status: u16) -> Verdict {
+    match status {
+        // Success, and warnings: attribute list error, attribute value out of range, B...
+        0x0000 | 0x0001 | 0x0107 | 0x0116 | 0xB000..=0xBFFF => Verdict::Taken,
+        // It has the step: an attempt before this one had no answer, or the scanner tells it too.
+        0x0111 if begins => Verdict::Taken,
+        // Processing failure: of the moment, or "may no longer be updated".
+        0x0110 if attempt < OWN_ATTEMPTS => Verdict::Again,
+        // Duplicate invocation, resource limitation.
+        0x0210 | 0x0213 => Verdict::Again,
+        _ => Verdict::Refused,
+    }
+}
+
+/// Doubles from 5 s to 10 min.
+fn pause(attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts.clamp(0, 10)).unwrap_or(10);
+    Duration::from_secs(5).saturating_mul(1 << doublings).min(Duration::from_secs(600))
+}
+
+fn count(origin: &PartnerId, outcome: &'static str) {
+    metrics::counter!("neisse_performed_steps_sent_total", "partner" => origin.to_string(), "outcome" => outcome)
+        .increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every status that PS3.4 F.7.2 and PS3.7 Annex C know of N-CREATE and N-SET.
+    #[test]
+    fn each_answer_is_read_for_what_is_to_be_done() {
+        use Verdict as V;
+        for (begins, attempt, status, expected) in [
+            (true, 1, 0x0000, V::Taken),
+            (false, 1, 0x0000, V::Taken),
+            (true, 1, 0x0107, V::Taken),
+            (false, 1, 0x0116, V::Taken),
+            (false, 1, 0xB300, V::Taken),
+            (true, 1, 0x0111, V::Taken),
+            (false, 1, 0x0111, V::Refused),
+            (false, 7, 0x0110, V::Again),
+            (false, 8, 0x0110, V::Refused),
+            (true, 99, 0x0213, V::Again),
+            (true, 1, 0x0210, V::Again),
+            (true, 1, 0x0105, V::Refused),
+            (true, 1, 0x0106, V::Refused),
+            (false, 1, 0x0112, V::Refused),
+            (true, 1, 0x0118, V::Refused),
+            (true, 1, 0x0120, V::Refused),
+            (true, 1, 0x0124, V::Refused),
+            (true, 1, 0x0211, V::Refused),
+        ] {
+            assert_eq!(judge(begins, attempt, status), expected, "{status:04X}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        assert_eq!([0, 1, 2, 6, 7, 90].map(|n| pause(n).as_secs()), [5, 10, 20, 320, 600, 600]);
+    }
+}

@@ -1,0 +1,85 @@
+//! A stat head CT goes over a line of 20 Mbit/s and 40 ms, on which a slide and twenty routine MR are under way to the same
+//! center: it is there as soon as it would be alone, give or take a tenth. What gave way arrives after it.
+//!
+//! Scaled, so that it takes a minute and not an hour: a quarter of the 1,800 slices, and a slide that lasts longer than they do.
+
+use crate::support::{
+    center::Center,
+    eventually,
+    faults::{deliver_to, set, tonight},
+    hospital::{grown, send_study},
+    network::{ALWAYS_CHEMNITZ, Footing, Network},
+    proxy::{Line, Proxy},
+};
+use neisse::{
+    cli::sample::{self, SampleCase, SampleInstance},
+    model::{CaseState, DeliveryState, Lane},
+    store::CaseRow,
+};
+use std::time::{Duration, Instant};
+
+const SLICES: usize = 450;
+const BYTES_A_SECOND: u64 = 20_000_000 / 8;
+/// There and back again it is twice this.
+const ON_THE_LINE: Duration = Duration::from_millis(20);
+const MR_STUDIES: u64 = 20;
+const LONG: Duration = Duration::from_secs(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
+    let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
+    let proxy = Proxy::narrow_to(&format!("127.0.0.1:{}", chemnitz.port));
+    proxy.set(Line::Shared(BYTES_A_SECOND, ON_THE_LINE));
+    let port = proxy.address.port();
+    let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, tonight(), chemnitz, leipzig, |files| {
+        deliver_to(files, "chemnitz", "CHEMNITZ", port);
+        // The slide keeps one of them.
+        let partner = files.get_mut("partners/chemnitz.toml").expect("its file");
+        *partner = partner.replace("associations = 2", "associations = 3");
+        set(files, "neisse.toml", "response", "\"60s\"");
+    })
+    .await;
+    let alone = stat(&network, 1).await;
+
+    let patient = SampleCase::numbered(7);
+    let slide = grown(sample::slide(1, 1, "S26-1", &patient), 250_000_000);
+    send_study(network.node().dicom, std::slice::from_ref(&slide)).await;
+    let slide = network.case(&patient.study(), "the slide's case", |case| case.instances == 1).await;
+    for number in 0..MR_STUDIES {
+        let slices: Vec<SampleInstance> = sample::brain_mr(10, 256, &SampleCase::numbered(100 + number)).collect();
+        send_study(network.node().dicom, &slices).await;
+    }
+    eventually("they are on their way", LONG, async || {
+        under_way(&network, &slide).await && network.chemnitz.arrivals().len() > SLICES + 5
+    })
+    .await;
+    let beside = stat(&network, 2).await;
+    println!("{SLICES} stat slices: alone {alone:?}, beside a slide and {MR_STUDIES} MR {beside:?}");
+    assert!(under_way(&network, &slide).await, "the slide is still on its way");
+    assert!(beside.as_secs_f64() < alone.as_secs_f64() * 1.1, "alone {alone:?}, beside the others {beside:?}");
+
+    proxy.set(Line::Good);
+    network.case(&patient.study(), "the slide is there", |case| case.state == CaseState::Delivered).await;
+    let all = SLICES * 2 + 1 + usize::try_from(MR_STUDIES).expect("few") * 10;
+    network.chemnitz.arrivals_of(all).await;
+    network.at_rest().await;
+}
+
+async fn under_way(network: &Network, slide: &CaseRow) -> bool {
+    let rows = network.ledger(slide).await;
+    rows.iter().any(|row| row.lane == Lane::Bulk && row.state == DeliveryState::Attempting)
+}
+
+/// From the first slice sent to the last one at the center.
+async fn stat(network: &Network, number: u64) -> Duration {
+    let patient = SampleCase { priority: "STAT".into(), ..SampleCase::numbered(number) };
+    let slices: Vec<SampleInstance> = sample::head_ct(SLICES, 256, &patient).collect();
+    let named: Vec<_> = slices.iter().map(|slice| slice.sop_instance.clone()).collect();
+    let begun = Instant::now();
+    send_study(network.node().dicom, &slices).await;
+    eventually("the stat study is there", LONG, async || network.chemnitz.holds(&named)).await;
+    let took = begun.elapsed();
+    let case = network.case(&patient.study(), "a case", |_| true).await;
+    assert!(network.ledger(&case).await.iter().all(|row| row.lane == Lane::Stat));
+    took
+}
