@@ -141,7 +141,7 @@ macro_rules! visible {
 
 /// $1 the partner, $2 what it is looked by, $3 and $4 the span, $5 and $6 behind which, $7 how many.
 macro_rules! studies {
-    ($from:literal, $key:literal, $look:expr, $behind:literal, $order:literal) => {
+    ($from:expr, $key:literal, $look:expr, $behind:literal, $order:literal) => {
         concat!(
             "SELECT ",
             $key,
@@ -164,57 +164,93 @@ macro_rules! studies {
         )
     };
 }
+/// SQLite, which has counted nothing, would take the index of the times for everything.
+macro_rules! by {
+    ($index:literal) => {
+        concat!("study_views AS v INDEXED BY study_views_by_", $index)
+    };
+}
+macro_rules! on_both {
+    ($index:literal, $key:literal, $sqlite:expr, $postgres:expr, $behind:literal, $order:literal) => {
+        Sql {
+            sqlite: studies!(by!($index), $key, $sqlite, $behind, $order),
+            postgres: studies!("study_views v", $key, $postgres, $behind, $order),
+        }
+    };
+}
 /// The newest first.
-macro_rules! by_time {
-    ($look:expr) => {
-        studies!("study_views v", "v.study_at", $look, "<", " DESC")
+macro_rules! newest {
+    ($index:literal, $sqlite:expr, $postgres:expr) => {
+        on_both!($index, "v.study_at", $sqlite, $postgres, "<", " DESC")
+    };
+    ($index:literal, $look:expr) => {
+        newest!($index, $look, $look)
+    };
+}
+/// One of those in the list.
+macro_rules! any_of {
+    ($index:literal, $key:literal) => {
+        newest!(
+            $index,
+            concat!($key, " IN (SELECT value FROM json_each($2))"),
+            concat!($key, " IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))")
+        )
+    };
+}
+/// The cases that have one of those in the list.
+macro_rules! having_any_of {
+    ($table:literal, $key:literal) => {
+        newest!(
+            "case",
+            concat!(
+                "v.case_id IN (SELECT case_id FROM ",
+                $table,
+                " WHERE ",
+                $key,
+                " IN (SELECT value FROM json_each($2)))"
+            ),
+            concat!(
+                "v.case_id IN (SELECT case_id FROM ",
+                $table,
+                " WHERE ",
+                $key,
+                " IN (SELECT value FROM jsonb_array_elements_text($2::jsonb)))"
+            )
+        )
     };
 }
 /// In the order of what begins like that. U+10FFFF is behind every letter.
 macro_rules! beginning {
-    ($key:literal) => {
-        studies!("study_views v", $key, concat!($key, " >= $2 AND ", $key, " < $2 || '\u{10FFFF}'"), ">", "")
+    ($index:literal, $key:literal) => {
+        on_both!(
+            $index,
+            $key,
+            concat!($key, " >= $2 AND ", $key, " < $2 || '\u{10FFFF}'"),
+            concat!($key, " >= $2 AND ", $key, " < $2 || '\u{10FFFF}'"),
+            ">",
+            ""
+        )
     };
 }
+
 const fn one(sql: &'static str) -> Sql {
     Sql { sqlite: sql, postgres: sql }
 }
 
-const BY_STUDIES: Sql = Sql {
-    sqlite: by_time!("v.study_uid IN (SELECT value FROM json_each($2))"),
-    postgres: by_time!("v.study_uid IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
-};
-const BY_SERIES: Sql = Sql {
-    sqlite: by_time!("v.case_id IN (SELECT case_id FROM series WHERE series_uid IN (SELECT value FROM json_each($2)))"),
-    postgres: by_time!(
-        "v.case_id IN (SELECT case_id FROM series WHERE series_uid IN (SELECT value FROM jsonb_array_elements_text($2::jsonb)))"
-    ),
-};
-const BY_INSTANCES: Sql = Sql {
-    sqlite: by_time!("v.case_id IN (SELECT case_id FROM instances WHERE sop_uid IN (SELECT value FROM json_each($2)))"),
-    postgres: by_time!(
-        "v.case_id IN (SELECT case_id FROM instances WHERE sop_uid IN (SELECT value FROM jsonb_array_elements_text($2::jsonb)))"
-    ),
-};
-const BY_ACCESSION: Sql = Sql {
-    sqlite: by_time!("v.accession IN (SELECT value FROM json_each($2))"),
-    postgres: by_time!("v.accession IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
-};
-const BY_PATIENT: Sql = Sql {
-    sqlite: by_time!("v.patient_id IN (SELECT value FROM json_each($2))"),
-    postgres: by_time!("v.patient_id IN (SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
-};
-const BY_START_OF_ACCESSION: Sql = one(beginning!("v.accession"));
-const BY_START_OF_PATIENT: Sql = one(beginning!("v.patient_id"));
-const BY_STUDY_ID: Sql = one(by_time!("v.study_id = $2"));
-const BY_TIME: Sql = one(by_time!("$2 = ''"));
-const BY_NAME: Sql = one(beginning!("v.name_key"));
-const BY_REFERRER: Sql = one(beginning!("v.referrer_key"));
-const BY_DESCRIPTION: Sql = one(beginning!("v.description_key"));
-const BY_PART_OF_NAME: Sql = Sql {
-    sqlite: studies!("study_views v", "v.name_key", "instr(v.name_key, $2) > 0", ">", ""),
-    postgres: studies!("study_views v", "v.name_key", "strpos(v.name_key, $2) > 0", ">", ""),
-};
+const BY_STUDIES: Sql = any_of!("study", "v.study_uid");
+const BY_SERIES: Sql = having_any_of!("series", "series_uid");
+const BY_INSTANCES: Sql = having_any_of!("instances", "sop_uid");
+const BY_ACCESSION: Sql = any_of!("accession", "v.accession");
+const BY_PATIENT: Sql = any_of!("patient", "v.patient_id");
+const BY_START_OF_ACCESSION: Sql = beginning!("accession", "v.accession");
+const BY_START_OF_PATIENT: Sql = beginning!("patient", "v.patient_id");
+const BY_STUDY_ID: Sql = newest!("study_id", "v.study_id = $2");
+const BY_TIME: Sql = newest!("time", "$2 = ''");
+const BY_NAME: Sql = beginning!("name", "v.name_key");
+const BY_REFERRER: Sql = beginning!("referrer", "v.referrer_key");
+const BY_DESCRIPTION: Sql = beginning!("description", "v.description_key");
+const BY_PART_OF_NAME: Sql =
+    on_both!("name", "v.name_key", "instr(v.name_key, $2) > 0", "strpos(v.name_key, $2) > 0", ">", "");
 const BY_MODALITY: Sql = one(studies!("study_modalities v", "v.study_at", "v.modality = $2", "<", " DESC"));
 
 /// Of a page: case, modality, how many series and instances.
@@ -416,3 +452,6 @@ impl RawInstance {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
