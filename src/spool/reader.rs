@@ -5,12 +5,14 @@
 //! damaged bytes cannot be completed by accident. A purged instance fails the same way.
 
 use crate::model::{Digest, JournalPlace, PartnerId};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use tokio::task::JoinHandle;
 
 const BLOCK_BYTES: u64 = 256 << 10;
+/// A last block may be longer by this: what little would be left costs another thread as much as a whole block.
+const LAST_BYTES: u64 = 64 << 10;
 
 /// What is known of the bytes that were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,41 @@ impl PlaceReader {
         Ok(taken)
     }
 
+    /// The next block as it was read, without copying it; `None` only at the end of the data set. Fails as
+    /// [`PlaceReader::read`] does.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or holds other bytes than were received.
+    pub async fn block(&mut self) -> io::Result<Option<Bytes>> {
+        if self.ready.is_empty() && !self.next_block().await? {
+            return Ok(None);
+        }
+        if self.ahead.is_none() {
+            self.read_ahead()?;
+        }
+        Ok(Some(self.ready.split().freeze()))
+    }
+
+    /// Reads the first block on the calling thread, so that it is at hand when it is asked for. Blocking.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn begin(&mut self) -> io::Result<()> {
+        if self.asked > 0 {
+            return Ok(());
+        }
+        if let Some(work) = self.next_work()? {
+            let block = work.read()?;
+            self.took(block)?;
+        }
+        Ok(())
+    }
+
+    /// Everything has been read, and what is left to be handed out is at hand.
+    pub fn is_read(&self) -> bool {
+        self.asked == self.place.length && self.ahead.is_none()
+    }
+
     /// Whether the bytes were those that had been received; known once all have been read.
     pub fn verified(&self) -> Verified {
         self.verified
@@ -125,15 +162,18 @@ impl PlaceReader {
         };
         let read = work.await;
         self.ahead = None;
-        let block = read.map_err(io::Error::other)??;
+        self.took(read.map_err(io::Error::other)??)?;
+        self.read_ahead()?;
+        Ok(true)
+    }
+
+    fn took(&mut self, block: ReadBlock) -> io::Result<()> {
         self.hasher = Some(block.hasher);
-        if self.asked < self.place.length {
-            self.read_ahead()?;
-        } else {
+        if self.asked == self.place.length {
             self.check_end()?;
         }
         self.ready = block.bytes;
-        Ok(true)
+        Ok(())
     }
 
     fn check_end(&mut self) -> io::Result<()> {
@@ -148,22 +188,40 @@ impl PlaceReader {
 
     /// Starts the next block, unless there is none.
     fn read_ahead(&mut self) -> io::Result<()> {
-        let length = BLOCK_BYTES.min(self.place.length - self.asked);
+        if let Some(work) = self.next_work()? {
+            self.ahead = Some(tokio::task::spawn_blocking(move || work.read()));
+        }
+        Ok(())
+    }
+
+    fn next_work(&mut self) -> io::Result<Option<Work>> {
+        let left = self.place.length - self.asked;
+        let length = if left <= BLOCK_BYTES + LAST_BYTES { left } else { BLOCK_BYTES };
         if length == 0 {
-            return Ok(());
+            return Ok(None);
         }
         // Lost with a read that failed: there is no going on after that.
-        let mut hasher = self.hasher.take().ok_or_else(differs)?;
+        let hasher = self.hasher.take().ok_or_else(differs)?;
         let at = self.place.data.checked_add(self.asked).ok_or(io::ErrorKind::InvalidInput)?;
         self.asked += length;
-        let file = self.file.clone();
-        self.ahead = Some(tokio::task::spawn_blocking(move || {
-            let mut bytes = BytesMut::zeroed(length as usize);
-            file.read_exact_at(&mut bytes, at)?;
-            hasher.update(&bytes);
-            Ok(ReadBlock { bytes, hasher })
-        }));
-        Ok(())
+        Ok(Some(Work { file: self.file.clone(), at, length, hasher }))
+    }
+}
+
+/// A block to be read and hashed.
+struct Work {
+    file: Arc<File>,
+    at: u64,
+    length: u64,
+    hasher: Sha256,
+}
+
+impl Work {
+    fn read(mut self) -> io::Result<ReadBlock> {
+        let mut bytes = BytesMut::zeroed(self.length as usize);
+        self.file.read_exact_at(&mut bytes, self.at)?;
+        self.hasher.update(&bytes);
+        Ok(ReadBlock { bytes, hasher: self.hasher })
     }
 }
 

@@ -163,5 +163,8 @@ async fn fill(ledger: &Ledger) {
              1, '{{}}', '', '', '' FROM n"
         ))
         .await;
-    ledger.raw.run("ANALYZE").await;
+    if matches!(ledger.raw, Raw::Postgres(_)) {
+        // As its autovacuum would within the minute; SQLite never counts.
+        ledger.raw.run("ANALYZE").await;
+    }
 }

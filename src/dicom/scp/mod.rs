@@ -18,7 +18,7 @@ mod incoming;
 mod limits;
 mod moving;
 mod outgoing;
-mod own_thread;
+pub(crate) mod own_thread;
 mod requests;
 mod retrieval;
 mod seen;

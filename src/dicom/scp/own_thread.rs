@@ -1,4 +1,4 @@
-//! A thread and a small runtime for each association.
+//! A thread and a small runtime for each association, and for each request that stores over HTTP.
 //!
 //! An association has nothing to do while its instance is synced, so the handler may as well do that itself: on a
 //! thread of its own a small instance costs two waits (socket, disk) instead of six hand-overs between threads. Measured

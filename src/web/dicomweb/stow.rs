@@ -16,7 +16,7 @@ use crate::{
         acceptor::syntaxes::{is_storage_class, is_transfer_syntax_usable},
         instance::FileHead,
         scan::{HeaderScanner, Progress},
-        scp::{AssociationEnd, InstanceOffer, Rejection},
+        scp::{AssociationEnd, InstanceOffer, Rejection, own_thread},
     },
     model::Uid,
     web::{Caller, Problem, Site, Storing},
@@ -29,6 +29,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 
 /// PS3.4 Table B.2-1 and PS3.18 Table 10.5.3-1 (Failure Reason).
 pub const CANNOT_UNDERSTAND: u16 = 0xC000;
@@ -69,12 +70,15 @@ async fn store(
         _ => return Err(media()),
     };
     let base = site.base_url(headers);
-    // A task of its own: it ends in order even when the caller has hung up.
-    let storing = tokio::spawn(async move { receive(&site, &caller, only, kind, is_json, body).await });
-    let outcome = storing.await.map_err(|error| {
-        tracing::error!(cancelled = error.is_cancelled(), "Storing over HTTP was given up");
-        Problem::internal()
-    })??;
+    // On a thread of its own, as an association: it ends in order even when the caller has hung up.
+    let (tell, told) = oneshot::channel();
+    own_thread::run(move || async move {
+        // The caller may have.
+        let _ = tell.send(receive(&site, &caller, only, kind, is_json, body).await);
+    })
+    .await;
+    // Why there is no answer has been logged.
+    let outcome = told.await.map_err(|_| Problem::internal())??;
     Ok(outcome.response(&base))
 }
 

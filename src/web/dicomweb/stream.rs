@@ -10,6 +10,7 @@ use crate::{
         instance::{ReadAt as _, file_head},
         service::HeldInstance,
     },
+    model::JournalPlace,
     spool::{PlaceReader, Spool},
 };
 use axum::{
@@ -20,6 +21,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use std::{collections::VecDeque, io, sync::Arc};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const PIECE_BYTES: u64 = 256 << 10;
@@ -41,11 +43,15 @@ struct Pieces {
     spool: Spool,
     left: VecDeque<Piece>,
     open: Option<PlaceReader>,
+    /// The file after that, while the end of this one is on its way to the caller.
+    next: Option<Opening>,
 }
+
+type Opening = JoinHandle<io::Result<PlaceReader>>;
 
 /// A body of these pieces.
 pub fn body(spool: Spool, pieces: impl IntoIterator<Item = Piece>) -> Body {
-    let pieces = Pieces { spool, left: pieces.into_iter().collect(), open: None };
+    let pieces = Pieces { spool, left: pieces.into_iter().collect(), open: None, next: None };
     Body::from_stream(stream::try_unfold(pieces, |mut pieces| async move {
         let next = pieces.next().await.inspect_err(|error| {
             tracing::error!(%error, "An answer of HTTP broke off: an instance cannot be read");
@@ -58,9 +64,12 @@ impl Pieces {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             if let Some(reader) = &mut self.open {
-                let mut bytes = BytesMut::new();
-                if reader.read(&mut bytes, PIECE_BYTES as usize).await? > 0 {
-                    return Ok(Some(bytes.freeze()));
+                let block = reader.block().await?;
+                if reader.is_read() {
+                    self.open_ahead();
+                }
+                if block.is_some() {
+                    return Ok(block);
                 }
                 self.open = None;
             }
@@ -76,15 +85,35 @@ impl Pieces {
                     return part(source, from, now, swap).await.map(Some);
                 }
                 Some(Piece::File(held)) => {
-                    let place = held.as_received().map_err(|refusal| io::Error::other(refusal.comment))?;
-                    let (spool, place) = (self.spool.clone(), *place);
-                    let opened = tokio::task::spawn_blocking(move || spool.reader(&place)).await;
-                    self.open = Some(opened.map_err(io::Error::other)?.map_err(io::Error::other)?);
+                    let place = *held.as_received().map_err(|refusal| io::Error::other(refusal.comment))?;
+                    let opening = self.next.take().unwrap_or_else(|| open(&self.spool, place));
+                    self.open = Some(opening.await.map_err(io::Error::other)??);
                     return Ok(Some(file_head(&held.sop_class, &held.sop_instance, &held.transfer_syntax).into()));
                 }
             }
         }
     }
+}
+
+impl Pieces {
+    /// Files are handed out in their order: the first that is left is the next one.
+    fn open_ahead(&mut self) {
+        if self.next.is_none() {
+            let next = self.left.iter().find_map(|piece| if let Piece::File(held) = piece { Some(held) } else { None });
+            let place = next.and_then(|held| held.as_received().ok().copied());
+            self.next = place.map(|place| open(&self.spool, place));
+        }
+    }
+}
+
+/// Opens a file and reads its first block.
+fn open(spool: &Spool, place: JournalPlace) -> Opening {
+    let spool = spool.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut reader = spool.reader(&place).map_err(io::Error::other)?;
+        reader.begin()?;
+        Ok(reader)
+    })
 }
 
 async fn part(source: Arc<Source>, from: u64, length: u64, swap: bool) -> io::Result<Bytes> {
