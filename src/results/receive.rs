@@ -58,7 +58,10 @@ impl ReportReceiver {
             Ok(incoming) => (incoming, None),
             Err((incoming, reason)) => (*incoming, Some(reason)),
         };
-        own_again(&self.store, &mut incoming).await?;
+        // What is held unread is looked up where a person reads it.
+        if several.is_none() {
+            own_again(&self.store, &mut incoming).await?;
+        }
         let incoming = Arc::new(incoming);
         let prepared = match several {
             None => prepare(&self.store, config, &incoming).await?,
