@@ -22,8 +22,8 @@ use std::collections::BTreeSet;
 /// News of a patient are a few KiB.
 const MAX_BYTES: usize = 1 << 20;
 /// Cases or orders of one patient. An identifier that more have names nobody (`0`, `UNKNOWN`): to change them all at one
-/// message would be a mistake of somebody's.
-const MOST: usize = 5_000;
+/// message would be a mistake of somebody's, and would hold up the hospital's other messages for as long as it takes.
+const MOST: usize = 1_000;
 
 #[derive(Clone)]
 pub struct PatientTaker {
@@ -79,7 +79,8 @@ impl PatientTaker {
         tx.hold_origin(&partner.id).await?;
         let told = Told { news, sha256: &key.sha256, now };
         let Some((cases, orders)) = apply(&mut tx, &config, partner, &told).await? else {
-            let text = "more than 5000 cases or orders go by this identifier: it names nobody";
+            let text = "more than 1000 cases or orders go by this identifier, so it names nobody: give the patient one of \
+                        their own, and send the news with it";
             return Ok(refuse(&Rejected::new("PID", 1, 3, ErrorCode::UnknownKey, text)));
         };
         if cases > 0 {

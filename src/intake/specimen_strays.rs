@@ -8,7 +8,7 @@
 use super::specimens;
 use crate::{
     config::Config,
-    model::{Bell, Clock, IssuedId, Moment, SpecimenCode, SpecimenId, SpecimenSaid},
+    model::{Bell, Clock, IssuedId, Moment, PartnerId, SpecimenCode, SpecimenId, SpecimenSaid},
     store::{About, Durability, SpecimenEventRow, SpecimenRow, Store, StoreError, Tx},
 };
 use std::collections::BTreeSet;
@@ -39,19 +39,25 @@ impl Strays<'_> {
             tx.commit().await?;
             return Ok(true);
         }
-        let Some(meant) = self.meant(&mut tx, &stray).await? else { return Ok(false) };
+        let Some(meant) = self.meant(&mut tx, &stray, &origins).await? else { return Ok(false) };
         self.merge(&mut tx, &stray, meant, now).await?;
         tx.commit().await?;
         self.bell.ring();
         Ok(true)
     }
 
-    /// The one ordered specimen that goes by a name of this one, with its issuer, and that its teller reads.
-    async fn meant(&self, tx: &mut Tx, stray: &SpecimenRow) -> Result<Option<SpecimenId>, StoreError> {
+    /// The one ordered specimen that goes by a name of this one, with its issuer, and that its teller reads: of origins
+    /// that are held. Another's that has come in between is looked at when the stray is looked at again.
+    async fn meant(
+        &self,
+        tx: &mut Tx,
+        stray: &SpecimenRow,
+        origins: &BTreeSet<PartnerId>,
+    ) -> Result<Option<SpecimenId>, StoreError> {
         let mut meant: Vec<SpecimenId> = Vec::new();
         for id in stray.said.ids() {
             for specimen in tx.specimens_with(&id.value).await? {
-                let is_new = specimen.ordered && !meant.contains(&specimen.id);
+                let is_new = specimen.ordered && origins.contains(&specimen.origin) && !meant.contains(&specimen.id);
                 if is_new && self.is_same(stray, &specimen.said) && reads(tx, stray, &specimen).await? {
                     meant.push(specimen.id);
                 }

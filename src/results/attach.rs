@@ -55,7 +55,11 @@ pub async fn attach(
     now: Moment,
 ) -> Result<Attached, AttachError> {
     let row = store.case(case).await?;
-    let held = store.held_report(report).await?.ok_or(AttachError::NotHeld(report))?;
+    let held = match store.held_report(report).await {
+        // A piece of it is missing.
+        Err(StoreError::Unreadable { what: "report" }) => return Err(AttachError::Unreadable(report)),
+        held => held?.ok_or(AttachError::NotHeld(report))?,
+    };
     if held.sender == row.origin {
         return Err(AttachError::OwnCase { sender: held.sender, case });
     }
@@ -87,7 +91,7 @@ pub(super) fn read(config: &Config, held: HeldContent) -> Option<Incoming> {
     if matches!(source.as_str(), "oru" | "oul" | "mdm") {
         let report = OruReport::read(&content, partner.map_or_else(unnamed_charset, fallback_charset)).ok()?;
         let incoming = Incoming::from_oru(report, sender, received, content);
-        // More orders or studies than are looked up: the person has chosen.
+        // More orders or studies than are looked up: the person has chosen. Each part keeps its order's numbers.
         return Some(incoming.unwrap_or_else(|(incoming, _)| *incoming));
     }
     let (sop_class, sop_instance, transfer_syntax) = object?;

@@ -19,6 +19,8 @@ pub struct Clues {
     pub accessions: Vec<IssuedId>,
     /// What its parts answer, each once, in their order.
     pub orders: Vec<OrderNumbers>,
+    /// What further parts answer, beyond those that are looked up. Where a person says whose the report is, they count.
+    pub more_orders: Vec<OrderNumbers>,
     pub patients: Vec<IssuedId>,
     /// Specimens and containers (SPM-2, SAC-3).
     pub specimens: Vec<IssuedId>,
@@ -38,6 +40,8 @@ impl From<CaseRow> for Candidate {
     }
 }
 
+/// Or so many that nobody asks which.
+pub const SEVERAL: &str = "it fits several cases equally well";
 const PARTS: &str = "its parts answer orders of different cases";
 const TWO_CASES: &str = "its study and its accession number name different cases";
 
@@ -72,6 +76,7 @@ pub fn correlate<'a>(
     let mut fits: Vec<(u8, &Candidate, &'static str)> =
         theirs.iter().filter_map(|known| strength(clues, known).map(|(rank, by)| (rank, *known, by))).collect();
     fits.sort_by_key(|(rank, ..)| std::cmp::Reverse(*rank));
+    let parts = Parts::of(clues, &theirs);
     let (known, by) = match fits.as_slice() {
         [] if theirs.iter().any(|known| patient(clues, &known.case) == Agreement::Contradiction) => {
             Err("its patient identifier is not the one of the case with its study or accession number")
@@ -82,10 +87,10 @@ pub fn correlate<'a>(
         [] => Err("its accession number has no issuer and its patient identifier does not confirm it"),
         [(_, known, by)] => Ok((*known, *by)),
         [(first, known, by), (second, ..), ..] if first > second => Ok((*known, *by)),
-        _ if answers_several(clues, &theirs) => Err(PARTS),
-        _ => Err("it fits several cases equally well"),
+        _ if parts.answer_several() => Err(PARTS),
+        _ => Err(SEVERAL),
     }?;
-    if answers_another(clues, known, &theirs) {
+    if theirs.iter().position(|other| other.case.id == known.case.id).is_some_and(|it| parts.answer_another(it)) {
         return Err(PARTS);
     }
     if names_another(clues, known, candidates, &theirs) { Err(TWO_CASES) } else { Ok((&known.case, by)) }
@@ -101,19 +106,28 @@ fn points_to(clues: &Clues, order: &OrderNumbers, known: &Candidate) -> bool {
     }
 }
 
-/// Of several parts one answers an order of another case and none of this one. One that answers nobody's contradicts
-/// nothing: readers count their own work too.
-fn answers_another(clues: &Clues, known: &Candidate, theirs: &[&Candidate]) -> bool {
-    clues.orders.len() > 1
-        && clues
-            .orders
-            .iter()
-            .any(|order| !points_to(clues, order, known) && theirs.iter().any(|other| points_to(clues, order, other)))
-}
+/// Which of the cases each part's order points to; no part where the report has but one.
+struct Parts(Vec<Vec<bool>>);
 
-/// No case is the one of all parts that answer one.
-fn answers_several(clues: &Clues, theirs: &[&Candidate]) -> bool {
-    clues.orders.len() > 1 && theirs.iter().all(|known| answers_another(clues, known, theirs))
+impl Parts {
+    fn of(clues: &Clues, theirs: &[&Candidate]) -> Self {
+        let parts = if clues.orders.len() > 1 { clues.orders.as_slice() } else { &[] };
+        let points = |order| theirs.iter().map(|known| points_to(clues, order, known)).collect();
+        Self(parts.iter().map(points).collect())
+    }
+
+    /// One of them answers an order of another case and none of this one. One that answers nobody's contradicts nothing:
+    /// readers count their own work too.
+    fn answer_another(&self, case: usize) -> bool {
+        let is_this = |points: &[bool]| points.get(case).is_some_and(|points| *points);
+        self.0.iter().any(|points| !is_this(points) && points.contains(&true))
+    }
+
+    /// No case is the one of all parts that answer one.
+    fn answer_several(&self) -> bool {
+        let cases = self.0.first().map_or(0, Vec::len);
+        cases > 0 && (0..cases).all(|case| self.answer_another(case))
+    }
 }
 
 /// The one case among `candidates` whose specimens the report names, each with the identifiers that are known to be its

@@ -20,7 +20,7 @@ pub async fn own_again(store: &Store, incoming: &mut Incoming) -> Result<(), Sto
     let clues = &mut incoming.clues;
     let patients = clues.patients.iter_mut().take(MAX_NAMED).map(|id| (IdentifierKind::Patient, id));
     let accessions = clues.accessions.iter_mut().map(|id| (IdentifierKind::Accession, id));
-    let orders = clues.orders.iter_mut().flat_map(|order| {
+    let orders = clues.orders.iter_mut().chain(&mut clues.more_orders).flat_map(|order| {
         [
             (IdentifierKind::Placer, &mut order.placer),
             (IdentifierKind::Filler, &mut order.filler),

@@ -90,12 +90,19 @@ pub enum Piece {
         code: Coded,
     },
     /// What follows is about another examination or specimen.
-    Section {
-        title: Coded,
-        specimens: Vec<Specimen>,
-        /// Which of the clues' orders it answers. `None`: it names none.
-        order: Option<usize>,
-    },
+    Section(Box<Section>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    pub title: Coded,
+    pub specimens: Vec<Specimen>,
+    /// Which of the clues' orders it answers, counted on into those that are not looked up. `None`: it names none.
+    pub order: Option<usize>,
+    /// Its own: of two examinations one may be final and the other cancelled.
+    pub status: ReportStatus,
+    /// Who interpreted it; nobody where its OBR names nobody.
+    pub interpreter: Interpreter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,12 +148,13 @@ impl Incoming {
         let sections = report.groups.len() > 1;
         let (gone, cancelled) = (incoming.status == ReportStatus::Withdrawn, report.cancelled);
         for mut group in report.groups {
-            let order = incoming.clues.answer(&group).unwrap_or_else(|reason| {
-                too_many = Some(reason);
-                None
-            });
+            let order = incoming.clues.answer(&group);
+            if !incoming.clues.more_orders.is_empty() {
+                too_many = Some(TOO_MANY);
+            }
+            let status = if gone || is_withdrawn([&group]) { ReportStatus::Withdrawn } else { group.status };
             if sections || !group.specimens.is_empty() {
-                incoming.section(&mut group, order);
+                incoming.section(&mut group, order, status);
             }
             let clues = &mut incoming.clues;
             too_many = too_many.or(add_all(&mut clues.studies, group.study_uids).err());
@@ -161,9 +169,14 @@ impl Incoming {
                 incoming.interpreter = group.interpreter;
             }
             for observation in group.observations {
-                incoming.note_flags(&observation);
-                // What a cancelled document holds is what is cancelled.
-                let is_gone = cancelled && observation.value_type != "NTE" || observation.is_withdrawn();
+                if status != ReportStatus::Withdrawn {
+                    incoming.note_flags(&observation);
+                }
+                // What a cancelled document holds is what is cancelled; of a cancelled examination the texts may say why.
+                let is_document = matches!(observation.content, Content::Document { .. });
+                let is_gone = cancelled && observation.value_type != "NTE"
+                    || observation.is_withdrawn()
+                    || group.status == ReportStatus::Withdrawn && !gone && is_document;
                 incoming.pieces.push(if is_gone {
                     Piece::Deleted { code: observation.code }
                 } else {
@@ -211,7 +224,7 @@ impl Incoming {
                 accessions: accessions.into_iter().filter(|id| !id.is_empty()).collect(),
                 orders,
                 patients: vec![object.patient_id],
-                specimens: Vec::new(),
+                ..Clues::default()
             },
             title,
             pieces: vec![piece],
@@ -228,7 +241,7 @@ impl Incoming {
     }
 
     /// What follows is a section of its own; its specimens are clues too.
-    fn section(&mut self, group: &mut OruGroup, order: Option<usize>) {
+    fn section(&mut self, group: &mut OruGroup, order: Option<usize>, status: ReportStatus) {
         let specimens = std::mem::take(&mut group.specimens);
         for id in specimens.iter().flat_map(Specimen::ids) {
             // A report of more specimens is not looked up by them.
@@ -236,7 +249,8 @@ impl Incoming {
                 self.clues.specimens.push(id.clone());
             }
         }
-        self.pieces.push(Piece::Section { title: group.service.clone(), specimens, order });
+        let (title, interpreter) = (group.service.clone(), group.interpreter.clone());
+        self.pieces.push(Piece::Section(Box::new(Section { title, specimens, order, status, interpreter })));
     }
 
     fn note_flags(&mut self, observation: &Observation) {
@@ -279,7 +293,7 @@ pub(super) fn is_pdf(document: &Encapsulated) -> bool {
 /// taken back whatever OBR-25 says. An examination that was cancelled beside others that were not makes the whole a
 /// report of the others. The least certain one counts for all.
 fn status(report: &OruReport) -> ReportStatus {
-    if report.cancelled || is_withdrawn(report) {
+    if report.cancelled || is_withdrawn(&report.groups) {
         return ReportStatus::Withdrawn;
     }
     let said = report.groups.iter().map(|group| group.status);
@@ -287,8 +301,8 @@ fn status(report: &OruReport) -> ReportStatus {
 }
 
 /// Notes are no results.
-fn is_withdrawn(report: &OruReport) -> bool {
-    let observations = report.groups.iter().flat_map(|group| &group.observations);
+fn is_withdrawn<'a>(groups: impl IntoIterator<Item = &'a OruGroup>) -> bool {
+    let observations = groups.into_iter().flat_map(|group| &group.observations);
     let mut results = observations.filter(|observation| observation.value_type != "NTE").peekable();
     results.peek().is_some() && results.all(Observation::is_withdrawn)
 }
@@ -346,21 +360,25 @@ fn add_all<T: PartialEq>(known: &mut Vec<T>, more: Vec<T>) -> Result<(), &'stati
 }
 
 impl Clues {
-    /// Notes what a group answers, each order once; which of them it is, if it names one.
-    fn answer(&mut self, group: &OruGroup) -> Result<Option<usize>, &'static str> {
+    /// Notes what a group answers, each order once as far as they are looked up; which of them it is, if it names one.
+    fn answer(&mut self, group: &OruGroup) -> Option<usize> {
         let accession = group.accessions.first().cloned().unwrap_or_default();
         let order = OrderNumbers { placer: group.placer.clone(), filler: group.filler.clone(), accession };
         if order.is_empty() {
-            return Ok(None);
+            return None;
         }
         if let Some(known) = self.orders.iter().position(|known| *known == order) {
-            return Ok(Some(known));
+            return Some(known);
         }
         if self.orders.len() == MAX_NAMED {
-            return Err(TOO_MANY);
+            // One after the other: thousands are not compared with each other.
+            if self.more_orders.last() != Some(&order) {
+                self.more_orders.push(order);
+            }
+        } else {
+            self.orders.push(order);
         }
-        self.orders.push(order);
-        Ok(Some(self.orders.len() - 1))
+        Some(self.orders.len() + self.more_orders.len() - 1)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     dicom::documents::{DocumentAbout, MadeInstance, ReferencedInstance, basic_text_sr, encapsulated_pdf},
     hl7::{
         mdm::Document,
-        oru::{Coded, ObservationToSend, OruToSend, Shape, ValueToSend},
+        oru::{Coded, ObservationToSend, OruToSend, Part, Shape, ValueToSend},
     },
     model::{
         CaseId, Channel, DeliveryKind, Discipline, IssuedId, Moment, ReportForm, ReportId, ReportStatus, Uid, chain,
@@ -61,8 +61,8 @@ impl Made {
 
 const WITHDRAWN: &str = "its reader has taken back every result: the origin is told in words, see that it knows";
 
-const UNKNOWN_ORDER: &str = "a part of the report names an order that is not known here: it goes home under the number its \
-                             reader wrote, see that it is filed";
+const UNKNOWN_ORDER: &str = "a part of the report names an order or a number that is not known here, or that several orders \
+                             have: look under which number it went home, and see that it is filed";
 
 const BREAKS_OFF: &str =
     "a PDF of the report has no end: it was cut off before it was sent, ask its reader for it again";
@@ -117,7 +117,7 @@ fn withdrawn(incoming: &Incoming, making: &Making<'_>) -> Incoming {
             *piece = Piece::Deleted { code: std::mem::take(code) };
         }
     }
-    let leads = matches!(incoming.pieces.first(), Some(Piece::Section { .. }));
+    let leads = matches!(incoming.pieces.first(), Some(Piece::Section(_)));
     incoming.pieces.insert(usize::from(leads), words);
     incoming
 }
@@ -161,7 +161,7 @@ fn has_text(incoming: &Incoming) -> bool {
     incoming.pieces.iter().any(|piece| match piece {
         Piece::Text { text, .. } => !text.trim().is_empty(),
         Piece::Value(_) | Piece::Deleted { .. } | Piece::Unchanged { .. } => true,
-        Piece::Document { .. } | Piece::Section { .. } => false,
+        Piece::Document { .. } | Piece::Section(_) => false,
     })
 }
 
@@ -288,7 +288,15 @@ fn observation<'a>(piece: &'a Piece, words: &'a str) -> ObservationToSend<'a> {
         },
         Piece::Deleted { code } => ObservationToSend::Deleted { code, words },
         Piece::Unchanged { code } => ObservationToSend::Text { code, text: words },
-        Piece::Section { title, specimens, order } => ObservationToSend::Section { title, specimens, order: *order },
+        Piece::Section(section) => ObservationToSend::Section {
+            part: Part {
+                title: &section.title,
+                order: section.order,
+                status: section.status,
+                interpreter: &section.interpreter,
+            },
+            specimens: &section.specimens,
+        },
     }
 }
 

@@ -9,17 +9,32 @@ use crate::{
     model::{CaseId, IssuedId, OrderNumbers},
     store::{CaseRow, OrderRow, StoreError, Tx},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Cases a report is compared with, at most: one that more go by a number of says nothing.
+pub const MAX_CANDIDATES: usize = 200;
+/// Orders, specimens and their cases that are looked up for one report, at most: its transaction holds others up.
+const MAX_LOOKED_UP: usize = 1_000;
 
 /// Adds the cases of the orders that the report names. The first of a case's orders that it names is written into the case,
-/// unless it shows those numbers already.
+/// unless it shows those numbers already. False: they are too many.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<Candidate>) -> Result<(), StoreError> {
+pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<Candidate>) -> Result<bool, StoreError> {
+    let (mut seen, mut looked_up) = (BTreeSet::new(), 0);
     for (part, named) in clues.orders.iter().enumerate() {
         for order in orders_named(tx, named).await? {
-            for id in tx.cases_of_order(order.id).await? {
+            // Parts repeat each other's numbers.
+            if !seen.insert(order.id) {
+                continue;
+            }
+            let cases = tx.cases_of_order(order.id).await?;
+            looked_up += 1 + cases.len();
+            if looked_up > MAX_LOOKED_UP || found.len() > MAX_CANDIDATES {
+                return Ok(false);
+            }
+            for id in cases {
                 let place = if let Some(place) = found.iter().position(|known| known.case.id == id) {
                     place
                 } else {
@@ -42,7 +57,7 @@ pub async fn add_cases_of_orders(tx: &mut Tx, clues: &Clues, found: &mut Vec<Can
             }
         }
     }
-    Ok(())
+    Ok(found.len() <= MAX_CANDIDATES)
 }
 
 /// The orders that one part of a report names, by either number.
@@ -65,15 +80,27 @@ pub fn numbers_of(order: &OrderRow) -> OrderNumbers {
 /// Specimens of a report that are looked up, at most.
 const MAX_SPECIMENS: usize = 50;
 
-/// The cases whose orders speak of the specimens that the report names, each with the ids those go by.
+/// A case, and the ids that specimens of its orders go by.
+type OfSpecimens = (CaseRow, Vec<IssuedId>);
+
+/// The cases whose orders speak of the specimens that the report names. `None`: they are too many.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn cases_of_specimens(tx: &mut Tx, clues: &Clues) -> Result<Vec<(CaseRow, Vec<IssuedId>)>, StoreError> {
-    let mut found: BTreeMap<CaseId, (CaseRow, Vec<IssuedId>)> = BTreeMap::new();
+pub async fn cases_of_specimens(tx: &mut Tx, clues: &Clues) -> Result<Option<Vec<OfSpecimens>>, StoreError> {
+    let mut found: BTreeMap<CaseId, OfSpecimens> = BTreeMap::new();
+    let (mut seen, mut looked_up) = (BTreeSet::new(), 0);
     for said in clues.specimens.iter().take(MAX_SPECIMENS) {
         for specimen in tx.specimens_with(&said.value).await? {
-            for id in tx.cases_of_specimen(specimen.id).await? {
+            if !seen.insert(specimen.id) {
+                continue;
+            }
+            let cases = tx.cases_of_specimen(specimen.id).await?;
+            looked_up += 1 + cases.len();
+            if looked_up > MAX_LOOKED_UP || found.len() > MAX_CANDIDATES {
+                return Ok(None);
+            }
+            for id in cases {
                 let case = tx.case_as_it_is(id).await?;
                 // An institute's images of it are joined to the order too; the report is not about those.
                 if case.origin == specimen.origin {
@@ -82,7 +109,7 @@ pub async fn cases_of_specimens(tx: &mut Tx, clues: &Clues) -> Result<Vec<(CaseR
             }
         }
     }
-    Ok(found.into_values().collect())
+    Ok(Some(found.into_values().collect()))
 }
 
 /// The numbers of the order that is answered, on the case as it is now. The case is not stored with them.

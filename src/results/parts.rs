@@ -3,7 +3,8 @@
 //! In: the orders that the parts name, the case, and the orders it answers. Out: the origin's numbers of each, in the same
 //! order. An order is known by its placer order number, else its filler order number, else its accession number. What a
 //! reader counts itself is no number of the origin's and does not go home; an order of the origin's that is not known here
-//! does, as its reader wrote it, for under another order's number it would be filed in the wrong place.
+//! does, as its reader wrote it and with no number of the case's, for under another order's it would be filed in the wrong
+//! place. A number that several orders share goes home without saying which of them is meant. A person is told of both.
 
 use super::correlate::Clues;
 use crate::model::{IssuedId, OrderNumbers, StudyFacts};
@@ -11,9 +12,9 @@ use crate::model::{IssuedId, OrderNumbers, StudyFacts};
 /// What the parts of a report answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answered {
-    /// As many as the clues have; empty where all of them are the case's own.
+    /// As many as the clues have, those beyond the ones that are looked up too; empty where all are the case's own.
     pub orders: Vec<OrderNumbers>,
-    /// One of them names an order that is not known here.
+    /// One of them names an order that is not known here, or that cannot be told from others.
     pub unknown: bool,
 }
 
@@ -23,10 +24,14 @@ pub fn answered(clues: &Clues, facts: &StudyFacts, known: &[OrderNumbers]) -> An
         return Answered::default();
     }
     let case = Case { own: own(facts), known, patient: &facts.patient_id.issuer };
-    let parts: Vec<(OrderNumbers, bool)> = clues.orders.iter().map(|named| case.order(named)).collect();
+    let named = clues.orders.iter().chain(&clues.more_orders);
+    let parts: Vec<(OrderNumbers, bool)> = named.map(|named| case.order(named)).collect();
     let unknown = parts.iter().any(|(_, is_known)| !is_known);
-    let orders: Vec<OrderNumbers> = parts.into_iter().map(|(order, _)| order).collect();
-    if orders.iter().all(|order| *order == case.own) { Answered::default() } else { Answered { orders, unknown } }
+    let mut orders: Vec<OrderNumbers> = parts.into_iter().map(|(order, _)| order).collect();
+    if orders.iter().all(|order| *order == case.own) {
+        orders.clear();
+    }
+    Answered { orders, unknown }
 }
 
 /// What the case goes by, each number with who gave it: its order, or the origin.
@@ -53,22 +58,62 @@ struct Case<'a> {
 impl Case<'_> {
     /// The origin's numbers of what a part names; whether it is known here.
     fn order(&self, named: &OrderNumbers) -> (OrderNumbers, bool) {
-        let all = || self.known.iter().chain([&self.own]);
-        let best = all().map(|known| (agreement(named, known), known)).rev().max_by_key(|(score, _)| *score);
-        if let Some((_, known)) = best.filter(|(score, _)| *score > 0) {
-            return (self.completed(known, named), true);
+        let scored = || self.known.iter().chain([&self.own]).map(|known| (agreement(named, known), known));
+        let top = scored().map(|(score, _)| score).max().unwrap_or(0);
+        if top > 0 {
+            let best: Vec<&OrderNumbers> =
+                scored().filter(|(score, _)| *score == top).map(|(_, known)| known).collect();
+            return match self.one_of(&best) {
+                Some(known) => (self.completed(known, named), true),
+                None => (self.shared(&best, named), false),
+            };
         }
-        if named.placer.is_empty() {
-            // Its reader's own count, or a second number of the one order.
-            return (self.completed(&self.own, named), true);
+        let as_named = self.as_named(named);
+        if as_named.is_empty() {
+            // Its reader's own count, and no order's. A bare number may be the origin's all the same.
+            return (self.completed(&self.own, named), !says_a_bare_number(named));
         }
-        let is_issued = |id: &&IssuedId| !id.is_empty() && self.is_origins(id);
-        let order = OrderNumbers {
+        (as_named, false)
+    }
+
+    /// The one order that is meant by a number. Of several that share it (the filler of a group, an accession number) the
+    /// case's own, as for a report of one part.
+    fn one_of<'b>(&self, best: &[&'b OrderNumbers]) -> Option<&'b OrderNumbers> {
+        let mut placed = best.iter().copied().filter(|order| !order.placer.is_empty());
+        let Some(first) = placed.next() else { return best.first().copied() };
+        if placed.all(|order| self.is_same(&order.placer, &first.placer)) {
+            return Some(first);
+        }
+        best.iter().copied().find(|order| self.is_same(&order.placer, &self.own.placer))
+    }
+
+    /// One number, whether it is said with who gave it, without, or with the origin's name for it.
+    fn is_same(&self, a: &IssuedId, b: &IssuedId) -> bool {
+        let is_origins = |id: &IssuedId| id.issuer.is_empty() || id.issuer == self.own.accession.issuer;
+        !a.is_empty() && a.value == b.value && (a.issuer == b.issuer || is_origins(a) || is_origins(b))
+    }
+
+    /// What a part says that several orders have, without any one's placer order number.
+    fn shared(&self, best: &[&OrderNumbers], named: &OrderNumbers) -> OrderNumbers {
+        let said = [&named.placer, &named.filler, &named.accession];
+        let is_said = |id: &&IssuedId| !id.is_empty() && said.iter().any(|said| said.value == id.value);
+        let [filler, accession] = [
+            best.iter().map(|order| &order.filler).find(is_said),
+            best.iter().map(|order| &order.accession).find(is_said),
+        ];
+        let [filler, accession] = [filler, accession].map(|id| id.map(|id| self.with_issuer(id)).unwrap_or_default());
+        let shared = OrderNumbers { placer: IssuedId::default(), filler, accession };
+        if shared.is_empty() { self.as_named(named) } else { shared }
+    }
+
+    /// An order that is not known here: what its reader wrote, but for numbers that are not the origin's.
+    fn as_named(&self, named: &OrderNumbers) -> OrderNumbers {
+        let of_origin = |id: &IssuedId| if self.is_origins(id) { id.clone() } else { IssuedId::default() };
+        OrderNumbers {
             placer: self.with_issuer(&named.placer),
-            filler: Some(&named.filler).filter(is_issued).cloned().unwrap_or_default(),
-            accession: Some(&named.accession).filter(is_issued).unwrap_or(&self.own.accession).clone(),
-        };
-        (order, self.is_origins(&named.placer))
+            filler: of_origin(&named.filler),
+            accession: of_origin(&named.accession),
+        }
     }
 
     /// A known order, with what it says nothing of itself: the case's accession number, and a filler number of its own
@@ -77,7 +122,6 @@ impl Case<'_> {
         let accession = if known.accession.is_empty() { &self.own.accession } else { &known.accession };
         let is_a_filler = |filler: &&IssuedId| {
             ![&accession.value, &known.placer.value, &self.own.placer.value].contains(&&filler.value)
-                && !filler.is_empty()
                 && self.is_origins(filler)
         };
         let filler = Some(&named.filler).filter(is_a_filler).unwrap_or(&known.filler);
@@ -93,13 +137,20 @@ impl Case<'_> {
         let own = [&self.own.placer, &self.own.filler, &self.own.accession].into_iter();
         let known = self.known.iter().flat_map(|order| [&order.placer, &order.filler, &order.accession]);
         let mut issuers = own.chain(known).map(|known| known.issuer.as_str()).chain([self.patient]);
-        !id.issuer.is_empty() && issuers.any(|issuer| issuer == id.issuer)
+        !id.is_empty() && !id.issuer.is_empty() && issuers.any(|issuer| issuer == id.issuer)
     }
 
     fn with_issuer(&self, id: &IssuedId) -> IssuedId {
         let is_bare = !id.is_empty() && id.issuer.is_empty();
         if is_bare { IssuedId::new(id.value.as_str(), self.own.accession.issuer.as_str()) } else { id.clone() }
     }
+}
+
+/// A number that may be anybody's; not one that stands in another place with the reader's name beside it.
+fn says_a_bare_number(named: &OrderNumbers) -> bool {
+    let said = [&named.filler, &named.accession];
+    let is_readers = |id: &IssuedId| said.iter().any(|other| other.value == id.value && !other.issuer.is_empty());
+    said.iter().any(|id| !id.is_empty() && id.issuer.is_empty() && !is_readers(id))
 }
 
 /// How well a named order fits a known one; the placer's number counts for more than the filler's, that for more than
@@ -132,18 +183,27 @@ mod tests {
         OrderNumbers { placer: id(placer), filler: id(filler), accession: id(accession) }
     }
 
-    /// What goes home of a case A1 with placer P1, and the orders P1, P2 (filler F2, accession A2) and P3.
-    fn home(named: &[[&str; 3]]) -> Answered {
-        let facts = StudyFacts {
+    /// A case A1 with placer P1.
+    fn facts() -> StudyFacts {
+        StudyFacts {
             patient_id: id("77^RAB"),
             accession: id("A1^RAB"),
             placer_order_number: "P1".into(),
             placer_issuer: "KIS".into(),
             ..StudyFacts::default()
-        };
-        let known = [["P1^KIS", "", ""], ["P2^KIS", "F2^RIS", "A2^RAB"], ["P3^KIS", "", ""]].map(numbers);
+        }
+    }
+
+    /// What goes home of it where it has these orders.
+    fn home_of(known: &[[&str; 3]], named: &[[&str; 3]]) -> Answered {
+        let known: Vec<OrderNumbers> = known.iter().copied().map(numbers).collect();
         let clues = Clues { orders: named.iter().copied().map(numbers).collect(), ..Clues::default() };
-        answered(&clues, &facts, &known)
+        answered(&clues, &facts(), &known)
+    }
+
+    /// Where it has the orders P1, P2 (filler F2, accession A2) and P3.
+    fn home(named: &[[&str; 3]]) -> Answered {
+        home_of(&[["P1^KIS", "", ""], ["P2^KIS", "F2^RIS", "A2^RAB"], ["P3^KIS", "", ""]], named)
     }
 
     #[test]
@@ -160,10 +220,12 @@ mod tests {
             (["A2^RAB", "K1", ""], ["P2^KIS", "F2^RIS", "A2^RAB"], false),
             // A second filler number of the one order.
             (["P1^KIS", "F8^RIS", ""], ["P1^KIS", "F8^RIS", "A1^RAB"], false),
-            // An order that is not known here, of the origin's and of nobody's.
-            (["P9^KIS", "K9^KCRIS", "A9^RAB"], ["P9^KIS", "", "A9^RAB"], false),
-            (["P9", "", ""], ["P9^RAB", "", "A1^RAB"], true),
-            (["P9^KCRIS", "", ""], ["P9^KCRIS", "", "A1^RAB"], true),
+            // An order that is not known here, of the origin's and of nobody's: under no number of the case's.
+            (["P9^KIS", "K9^KCRIS", "A9^RAB"], ["P9^KIS", "", "A9^RAB"], true),
+            (["P9", "", ""], ["P9^RAB", "", ""], true),
+            (["P9^KCRIS", "", ""], ["P9^KCRIS", "", ""], true),
+            (["", "F9^RIS", ""], ["", "F9^RIS", ""], true),
+            (["", "K9^KCRIS", "A9^RAB"], ["", "", "A9^RAB"], true),
         ] {
             let found = home(&[["P1^KIS", "", ""], named]);
             assert_eq!(found, Answered { orders: vec![numbers(first), numbers(expected)], unknown }, "{named:?}");
@@ -172,8 +234,46 @@ mod tests {
 
     #[test]
     fn one_order_counted_twice_by_its_reader_is_one_order() {
-        assert_eq!(home(&[["P1^KIS", "K1^KCRIS", "K1^KCRIS"], ["P1^KIS", "K2^KCRIS", ""]]), Answered::default());
-        assert_eq!(home(&[["P1^KIS", "K1", ""], ["", "K2", "K2"]]), Answered::default());
+        let counted = [["P1^KIS", "K1^KCRIS", "K1^KCRIS"], ["P1^KIS", "K2^KCRIS", ""], ["", "K3^KCRIS", "K3"]];
+        assert_eq!(home(&counted), Answered::default());
         assert_eq!(home(&[["P2^KIS", "", ""]]), Answered::default(), "one order is the case's as it was found");
+        let bare = Answered { orders: Vec::new(), unknown: true };
+        assert_eq!(home(&[["P1^KIS", "K1", ""], ["", "K2", "K2"]]), bare, "a bare number may be an order's");
+    }
+
+    /// P2 and P3 are of one group F2 and have one accession number; P1 shares its own with P4.
+    #[test]
+    fn a_number_that_several_orders_share_says_none_of_them() {
+        let known = [
+            ["P1^KIS", "", "A1^RAB"],
+            ["P2^KIS", "F2^RIS", "A2^RAB"],
+            ["P3^KIS", "F2^RIS", "A2^RAB"],
+            ["P4^KIS", "", "A1^RAB"],
+        ];
+        for (named, expected, unknown) in [
+            (["", "F2^RIS", ""], ["", "F2^RIS", ""], true),
+            (["", "F2^RIS", "A2^RAB"], ["", "F2^RIS", "A2^RAB"], true),
+            (["", "A2^RAB", ""], ["", "", "A2^RAB"], true),
+            (["P3^KIS", "F2^RIS", "A2^RAB"], ["P3^KIS", "F2^RIS", "A2^RAB"], false),
+            (["", "K1^KCRIS", "A1^RAB"], ["P1^KIS", "", "A1^RAB"], false),
+        ] {
+            let found = home_of(&known, &[["P4^KIS", "", ""], named]);
+            let orders = vec![numbers(["P4^KIS", "", "A1^RAB"]), numbers(expected)];
+            assert_eq!(found, Answered { orders, unknown }, "{named:?}");
+        }
+    }
+
+    #[test]
+    fn orders_beyond_those_that_are_looked_up_keep_their_numbers() {
+        let parts = |numbers: &[[&str; 3]]| numbers.iter().copied().map(self::numbers).collect();
+        let clues = Clues {
+            orders: parts(&[["P1^KIS", "", ""], ["P2^KIS", "", ""]]),
+            more_orders: parts(&[["P3^KIS", "", ""], ["P9^KIS", "", ""]]),
+            ..Clues::default()
+        };
+        let known = [["P2^KIS", "F2^RIS", "A2^RAB"], ["P3^KIS", "", ""]].map(numbers);
+        let found = answered(&clues, &facts(), &known);
+        assert_eq!(found.orders[2..], [["P3^KIS", "", "A1^RAB"], ["P9^KIS", "", ""]].map(numbers));
+        assert!(found.unknown);
     }
 }

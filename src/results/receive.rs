@@ -59,9 +59,12 @@ impl ReportReceiver {
             Ok(incoming) => (incoming, None),
             Err((incoming, reason)) => (*incoming, Some(reason)),
         };
-        own_again(&self.store, &mut incoming).await?;
-        if incoming.is_addendum && several.is_none() {
-            several = addendum::complete(&self.store, config, &mut incoming).await?.err();
+        // What is held unread is looked up where a person reads it.
+        if several.is_none() {
+            own_again(&self.store, &mut incoming).await?;
+            if incoming.is_addendum {
+                several = addendum::complete(&self.store, config, &mut incoming).await?.err();
+            }
         }
         let incoming = Arc::new(incoming);
         let prepared = match several {

@@ -3,11 +3,11 @@
 
 use super::{
     addendum,
-    correlate::{Candidate, Clues, by_specimen, correlate, is_of_another_patient},
+    correlate::{Candidate, Clues, SEVERAL, by_specimen, correlate, is_of_another_patient},
     critical,
     incoming::Incoming,
     make::{Made, Making, make},
-    ordered::{add_cases_of_orders, as_found, cases_of_specimens, numbers_of},
+    ordered::{MAX_CANDIDATES, add_cases_of_orders, as_found, cases_of_specimens, numbers_of},
     parts::answered,
 };
 use crate::{
@@ -57,11 +57,11 @@ impl Place {
         let wants_sr =
             config.partners.get(&case.origin).is_some_and(|origin| origin.report_forms.contains(&ReportForm::Sr));
         let images = if wants_sr && case.has_study { tx.images_of(case.id).await? } else { Vec::new() };
-        let case = case.id;
-        let (version, replaces) = tx.next_version(case).await?;
-        let orders = if clues.orders.len() > 1 { tx.orders_answered_by(case).await? } else { Vec::new() };
-        let orders = orders.iter().map(numbers_of).collect();
-        Ok(Self { version, replaces, before: tx.forms_before(case).await?, orders, images })
+        let (version, replaces) = tx.next_version(case.id).await?;
+        let orders = if clues.orders.len() > 1 { tx.orders_answered_by(case.id).await? } else { Vec::new() };
+        // An institute's images of a specimen are joined to the hospital's order too: its numbers are not theirs.
+        let orders = orders.iter().filter(|order| order.origin == case.origin).map(numbers_of).collect();
+        Ok(Self { version, replaces, before: tx.forms_before(case.id).await?, orders, images })
     }
 }
 
@@ -136,10 +136,10 @@ pub(super) async fn whose(
     incoming: &Incoming,
 ) -> Result<Result<(CaseRow, &'static str), &'static str>, StoreError> {
     let clues = &incoming.clues;
-    let candidates = candidates(tx, clues).await?;
+    let Some(candidates) = candidates(tx, clues).await? else { return Ok(Err(SEVERAL)) };
     // Where it names something that is known, its specimens have no say.
     if candidates.is_empty() && clues.studies.len() < 2 && !clues.specimens.is_empty() {
-        let candidates = cases_of_specimens(tx, clues).await?;
+        let Some(candidates) = cases_of_specimens(tx, clues).await? else { return Ok(Err(SEVERAL)) };
         return Ok(by_specimen(clues, &incoming.sender, &candidates).map(|case| (case.clone(), "specimen")));
     }
     Ok(correlate(clues, &incoming.sender, &candidates).map(|(case, by)| (case.clone(), by)))
@@ -147,10 +147,11 @@ pub(super) async fn whose(
 
 /// A number or UID that a great many cases have says nothing: cut off at some of them, it could even seem to fit one.
 /// Nothing is looked up for a report of several studies, which fits no case; `incoming` bounds the numbers of the rest.
-async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<Candidate>, StoreError> {
-    let mut found: Vec<CaseRow> = Vec::new();
+/// `None`: they are more than can be told apart.
+async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Option<Vec<Candidate>>, StoreError> {
+    let mut found: Vec<Candidate> = Vec::new();
     if clues.studies.len() > 1 {
-        return Ok(Vec::new());
+        return Ok(Some(found));
     }
     for study in &clues.studies {
         add_few(&mut found, tx.cases_with_study(study).await?);
@@ -162,18 +163,27 @@ async fn candidates(tx: &mut Tx, clues: &Clues) -> Result<Vec<Candidate>, StoreE
             seen.push(number);
             add_few(&mut found, tx.cases_with_number(number).await?);
         }
+        if found.len() > MAX_CANDIDATES {
+            return Ok(None);
+        }
     }
-    found.sort_by_key(|case| case.id);
-    found.dedup_by_key(|case| case.id);
-    let mut found: Vec<Candidate> = found.into_iter().map(Candidate::from).collect();
-    add_cases_of_orders(tx, clues, &mut found).await?;
     found.sort_by_key(|known| known.case.id);
-    Ok(found)
+    if !add_cases_of_orders(tx, clues, &mut found).await? {
+        return Ok(None);
+    }
+    found.sort_by_key(|known| known.case.id);
+    Ok(Some(found))
 }
 
-fn add_few(found: &mut Vec<CaseRow>, alike: Vec<CaseRow>) {
-    if alike.len() <= MAX_ALIKE {
-        found.extend(alike);
+/// Each once.
+fn add_few(found: &mut Vec<Candidate>, alike: Vec<CaseRow>) {
+    if alike.len() > MAX_ALIKE {
+        return;
+    }
+    for case in alike {
+        if found.iter().all(|known| known.case.id != case.id) {
+            found.push(Candidate::from(case));
+        }
     }
 }
 
@@ -430,3 +440,6 @@ fn report(incoming: &Incoming, id: ReportId) -> NewReport {
 pub fn sha256(bytes: &[u8]) -> String {
     crate::model::Digest(Sha256::digest(bytes).into()).to_string()
 }
+
+#[cfg(test)]
+mod tests;

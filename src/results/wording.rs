@@ -5,7 +5,7 @@
 
 use super::{
     documents,
-    incoming::{Incoming, Piece, ValuePiece},
+    incoming::{Incoming, Piece, Section, ValuePiece},
 };
 use crate::{
     hl7::oru::{Coded, Specimen},
@@ -52,7 +52,7 @@ impl Text<'_> {
             Piece::Value(value) => self.value(value),
             Piece::Deleted { code } => self.lines.push(deleted(self.language, code)),
             Piece::Unchanged { code } => self.lines.push(unchanged(self.language, code)),
-            Piece::Section { title, specimens, order } => self.section(title, specimens, *order),
+            Piece::Section(section) => self.section(section),
             Piece::Document { .. } => {}
         }
     }
@@ -78,7 +78,8 @@ impl Text<'_> {
         self.lines.push(format!("{name}{between}{shown}"));
     }
 
-    fn section(&mut self, title: &Coded, specimens: &[Specimen], order: Option<usize>) {
+    fn section(&mut self, section: &Section) {
+        let Section { title, specimens, order, .. } = section;
         self.gap();
         self.under.clear();
         if !name(title).is_empty() {

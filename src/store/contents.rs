@@ -47,13 +47,13 @@ impl Tx {
 }
 
 impl Store {
-    /// Bytes of what is kept in pieces.
-    pub(super) async fn length_of_pieces(&self, report: ReportId, form: &str) -> Result<u64, StoreError> {
+    /// Bytes of what is kept in pieces. `None`: nothing is kept, though no report is empty.
+    pub(super) async fn length_of_pieces(&self, report: ReportId, form: &str) -> Result<Option<u64>, StoreError> {
         const SQL: &str = "SELECT CAST(COALESCE(SUM(LENGTH(bytes)), 0) AS BIGINT) FROM report_contents \
              WHERE report_id = $1 AND form = $2";
         let id = report.to_string();
         let (length,): (i64,) = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(form).fetch_one(p).await)?;
-        Ok(u64::try_from(length).unwrap_or(0))
+        Ok(u64::try_from(length).ok().filter(|length| *length > 0))
     }
 
     /// One piece, counted from 0, of what does not stand in its row; `None`: there are not so many.
@@ -73,13 +73,16 @@ impl Store {
         if !in_row.is_empty() {
             return Ok(in_row.into());
         }
+        let unreadable = StoreError::Unreadable { what: "report" };
         let length = self.length_of_pieces(report, AS_RECEIVED).await?;
-        let mut whole = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+        let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else { return Err(unreadable) };
+        let mut whole = BytesMut::with_capacity(length);
         let mut seq = 0;
         while let Some(piece) = self.report_piece(report, AS_RECEIVED, seq).await? {
             whole.extend_from_slice(&piece);
             seq += 1;
         }
-        Ok(whole.freeze())
+        // One is missing in between: half of a report is none.
+        if whole.len() == length { Ok(whole.freeze()) } else { Err(unreadable) }
     }
 }

@@ -553,7 +553,7 @@ impl Store {
         let (control_id, sop_class, sop_uid, transfer_syntax, content) =
             row.ok_or(StoreError::NotFound { what: "report", id })?;
         let length = match content.len() as u64 {
-            0 => self.length_of_pieces(report, form).await?,
+            0 => self.length_of_pieces(report, form).await?.ok_or(StoreError::Unreadable { what: "report form" })?,
             length => length,
         };
         Ok(ReportContent { control_id, sop_class, sop_uid, transfer_syntax, length, in_row: content.into() })

@@ -528,7 +528,7 @@ async fn large_reports_are_kept_in_pieces_and_read_as_they_were() {
     for ledger in both().await {
         // A digit a byte: no piece looks like its neighbour.
         let content = |size: usize| (0..size).map(|at| b'0' + (at / 997 % 10) as u8).collect::<Vec<u8>>();
-        for size in [0, 1, MIB, MIB + 1, 3 * MIB, 3 * MIB + 5] {
+        for size in [1, MIB, MIB + 1, 3 * MIB, 3 * MIB + 5] {
             let what = format!("{size} bytes on {}", ledger.name);
             let bytes = content(size);
             let held = NewReport { content: bytes.clone().into(), ..report(None, 0, ReportStatus::Final) };
@@ -554,6 +554,17 @@ async fn large_reports_are_kept_in_pieces_and_read_as_they_were() {
                 pieces += 1;
             }
             assert!(all == bytes && read.length == size as u64, "{what}: to be sent");
+            // Half of a report is none, nor is nothing.
+            let of_it = format!("DELETE FROM report_contents WHERE report_id = '{}'", held.id);
+            let unreadable = |error: &StoreError| matches!(error, StoreError::Unreadable { .. });
+            if pieces > 1 {
+                ledger.raw.run(&format!("{of_it} AND form = '' AND seq = {}", pieces - 2)).await;
+                let error = ledger.store.held_report(held.id).await.expect_err("a piece is missing");
+                assert!(unreadable(&error), "{what}: {error}");
+                ledger.raw.run(&format!("{of_it} AND form = ''")).await;
+                let error = ledger.store.held_report(held.id).await.expect_err("nothing is there");
+                assert!(unreadable(&error), "{what}: {error}");
+            }
             // One that was kept whole before there were pieces.
             let whole = "UPDATE report_forms SET content = (SELECT bytes FROM report_contents c WHERE c.form = report_forms.form \
                          AND c.report_id = report_forms.report_id AND seq = 0)";
@@ -561,6 +572,10 @@ async fn large_reports_are_kept_in_pieces_and_read_as_they_were() {
                 ledger.raw.run(&format!("{whole} WHERE report_id = '{}'", held.id)).await;
                 let read = ledger.store.report_content(held.id, "oru").await.expect("read");
                 assert!(read.in_row == bytes[..MIB] && read.length == MIB as u64, "{what}: a whole one");
+                ledger.raw.run(&format!("UPDATE report_forms SET content = '' WHERE report_id = '{}'", held.id)).await;
+                ledger.raw.run(&of_it).await;
+                let error = ledger.store.report_content(held.id, "oru").await.expect_err("nothing is there");
+                assert!(unreadable(&error), "{what}: {error}");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The first version is T02, a later one T10 with the number of the one it replaces in TXA-13.
 
 use crate::hl7::message::{MessageBuilder, SegmentBuilder};
-use crate::hl7::oru::{Interpreter, OruToSend, entity_parts, timestamp};
+use crate::hl7::oru::{Interpreter, OruToSend, Part, entity_parts, timestamp};
 use crate::model::ReportStatus;
 
 /// What a document says of itself besides the report in it.
@@ -29,7 +29,7 @@ pub(in crate::hl7) fn build(report: &OruToSend<'_>, document: &Document<'_>) -> 
     // An order each (9.6.2 repeats ORC and OBR): the document has one text of them all.
     for (index, order) in orders(report).into_iter().enumerate() {
         message.push(report.orc(order));
-        message.push(report.obr(index + 1, report.title, order));
+        message.push(report.obr(index + 1, &Part { order, ..report.whole() }));
     }
     message.push(txa(report, document));
     report.results(&mut message);

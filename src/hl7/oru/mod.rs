@@ -29,7 +29,7 @@ pub(super) use observation::coded;
 pub(super) use read::{Reader, patient_ids};
 pub use specimen::Specimen;
 pub use values::{Detail, Structured};
-pub use write::{ObservationToSend, OruToSend, SentReport, Shape, ValueToSend};
+pub use write::{ObservationToSend, OruToSend, Part, SentReport, Shape, ValueToSend};
 pub(super) use write::{coded as coded_parts, entity as entity_parts, timestamp};
 
 use crate::model::{IssuedId, ReportStatus, Uid};

@@ -76,10 +76,8 @@ pub struct OruToSend<'a> {
 pub enum ObservationToSend<'a> {
     /// What follows is about another examination or specimen: an OBR of its own.
     Section {
-        title: &'a Coded,
+        part: Part<'a>,
         specimens: &'a [Specimen],
-        /// Which of the orders it answers. `None`: the report's.
-        order: Option<usize>,
     },
     /// Lines are separated by LF, CR or CR LF.
     Text {
@@ -100,11 +98,24 @@ pub enum ObservationToSend<'a> {
         range: &'a str,
         flags: &'a [String],
     },
-    /// This result is taken back: OBX-11 D, or X where nothing of the report is left. `words` for people, in an NTE.
+    /// This result is taken back: OBX-11 D, or X where nothing of the examination is left. `words` for people, in an NTE.
     Deleted {
         code: &'a Coded,
         words: &'a str,
     },
+}
+
+/// What the OBR of one examination says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// OBR-4.
+    pub title: &'a Coded,
+    /// Which of the orders it answers. `None`: the report's.
+    pub order: Option<usize>,
+    /// OBR-25, and OBX-11 of its results.
+    pub status: ReportStatus,
+    /// OBR-32.
+    pub interpreter: &'a Interpreter,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,23 +156,24 @@ impl OruToSend<'_> {
         message.push(self.pid());
         let leads = matches!(self.observations.first(), Some(ObservationToSend::Section { .. }));
         let mut obr = 0;
+        let mut current = self.whole();
         if !leads {
             obr += 1;
             message.push(self.orc(None));
-            message.push(self.obr(obr, self.title, None));
+            message.push(self.obr(obr, &current));
         }
         // SPM stands behind the results (7.3.1).
         let mut waiting: &[Specimen] = &[];
         for (index, observation) in self.observations.iter().enumerate() {
             match observation {
-                ObservationToSend::Section { title, specimens, order } => {
+                ObservationToSend::Section { part, specimens } => {
                     oul::specimens(&mut message, waiting);
-                    waiting = specimens;
+                    (waiting, current) = (specimens, *part);
                     obr += 1;
-                    message.push(self.orc(*order));
-                    message.push(self.obr(obr, title, *order));
+                    message.push(self.orc(part.order));
+                    message.push(self.obr(obr, part));
                 }
-                _ => self.result(&mut message, index + 1, observation),
+                _ => self.result(&mut message, index + 1, observation, current.status),
             }
         }
         self.study(&mut message);
@@ -172,13 +184,25 @@ impl OruToSend<'_> {
     /// Every result, and the study it is about.
     pub(in crate::hl7) fn results(&self, message: &mut MessageBuilder) {
         for (index, observation) in self.observations.iter().enumerate() {
-            self.result(message, index + 1, observation);
+            self.result(message, index + 1, observation, self.status);
         }
         self.study(message);
     }
 
-    pub(in crate::hl7) fn result(&self, message: &mut MessageBuilder, set_id: usize, one: &ObservationToSend<'_>) {
-        if let Some(obx) = self.obx(set_id, one) {
+    /// The report as one examination.
+    pub(in crate::hl7) fn whole(&self) -> Part<'_> {
+        Part { title: self.title, order: None, status: self.status, interpreter: self.interpreter }
+    }
+
+    /// One result, of an examination in this state.
+    pub(in crate::hl7) fn result(
+        &self,
+        message: &mut MessageBuilder,
+        set_id: usize,
+        one: &ObservationToSend<'_>,
+        status: ReportStatus,
+    ) {
+        if let Some(obx) = self.obx(set_id, one, status) {
             message.push(obx);
         }
         if let ObservationToSend::Deleted { words, .. } = one {
@@ -233,25 +257,25 @@ impl OruToSend<'_> {
             .field(8, self.sex)
     }
 
-    pub(in crate::hl7) fn obr(&self, set_id: usize, title: &Coded, order: Option<usize>) -> SegmentBuilder {
-        let (placer, filler, accession) = self.answered(order);
+    pub(in crate::hl7) fn obr(&self, set_id: usize, part: &Part<'_>) -> SegmentBuilder {
+        let (placer, filler, accession) = self.answered(part.order);
         SegmentBuilder::new("OBR")
             .field(1, &set_id.to_string())
             .components(2, &entity(placer))
             .components(3, &entity(filler))
-            .components(4, &coded(title))
+            .components(4, &coded(part.title))
             .field(7, self.observed_at)
             .field(18, &accession.value)
             .field(22, &timestamp(self.reported_at))
-            .field(25, self.status.hl7())
-            .subcomponents(32, &self.interpreter.parts())
+            .field(25, part.status.hl7())
+            .subcomponents(32, &part.interpreter.parts())
     }
 
     /// `None`: nothing that a receiver could tell by its code.
-    fn obx(&self, set_id: usize, observation: &ObservationToSend<'_>) -> Option<SegmentBuilder> {
-        let status = self.status.hl7();
+    fn obx(&self, set_id: usize, one: &ObservationToSend<'_>, of: ReportStatus) -> Option<SegmentBuilder> {
+        let status = of.hl7();
         let named = |code: &Coded| SegmentBuilder::new("OBX").components(3, &coded(code));
-        Some(match observation {
+        Some(match one {
             ObservationToSend::Section { .. } => return None,
             ObservationToSend::Text { code, text } => {
                 self.obx_frame(set_id, "FT", status, named(code).raw(5, escape(text).into_owned()))
@@ -274,7 +298,7 @@ impl OruToSend<'_> {
                 if code.code.is_empty() && code.text.is_empty() {
                     return None;
                 }
-                let status = if self.status == ReportStatus::Withdrawn { status } else { "D" };
+                let status = if of == ReportStatus::Withdrawn { status } else { "D" };
                 self.obx_frame(set_id, "FT", status, named(code))
             }
         })

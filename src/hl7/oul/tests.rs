@@ -2,7 +2,7 @@
 
 use crate::hl7::{
     charset::Charset,
-    oru::{Coded, Interpreter, ObservationToSend, OruReport, OruToSend, Rejected, ReportKind, Shape, Specimen},
+    oru::{Coded, Interpreter, ObservationToSend, OruReport, OruToSend, Part, Rejected, ReportKind, Shape, Specimen},
 };
 use crate::model::{IssuedId, ReportStatus};
 use chrono::DateTime;
@@ -102,10 +102,13 @@ fn specimens_lead_in_an_oul_and_follow_in_an_oru() {
         ..Specimen::default()
     };
     let two = [specimen("A1"), specimen("A2")];
+    let nobody = Interpreter::default();
+    let [first, second] =
+        [&d, &i].map(|title| Part { title, order: None, status: ReportStatus::Final, interpreter: &nobody });
     let observations = [
-        ObservationToSend::Section { title: &d, specimens: &two, order: None },
+        ObservationToSend::Section { part: first, specimens: &two },
         ObservationToSend::Text { code: &d, text: "eins" },
-        ObservationToSend::Section { title: &i, specimens: &[], order: None },
+        ObservationToSend::Section { part: second, specimens: &[] },
         ObservationToSend::Text { code: &i, text: "zwei" },
     ];
     let obr = |number, code| format!("OBR|{number}|P1^RAB|P1^RAB|{code}");

@@ -4,7 +4,7 @@
 //! its OBR again, without results, for the grammar knows no results of two specimens.
 
 use crate::hl7::message::{MessageBuilder, SegmentBuilder, escape};
-use crate::hl7::oru::{Coded, ObservationToSend, OruToSend, Specimen, coded_parts, entity_parts};
+use crate::hl7::oru::{ObservationToSend, OruToSend, Part, Specimen, coded_parts, entity_parts};
 use crate::model::IssuedId;
 
 pub(in crate::hl7) fn build(report: &OruToSend<'_>) -> MessageBuilder {
@@ -12,29 +12,29 @@ pub(in crate::hl7) fn build(report: &OruToSend<'_>) -> MessageBuilder {
     message.push(report.msh(["OUL", "R22", "OUL_R22"]));
     message.push(report.pid());
     let mut numbers = Numbers::default();
+    let mut current = report.whole();
     let leads = matches!(report.observations.first(), Some(ObservationToSend::Section { .. }));
     if !leads {
-        begin(&mut message, report, &[], None, &mut numbers);
+        begin(&mut message, report, &[], &current, &mut numbers);
     }
     for (index, observation) in report.observations.iter().enumerate() {
         match observation {
-            ObservationToSend::Section { title, specimens, order } => {
-                numbers.title = Some(title);
-                begin(&mut message, report, specimens, *order, &mut numbers);
+            ObservationToSend::Section { part, specimens } => {
+                current = *part;
+                begin(&mut message, report, specimens, part, &mut numbers);
             }
-            _ => report.result(&mut message, index + 1, observation),
+            _ => report.result(&mut message, index + 1, observation, current.status),
         }
     }
     report.study(&mut message);
     message
 }
 
-/// Set ids of the message, and the title of the examination at hand.
+/// Set ids of the message.
 #[derive(Default)]
-struct Numbers<'a> {
+struct Numbers {
     spm: usize,
     obr: usize,
-    title: Option<&'a Coded>,
 }
 
 /// The specimens of an examination and its OBR; where it names none of its own, that of the specimen before.
@@ -42,19 +42,18 @@ fn begin(
     message: &mut MessageBuilder,
     report: &OruToSend<'_>,
     specimens: &[Specimen],
-    answers: Option<usize>,
-    numbers: &mut Numbers<'_>,
+    part: &Part<'_>,
+    numbers: &mut Numbers,
 ) {
     let nameless = [Specimen::default()];
     let specimens = match specimens {
         [] if numbers.spm == 0 => &nameless[..],
         specimens => specimens,
     };
-    let title = numbers.title.unwrap_or(report.title);
     let order = |message: &mut MessageBuilder, obr: &mut usize| {
         *obr += 1;
-        message.push(report.obr(*obr, title, answers));
-        message.push(report.orc(answers));
+        message.push(report.obr(*obr, part));
+        message.push(report.orc(part.order));
     };
     // The one with the results last: they follow.
     for specimen in specimens {

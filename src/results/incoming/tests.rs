@@ -45,6 +45,22 @@ fn as_many_numbers_as_can_be_looked_up_are_read_and_each_once() {
     assert_eq!(incoming(&groups(MAX_NAMED + 1)).unwrap_err().1, TOO_MANY);
 }
 
+/// A person may say whose it is all the same: each part then goes home under the numbers of its own order.
+#[test]
+fn orders_beyond_those_that_are_looked_up_are_still_told_apart() {
+    let group = |number: usize| format!("OBR|1|P{number}|||||||||||||||||||||||F\r");
+    let message = HEAD.to_owned() + &(0..MAX_NAMED + 2).map(group).collect::<String>();
+    let (held, reason) =
+        incoming(&message.replace("|||||||||||||||||||||||F", "||CT|||||||||||||||||||||F")).unwrap_err();
+    assert_eq!((reason, held.clues.orders.len(), held.clues.more_orders.len()), (TOO_MANY, MAX_NAMED, 2));
+    assert_eq!(held.clues.more_orders[1].placer.value, format!("P{}", MAX_NAMED + 1));
+    let orders = held.pieces.iter().filter_map(|piece| match piece {
+        Piece::Section(section) => Some(section.order),
+        _ => None,
+    });
+    assert!(orders.eq((0..MAX_NAMED + 2).map(Some)));
+}
+
 /// OBR-25 by the OBX-11 of two results: what becomes of the report.
 #[test]
 fn the_status_of_a_report_follows_from_the_order_and_its_results() {

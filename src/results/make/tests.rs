@@ -222,17 +222,17 @@ fn every_hl7_form_has_its_own_control_id() {
     }
 }
 
-/// An order of the origin's that is not known here keeps its number; one that may be anybody's is shown to a person.
+/// An order that is not known here keeps its number, and is shown to a person.
 #[test]
 fn every_form_names_the_order_of_each_part() {
     let results = |issuer: &str| {
         let part = |n: u8| format!("OBR|{n}|P{n}^{issuer}||CT{n}^Teil {n}^L|||||||||||||||||||||F");
         [part(2), TEXT.to_owned(), part(3), TEXT.to_owned()]
     };
-    for (issuer, told) in [("RAB", &[][..]), ("KC", &[UNKNOWN_ORDER])] {
+    for issuer in ["RAB", "KC"] {
         let results = results(issuer);
         let made = made("de", "F", &results.each_ref().map(String::as_str));
-        assert_eq!(made.warnings, told);
+        assert_eq!(made.warnings, [UNKNOWN_ORDER]);
         for number in ["P2", "P3"] {
             assert!(holds(&made, DeliveryKind::ReportOru, &format!("|{number}^{issuer}|")), "{number}");
             assert!(holds(&made, DeliveryKind::ReportSr, &format!("Auftrag: {number}")), "in its text: {number}");
@@ -243,6 +243,45 @@ fn every_form_names_the_order_of_each_part() {
             }
         }
     }
+}
+
+/// P1 is final, P2 cancelled, P3 preliminary, of P4 every result is taken back: each says so, and who read it.
+#[test]
+fn every_part_keeps_its_own_status_and_interpreter() {
+    let part = |n: u8, status: &str, who: &str| {
+        format!("OBR|{n}|P{n}^RAB||CT{n}^Teil {n}^L|||||||||||||||||||||{status}|||||||{who}")
+    };
+    let (first, pdf) = (part(1, "F", "17&Weber&Anna"), document("application^pdf", PDF));
+    let (second, third, fourth) = (part(2, "X", "18&Schwarz&Max"), part(3, "P", ""), part(4, "F", "17&Weber&Anna"));
+    let gone = TEXT.replace("||||||F", "||||||W");
+    let results = [&first, TEXT, &second, TEXT, &pdf, &third, TEXT, &fourth, &gone];
+    let made = made_as("[\"oru\", \"oul\"]", "de", "F", &results);
+    let field = |line: &str, n: usize| line.split('|').nth(n).unwrap_or_default().to_owned();
+    for (form, row) in &made.forms {
+        let message = row.content.whole();
+        let message = String::from_utf8_lossy(&message);
+        let parts: Vec<(String, String, String)> = message
+            .split("\rOBR|")
+            .skip(1)
+            .filter(|part| field(part, 1).starts_with('P'))
+            .map(|part| {
+                let results = part.split('\r').filter(|line| line.starts_with("OBX") && !line.contains("|HD|"));
+                let statuses: Vec<String> = results.map(|line| field(line, 11)).collect();
+                let obr = part.split('\r').next().unwrap();
+                (field(obr, 24), field(obr, 31), statuses.join(" "))
+            })
+            .collect();
+        let expected = [
+            ("F", "17&Weber&Anna", "F"),
+            ("X", "18&Schwarz&Max", "X X X"),
+            ("P", "", "P"),
+            ("X", "17&Weber&Anna", "X"),
+        ]
+        .map(|(status, who, results)| (status.to_owned(), who.to_owned(), results.to_owned()));
+        assert_eq!(parts, expected, "{form}: {message}");
+        assert!(!message.contains(&STANDARD.encode(PDF)), "{form}: what was cancelled holds no document");
+    }
+    assert_eq!(made.forms.len(), 2);
 }
 
 /// Current Requested Procedure Evidence Sequence (0040,A375): the images that were read.
