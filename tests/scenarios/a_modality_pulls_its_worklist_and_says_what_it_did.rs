@@ -186,3 +186,44 @@ async fn a_person_is_told_of_images_that_do_not_come_and_of_what_was_broken_off(
         network.at_rest().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_names_no_image_waits_and_one_of_two_studies_completes_both() {
+    let side = NetworkSide::start().await;
+    let rab = "RAB_CT1";
+    for footing in BOTH {
+        let network = network(footing).await;
+        let unscheduled = |study: String| json!({ "StudyInstanceUID": study, "step": {}, "AccessionNumber": "" });
+        // Some scanners name no image: the first that comes is not all.
+        let (silent, slices) = head_ct(4, 3);
+        let begin = begun(&unscheduled(silent.study().to_string()));
+        assert_eq!(says(&side, &network, rab, "1.2.9.4", true, begin).await, 0);
+        assert_eq!(says(&side, &network, rab, "1.2.9.4", false, ended("COMPLETED", &[])).await, 0);
+        send_study(network.node().dicom, &slices[..1]).await;
+        network.case(&silent.study(), "one of three", |case| case.instances == 1).await;
+
+        let ((one, of_one), (other, of_other)) = (head_ct(5, 2), head_ct(6, 2));
+        let mut begin = begun(&unscheduled(one.study().to_string()));
+        let second = begun(&unscheduled(other.study().to_string()));
+        let items = begin["ScheduledStepAttributesSequence"].as_array_mut().expect("items");
+        items.extend(second["ScheduledStepAttributesSequence"].as_array().expect("items").clone());
+        assert_eq!(says(&side, &network, rab, "1.2.9.5", true, begin).await, 0);
+        send_study(network.node().dicom, &of_one).await;
+        let both = [of_one, of_other.clone()].concat();
+        assert_eq!(says(&side, &network, rab, "1.2.9.5", false, ended("COMPLETED", &both)).await, 0);
+        send_study(network.node().dicom, &of_other).await;
+        for patient in [&one, &other] {
+            let case = network.case_in(&patient.study(), CaseState::Delivered).await;
+            let story = network.story(&case).await;
+            assert!(story.contains("(all 4 its scanner says it made)"), "{story}");
+            assert!(case.attention.is_empty(), "{}", case.attention);
+        }
+        let case = network.case(&silent.study(), "still one", |case| case.instances == 1).await;
+        assert!(case.whole.is_none(), "the quiet time decides");
+        send_study(network.node().dicom, &slices[1..]).await;
+        network.case(&silent.study(), "three", |case| case.instances == 3).await;
+        network.clock.advance(Duration::from_secs(3601));
+        network.case_in(&silent.study(), CaseState::Delivered).await;
+        network.at_rest().await;
+    }
+}
