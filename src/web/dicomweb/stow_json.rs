@@ -48,6 +48,8 @@ struct Storing<'a> {
     /// By number; taken out when done.
     plans: BTreeMap<usize, Plan>,
     done: BTreeMap<usize, Done>,
+    /// How many values each waits for: counted, so that a part costs the same however many there are.
+    awaited: BTreeMap<usize, usize>,
     places: Places<Owner>,
     kept: HashMap<String, Bytes>,
     room: usize,
@@ -93,6 +95,7 @@ impl<'a> Storing<'a> {
             session,
             plans: BTreeMap::new(),
             done: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             places: Places::default(),
             kept: HashMap::new(),
             room: MAX_KEPT_BYTES,
@@ -117,15 +120,17 @@ impl<'a> Storing<'a> {
     /// Notes where the parts of an instance go. Out: who cannot be stored, because Pixel Data are said to be at a place of
     /// something else.
     fn take_places(&mut self, number: usize, plan: &Plan) -> Vec<usize> {
-        let mut rivals = Vec::new();
+        let (mut rivals, mut awaited) = (Vec::new(), 0);
         for location in plan.missing() {
             match self.places.get_mut(location) {
-                Some(Owner::Values(numbers)) if numbers.last() == Some(&number) => {}
+                Some(Owner::Values(numbers)) if numbers.last() == Some(&number) => continue,
                 Some(Owner::Values(numbers)) => numbers.push(number),
                 Some(owner) => rivals.extend(contested(owner, number)),
                 None => self.places.insert(location, Owner::Values(vec![number])),
             }
+            awaited += 1;
         }
+        self.awaited.insert(number, awaited);
         if let Some(pixels) = &plan.pixels {
             match self.places.get_mut(&pixels.location) {
                 Some(owner) => rivals.extend(contested(owner, number)),
@@ -167,6 +172,9 @@ impl<'a> Storing<'a> {
             self.room -= bytes.len();
             self.kept.insert(place, bytes);
             for number in numbers {
+                if let Some(awaited) = self.awaited.get_mut(&number) {
+                    *awaited = awaited.saturating_sub(1);
+                }
                 self.store_if_complete(number).await;
             }
         }
@@ -182,8 +190,8 @@ impl<'a> Storing<'a> {
     }
 
     async fn store_if_complete(&mut self, number: usize) {
-        let is_complete = |plan: &Plan| plan.pixels.is_none() && has_all(plan, &self.kept);
-        if !self.plans.get(&number).is_some_and(is_complete) {
+        let has_all = self.awaited.get(&number) == Some(&0);
+        if !has_all || self.plans.get(&number).is_none_or(|plan| plan.pixels.is_some()) {
             return;
         }
         let Some(plan) = self.plans.remove(&number) else { return };
@@ -269,10 +277,6 @@ fn is_there(segment: &Segment, kept: &HashMap<String, Bytes>) -> bool {
         Segment::Bytes(_) => true,
         Segment::Bulk { location, .. } => kept.contains_key(location),
     }
-}
-
-fn has_all(plan: &Plan, kept: &HashMap<String, Bytes>) -> bool {
-    plan.segments.iter().all(|segment| is_there(segment, kept))
 }
 
 async fn write_segments(session: &mut Session, segments: Vec<Segment>, kept: &HashMap<String, Bytes>) -> bool {

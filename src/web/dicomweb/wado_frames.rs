@@ -65,8 +65,7 @@ pub async fn bulkdata(
     let wishes = wishes(&headers, &uri)?;
     let held = Below::instance(&study, &series, &instance)?.retrieve_one(&site, &caller).await?;
     let opened = site.shelf.open(&site.watched.spool, &held).await?;
-    let found = path_of(&opened.head, &path).map_err(|error| unreadable("its header", &error))?;
-    match found.ok_or(Problem::not_found())? {
+    match value_at(&site, opened.clone(), path.clone()).await?.ok_or(Problem::not_found())? {
         Bulk::Value(range) => {
             let bytes = opened.head.bytes().get(range).unwrap_or_default();
             let location = format!("{}/bulkdata/{path}", instance_url(&site.base_url(&headers), &held));
@@ -74,6 +73,17 @@ pub async fn bulkdata(
         }
         Bulk::Pixels => all_pixels(&site, opened, &wishes).await,
     }
+}
+
+/// Where a path of a header leads, looked up off the async threads: the header is taken apart for it.
+async fn value_at(site: &Site, opened: Arc<Opened>, path: String) -> Result<Option<Bulk>, Problem> {
+    let turn = site.shelf.looking().await?;
+    let looked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        path_of(&opened.head, &path)
+    });
+    let found = looked.await.map_err(|error| unreadable("looking into its header was given up", &error))?;
+    found.map_err(|error| unreadable("its header", &error))
 }
 
 /// A value of the header, as it is written there.
