@@ -80,7 +80,7 @@ impl ReportObjects {
     /// False: it waits on.
     async fn take(&self, object: &ReportObject, key: &Key, aside: &mut Aside<Key>) -> Result<bool, StoreError> {
         let taken = match self.read(object).await {
-            Ok(incoming) => self.settle(object, incoming).await,
+            Ok(incoming) => Box::pin(self.settle(object, incoming)).await,
             Err(Unread::Ever(reason)) => self.hold(object, &reason).await,
             Err(Unread::Now(reason)) => {
                 let times = aside.failed(key.clone());
