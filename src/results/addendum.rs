@@ -6,7 +6,7 @@
 use super::{
     attach::read,
     identity::own_again,
-    incoming::{Incoming, MAX_NAMED, Piece},
+    incoming::{Incoming, MAX_NAMED, Piece, Section},
     settle::whose,
 };
 use crate::{
@@ -98,15 +98,17 @@ fn standing<'a>(versions: &'a [ReportRow], incoming: &'a Incoming) -> impl Itera
 fn added(mut former: Incoming, mut addition: Incoming) -> Incoming {
     let order = (!addition.clues.orders.is_empty()).then_some(0);
     for piece in &mut former.pieces {
-        if let Piece::Section { order, .. } = piece {
+        if let Piece::Section(section) = piece {
+            let order = &mut section.order;
             let named = order.and_then(|index| former.clues.orders.get(index).cloned());
             *order = named.and_then(|named| place_of(&mut addition, named));
         }
     }
     let heading = Coded { text: HEADING.into(), ..Coded::default() };
-    let is_section = |piece: &Piece| matches!(piece, Piece::Section { .. });
+    let is_section = |piece: &Piece| matches!(piece, Piece::Section(_));
     let heading = if former.pieces.iter().chain(&addition.pieces).any(is_section) {
-        Piece::Section { title: heading, specimens: Vec::new(), order }
+        let (status, interpreter) = (addition.status, addition.interpreter.clone());
+        Piece::Section(Box::new(Section { title: heading, specimens: Vec::new(), order, status, interpreter }))
     } else {
         Piece::Text { code: Coded::default(), text: format!("{HEADING}:") }
     };
@@ -174,13 +176,16 @@ mod tests {
     #[test]
     fn parts_keep_the_orders_they_answer() {
         let mut former = read("T02", "P1", "Kopf");
-        let section = |order| Piece::Section { title: Coded::default(), specimens: Vec::new(), order };
+        let section = |order| {
+            let (title, specimens, interpreter) = (Coded::default(), Vec::new(), Default::default());
+            Piece::Section(Box::new(Section { title, specimens, order, status: ReportStatus::Final, interpreter }))
+        };
         former.pieces.insert(0, section(Some(0)));
         let whole = added(former, read("T06", "P2", "Hals"));
         let orders: Vec<Option<&str>> = whole
             .pieces
             .iter()
-            .filter_map(|piece| if let Piece::Section { order, .. } = piece { Some(*order) } else { None })
+            .filter_map(|piece| if let Piece::Section(section) = piece { Some(section.order) } else { None })
             .map(|order| order.map(|index| whole.clues.orders[index].placer.value.as_str()))
             .collect();
         assert_eq!(orders, [Some("P1"), Some("P2")]);
