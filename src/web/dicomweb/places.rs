@@ -54,7 +54,7 @@ impl<T> Places<T> {
         }
         let mut longer = self.longer(&key);
         let shorter = self.shorter(&key);
-        let mut found = longer.by_ref().take(2).chain(shorter).map(|key| forwards(key));
+        let mut found = longer.by_ref().take(2).chain(shorter).map(forwards);
         match (found.next(), found.next()) {
             (Some(one), None) => Found::One(one),
             (None, _) => Found::None,
