@@ -13,6 +13,9 @@ use neisse::{
 };
 use std::time::{Duration, Instant};
 
+/// What the round of this number looks by.
+type LookedBy = fn(usize) -> By;
+
 const STEPS: usize = 1_000_000;
 const HOSPITALS: usize = 20;
 const ROUNDS: usize = 100;
@@ -26,7 +29,7 @@ const PAGE: i64 = 50;
 async fn a_million_scheduled_steps_do_not_slow_the_worklist() {
     for ledger in both().await {
         fill(&ledger).await;
-        let looks: [(&str, fn(usize) -> By); 7] = [
+        let looks: [(&str, LookedBy); 7] = [
             ("scanner and day", |n| By::Station(format!("CT{}", n % 5))),
             ("modality and day", |_| By::Modality("CT".into())),
             ("day", |_| By::Start),
@@ -69,7 +72,7 @@ async fn within(what: &str, ledger: &Ledger, one: impl AsyncFn(usize) -> Duratio
     assert!(best < LIMIT, "{}: {what}: {best:?}", ledger.name);
 }
 
-async fn page(ledger: &Ledger, number: usize, by: fn(usize) -> By) -> Duration {
+async fn page(ledger: &Ledger, number: usize, by: LookedBy) -> Duration {
     let day = Some("20261124".to_owned()).filter(|_| !is_one(by(number)));
     let look = Look { origin: hospital(number), by: by(number), from: day.clone(), to: day };
     let began = Instant::now();
