@@ -33,9 +33,6 @@ async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
     let port = proxy.address.port();
     let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, tonight(), chemnitz, leipzig, |files| {
         deliver_to(files, "chemnitz", "CHEMNITZ", port);
-        // The slide keeps one of them.
-        let partner = files.get_mut("partners/chemnitz.toml").expect("its file");
-        *partner = partner.replace("associations = 2", "associations = 3");
         set(files, "neisse.toml", "response", "\"60s\"");
     })
     .await;
