@@ -70,7 +70,7 @@ impl ReportObjects {
             }
             for object in waiting {
                 let key = (object.sender.clone(), object.sop_instance.clone(), object.place.sha256);
-                if aside.waits(&key) || !self.take(&object, &key, aside).await? {
+                if aside.waits(&key) || !Box::pin(self.take(&object, &key, aside)).await? {
                     left += 1;
                 }
             }

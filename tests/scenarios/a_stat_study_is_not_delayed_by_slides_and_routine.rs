@@ -56,7 +56,7 @@ async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
     assert!(beside.as_secs_f64() < alone.as_secs_f64() * 1.1, "alone {alone:?}, beside the others {beside:?}");
 
     proxy.set(Line::Good);
-    network.case(&patient.study(), "the slide is there", |case| case.state == CaseState::Delivered).await;
+    eventually("the slide is there", LONG, async || network.now(slide.id).await.state == CaseState::Delivered).await;
     let all = SLICES * 2 + 1 + usize::try_from(MR_STUDIES).expect("few") * 10;
     network.chemnitz.arrivals_of(all).await;
     network.at_rest().await;
