@@ -44,9 +44,9 @@ struct Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn identifiers_are_the_readers_toward_it_and_the_origins_on_the_way_back() {
     for footing in BOTH {
-        both_hospitals_are_told_apart_and_get_their_reports(footing, "prefix").await;
+        Box::pin(both_hospitals_are_told_apart_and_get_their_reports(footing, "prefix")).await;
     }
-    both_hospitals_are_told_apart_and_get_their_reports(Footing::Embedded, "assigned").await;
+    Box::pin(both_hospitals_are_told_apart_and_get_their_reports(Footing::Embedded, "assigned")).await;
 }
 
 async fn both_hospitals_are_told_apart_and_get_their_reports(footing: Footing, identifiers: &str) {
