@@ -1,4 +1,4 @@
-//! How many associations a partner takes at a time (`associations`), shared by all its lanes.
+//! How many associations a partner takes at a time (`associations`), shared by stat and routine; bulk has one of its own.
 //!
 //! A worker needs a slot before it opens an association and keeps it while the association is open, idle or not. When
 //! another waits, idle ones are let go at once and busy ones after the batch they are in, so that a stat study never

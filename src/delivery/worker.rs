@@ -1,7 +1,7 @@
 //! The workers of a partner: each takes an envelope, claims the delivery, makes one attempt, settles it.
 //!
 //! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
-//! partner takes associations at a time, `bulk` has one, and all share the partner's [`Slots`]; a worker makes one
+//! partner takes associations at a time and share its [`Slots`], `bulk` has one beside them; a worker makes one
 //! attempt at a time and keeps its association or connection open for a moment, for what follows. A claimed delivery belongs to its attempt until
 //! the lease runs out; progress prolongs it.
 
@@ -99,11 +99,13 @@ async fn staff(
             continue;
         }
         let end = stop.child_token();
-        let (slots, way) = (Slots::new(crew.1), Way::new());
+        // A slide that gives way keeps its association: one beside those of the others, or stat images would have one less.
+        let (slots, bulk, way) = (Slots::new(crew.1), Slots::new(1), Way::new());
         for lane in Lane::ALL {
             let workers = if lane == Lane::Bulk { 1 } else { crew.1 };
             for _ in 0..workers {
-                let shared = Shared { slots: Arc::clone(&slots), way: Arc::clone(&way) };
+                let slots = if lane == Lane::Bulk { &bulk } else { &slots };
+                let shared = Shared { slots: Arc::clone(slots), way: Arc::clone(&way) };
                 tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, shared, end.clone()));
             }
         }

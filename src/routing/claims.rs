@@ -137,13 +137,13 @@ impl Claims {
             pauses.into_iter().filter(|pause| pause.since <= now - down_after).map(|pause| pause.partner).collect();
         for reader in down {
             for priority in Priority::ALL.into_iter().rev() {
-                self.move_on_from(&reader, priority, aside).await?;
+                self.take_from_who_is_down(&reader, priority, aside).await?;
             }
         }
         self.end_abandoned(now, aside).await
     }
 
-    async fn move_on_from(
+    async fn take_from_who_is_down(
         &self,
         reader: &PartnerId,
         priority: Priority,

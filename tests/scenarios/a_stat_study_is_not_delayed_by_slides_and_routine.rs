@@ -33,9 +33,6 @@ async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
     let port = proxy.address.port();
     let network = Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, tonight(), chemnitz, leipzig, |files| {
         deliver_to(files, "chemnitz", "CHEMNITZ", port);
-        // The slide keeps one of them.
-        let partner = files.get_mut("partners/chemnitz.toml").expect("its file");
-        *partner = partner.replace("associations = 2", "associations = 3");
         set(files, "neisse.toml", "response", "\"60s\"");
     })
     .await;
@@ -59,7 +56,7 @@ async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
     assert!(beside.as_secs_f64() < alone.as_secs_f64() * 1.1, "alone {alone:?}, beside the others {beside:?}");
 
     proxy.set(Line::Good);
-    network.case(&patient.study(), "the slide is there", |case| case.state == CaseState::Delivered).await;
+    eventually("the slide is there", LONG, async || network.now(slide.id).await.state == CaseState::Delivered).await;
     let all = SLICES * 2 + 1 + usize::try_from(MR_STUDIES).expect("few") * 10;
     network.chemnitz.arrivals_of(all).await;
     network.at_rest().await;

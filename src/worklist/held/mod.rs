@@ -16,7 +16,7 @@ mod retrieve;
 use crate::{
     config::Live,
     dicom::{
-        matching::{self, MatchOptions, Names},
+        matching::{self, MatchOptions, Names, Prepared},
         service::{Answers, Asker, DataSet, Find, FindModel, Refusal},
     },
     model::{Clock, chain},
@@ -40,6 +40,8 @@ const FIRST_PAGE: i64 = 50;
 const PAGE: i64 = 500;
 /// Studies looked at for one query: beyond it the keys are too wide.
 const MAX_LOOKED_AT: i64 = 2_000_000;
+/// Candidates that are matched without a pause.
+const YIELD_EVERY: usize = 50;
 /// Patients told apart in one query.
 const MAX_PATIENTS: usize = 200_000;
 /// Instances that one query may name.
@@ -100,9 +102,9 @@ struct Question {
     store: Store,
     naming: Naming,
     keys: DataSet,
+    fits: Prepared,
     /// Without those that tell identifiers, which are compared once they have been named.
-    other_keys: DataSet,
-    options: MatchOptions,
+    may_fit: Prepared,
     level: Level,
     /// Of this node: Retrieve AE Title (0008,0054).
     ae_title: String,
@@ -126,11 +128,12 @@ impl Shelves {
         let by = keys.look(&naming).await.map_err(|error| failed(&error))?;
         let (from, to) = keys.days();
         let search = StudySearch { partner: asker.partner.clone(), by, from, to };
+        let options = MatchOptions { names, unknown_matches: false, combined_datetime: false, time_zone: None };
         let question = Question {
             store: self.store.clone(),
             naming,
-            other_keys: items::without_identifiers(&find.identifier),
-            options: MatchOptions { names, unknown_matches: false, combined_datetime: false, time_zone: None },
+            fits: Prepared::new(&find.identifier, options),
+            may_fit: Prepared::new(&items::without_identifiers(&find.identifier), options),
             level,
             ae_title: self.config.now().dicom.ae_title.clone(),
             series: keys.uids(tags::SERIES_INSTANCE_UID),
@@ -182,12 +185,16 @@ impl Reading {
                 self.after = Some(study.place.clone());
                 let question = &self.question;
                 // Names are looked up for those that fit otherwise.
-                if !matching::matches(&question.other_keys, &items::study(&study, question), question.options) {
+                if !question.may_fit.fits(&items::study(&study, question)) {
+                    // Many that do not fit are looked at beside what else the node does.
+                    if self.page.len() % YIELD_EVERY == 0 {
+                        tokio::task::yield_now().await;
+                    }
                     continue;
                 }
                 question.naming.name(&mut study).await.map_err(|error| failed(&error))?;
                 let item = items::study(&study, question);
-                if matching::matches(&question.keys, &item, question.options) {
+                if question.fits.fits(&item) {
                     return Ok(Some((study, item)));
                 }
             }
@@ -247,7 +254,7 @@ fn series(question: Arc<Question>, study: FoundStudy, item: DataSet) -> Found<Da
     });
     let items = pages.map_ok(move |(question, page)| {
         let of_page = page.into_iter().map(|series| items::series(&item, &series));
-        let fits = |item: &DataSet| matching::matches(&question.keys, item, question.options);
+        let fits = |item: &DataSet| question.fits.fits(item);
         stream::iter(of_page.filter(fits).map(Ok).collect::<Vec<_>>())
     });
     items.try_flatten().boxed()
@@ -283,7 +290,7 @@ impl Telling {
         let mut items = Vec::new();
         for instance in &page {
             let item = self.item_of(instance).await?;
-            if matching::matches(&question.keys, &item, question.options) {
+            if question.fits.fits(&item) {
                 items.push(item);
             }
         }
