@@ -34,7 +34,11 @@ async fn a_reading_task_follows_its_case() {
         assert_eq!(said(&task, "0020000D"), patient.study().as_str());
         let named = |task: &Value| task["00404021"]["Value"][0]["00081199"]["Value"].as_array().map(Vec::len);
         let got = chemnitz.task(&uid).await;
-        assert_eq!((named(&task), named(&got)), (Some(0), Some(3)), "a list names series, the task its instances: {got}");
+        assert_eq!(
+            (named(&task), named(&got)),
+            (Some(0), Some(3)),
+            "a list names series, the task its instances: {got}"
+        );
         // Others: for Leipzig it is not there, Rabenstein sees it when it asks for it, and cannot claim it.
         assert!(leipzig.tasks("").await.is_empty());
         assert_eq!(leipzig.ask(Method::GET, &format!("/workitems/{uid}"), None).await.status, StatusCode::NOT_FOUND);
