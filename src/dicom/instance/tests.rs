@@ -1,3 +1,5 @@
+//! The sample studies taken apart: what is said of them in JSON, where their frames lie, what they look like.
+
 use super::*;
 use crate::{
     cli::sample::{SampleInstance, studies},
