@@ -341,7 +341,7 @@ fn telling_within(config: &Config) -> Duration {
 }
 
 fn pause(config: &Config, attempts: i64) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(16);
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
     config.delivery.retry_min.saturating_mul(1 << doublings).min(config.delivery.retry_max)
 }
 
