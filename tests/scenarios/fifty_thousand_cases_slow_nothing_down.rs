@@ -20,7 +20,7 @@ const CASES: i64 = 50_000;
 const BIG: [&str; 5] = ["cases", "instances", "deliveries", "events", "messages"];
 
 /// Holds only what is unfinished, so that reading all of it is reading little.
-const SMALL_INDEXES: [&str; 10] = [
+const SMALL_INDEXES: [&str; 11] = [
     "cases_to_route",
     "cases_to_complete",
     "cases_waiting",
@@ -31,6 +31,7 @@ const SMALL_INDEXES: [&str; 10] = [
     "specimen_alarms_open",
     "specimen_events_untold",
     "specimen_events_waiting",
+    "task_events_to_note",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
