@@ -131,7 +131,9 @@ fn is_by_index(sql: &str, raw: &Raw) -> bool {
 }
 
 fn reads_everything(plan: &[String]) -> bool {
-    plan.iter().map(|step| step.trim().trim_start_matches("-> ").trim_start()).any(|step| {
+    let plain =
+        |step: &str| step.trim().trim_start_matches("->").trim_start().trim_start_matches("Parallel ").to_owned();
+    plan.iter().map(|step| plain(step)).any(|step| {
         ["SCAN scheduled_steps", "SCAN orders", "Seq Scan on scheduled_steps", "Seq Scan on orders"]
             .iter()
             .any(|whole| step.starts_with(whole))

@@ -274,7 +274,7 @@ impl World {
         leaking["21"] = "LEAK^Gefäß undicht^L".into();
         self.ssu("L3", json!({ "3": "C-S-2^RABENSTEIN" }), Some(leaking)).await;
         let home = self.told(HOSPITAL, "S-2", "rejected").await;
-        assert_eq!((home.field("SPM", 21), home.charset()), ("LEAK^Gefäß undicht", "8859/1"));
+        assert_eq!((home.field("SPM", 21), home.charset()), ("LEAK^Gefäß undicht^L", "8859/1"));
         self.alarms_are(&[AlarmKind::Rejected]).await;
         let case = self.case_of(&BIOPSY).await;
         assert!(case.attention.contains("rejected"), "{}", case.attention);

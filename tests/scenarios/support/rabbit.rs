@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 /// As many as `tests/run` has `tests/support/rabbitmq` make.
-const VIRTUAL_HOSTS: usize = 80;
+const VIRTUAL_HOSTS: usize = 140;
 
 /// A virtual host of its own on the run's broker: no other scenario sees its queues.
 ///
