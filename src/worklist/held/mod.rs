@@ -187,7 +187,7 @@ impl Reading {
                 // Names are looked up for those that fit otherwise.
                 if !question.may_fit.fits(&items::study(&study, question)) {
                     // Many that do not fit are looked at beside what else the node does.
-                    if self.page.len() % YIELD_EVERY == 0 {
+                    if self.page.len().is_multiple_of(YIELD_EVERY) {
                         tokio::task::yield_now().await;
                     }
                     continue;
