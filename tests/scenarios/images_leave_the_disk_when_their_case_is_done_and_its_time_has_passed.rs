@@ -43,7 +43,7 @@ async fn images_leave_the_disk_when_their_case_is_done_and_its_time_has_passed()
         // The other after its longer time, and with it the journal.
         nothing_goes_in(&network, 59 * DAY).await;
         network.clock.advance(2 * DAY);
-        eventually("the journal is gone", SOON, async || journals(&network).is_empty()).await;
+        eventually("the journal is gone", SOON * 3, async || journals(&network).is_empty()).await;
         // The same study again: acknowledged, known, and there again; sent on only when a person wants it.
         send_study(network.node().dicom, &done_slices).await;
         until_told(&network, &done, "on disk again").await;
@@ -75,7 +75,7 @@ async fn what_waits_for_a_person_stays_on_the_disk_and_what_has_left_it_is_not_s
         eventually("the images arrive", SOON, async || all_delivered(&network, &case).await).await;
         report(&network, &patient).await;
         network.clock.advance(15 * DAY);
-        eventually("the journal is gone", SOON, async || journals(&network).is_empty()).await;
+        eventually("the journal is gone", SOON * 3, async || journals(&network).is_empty()).await;
         let (sent, said) = cases(&network, &["resend", "--all", &id]).await;
         assert!(
             !sent && said.contains("taken off this node's disk") && said.contains("have rabenstein send"),
