@@ -24,8 +24,7 @@ const OPEN: usize = 100_000;
 const SEARCHES: usize = 100;
 /// As many rounds as it takes: other work on the machine disturbs them.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Unoptimised, making fifty data sets takes several times as long as finding them.
-const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 30 });
+const LIMIT: Duration = Duration::from_millis(30);
 
 const STATE: Tag = Tag(0x0074, 0x1000);
 const PRIORITY: Tag = Tag(0x0074, 0x1200);
@@ -87,7 +86,7 @@ fn reads_on_and_on(plan: &[String]) -> bool {
     plan.iter().any(|step| {
         let step = step.trim_start_matches([' ', '-', '>']);
         let is_sorted = step.starts_with("USE TEMP B-TREE") || step.starts_with("Sort");
-        let is_read = step.starts_with("SCAN tasks") || step.starts_with("Seq Scan on tasks");
+        let is_read = step.starts_with("SCAN tasks") || step.contains("Seq Scan on tasks");
         is_read || is_sorted && !is_of_cases || step.starts_with("MULTI-INDEX OR")
     })
 }
