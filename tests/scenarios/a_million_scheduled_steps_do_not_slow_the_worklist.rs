@@ -45,7 +45,7 @@ async fn a_million_scheduled_steps_do_not_slow_the_worklist() {
             performed(&ledger, 1).await;
         };
         let (_, heard) = heard(Box::pin(once)).await;
-        let ours: Vec<&String> = heard.iter().filter(|sql| is_ours(sql, &ledger.raw)).collect();
+        let ours: Vec<&String> = heard.keys().filter(|sql| is_ours(sql, &ledger.raw)).collect();
         assert!(ours.len() >= looks.len() + 3, "{}: {ours:#?}", ledger.name);
         for sql in ours {
             let plan = ledger.raw.plan(sql).await;

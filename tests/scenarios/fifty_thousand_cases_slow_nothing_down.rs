@@ -40,7 +40,7 @@ async fn fifty_thousand_cases_slow_nothing_down() {
         let network = Network::night(footing, "2026-11-24T23:10").await;
         let raw = fill(&network, footing).await;
         let ((), heard) = heard(the_main_job(&network)).await;
-        let ours: Vec<String> = heard.into_iter().filter(|sql| is_looked_up(sql, footing)).collect();
+        let ours: Vec<String> = heard.into_keys().filter(|sql| is_looked_up(sql, footing)).collect();
         assert!(ours.len() > 30, "{footing:?}: only {} statements were heard", ours.len());
         let mut slow = Vec::new();
         for sql in &ours {
@@ -149,7 +149,7 @@ fn is_looked_up(sql: &str, footing: Footing) -> bool {
 /// `SCAN cases` (SQLite), `Seq Scan on cases` (PostgreSQL). In the order of an index up to a limit is no such thing.
 fn reads_a_big_table(step: &str) -> bool {
     let step = step.trim_start_matches([' ', '-', '>']);
-    let scanned = step.strip_prefix("SCAN ").or_else(|| step.strip_prefix("Seq Scan on "));
+    let scanned = step.strip_prefix("SCAN ").or_else(|| step.split_once("Seq Scan on ").map(|(_, scanned)| scanned));
     let Some(scanned) = scanned else { return false };
     let table = scanned.split(' ').next().unwrap_or_default();
     // The ledger's statements call it d and e.

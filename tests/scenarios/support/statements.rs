@@ -2,7 +2,7 @@
 //! that listens are heard too.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt,
     sync::{
         Mutex, Once,
@@ -16,8 +16,8 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// What came of `work`, and every statement that was sent meanwhile, once each. One scenario listens at a time.
-pub async fn heard<T>(work: impl Future<Output = T>) -> (T, BTreeSet<String>) {
+/// What came of `work`, and every statement that was sent meanwhile, with how often it was. One scenario listens at a time.
+pub async fn heard<T>(work: impl Future<Output = T>) -> (T, BTreeMap<String, usize>) {
     static FIRST: Once = Once::new();
     static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     FIRST.call_once(|| tracing::subscriber::set_global_default(Listener).expect("nobody else listens to the logs"));
@@ -29,7 +29,7 @@ pub async fn heard<T>(work: impl Future<Output = T>) -> (T, BTreeSet<String>) {
 }
 
 static LISTENING: AtomicBool = AtomicBool::new(false);
-static HEARD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static HEARD: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
 
 /// Hears the statements that the database driver logs, while it is to.
 struct Listener;
@@ -55,7 +55,8 @@ impl Subscriber for Listener {
         let mut statement = Statement::default();
         event.record(&mut statement);
         let text = if statement.whole.is_empty() { statement.summary } else { statement.whole };
-        HEARD.lock().expect("heard").insert(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        *HEARD.lock().expect("heard").entry(text).or_default() += 1;
     }
 
     fn enter(&self, _: &span::Id) {}
