@@ -93,20 +93,20 @@ impl OrderTaker {
         shared: bool,
     ) -> Result<Vec<u8>, StoreError> {
         let Work { partner, message, now, .. } = *work;
-        let mut tx = self.begin(work, shared).await?;
         let (message_type, event) = message.kind.response();
         let respond = |orders: &[OrderAnswer]| respond(view, &Response { message_type, event, orders }, now);
         let new = if shared { alone(work) } else { None };
         if let Some((order, said)) = &new {
             let answers = [OrderAnswer { code: said.answer, sequence: said.sequence, reason: None }];
             let answer = respond(&answers);
-            if tx.take_new_order(&NewOrder { order, said, key, content: bytes, answer: &answer }, now - NEAR).await? {
-                tx.commit().await?;
+            let new = NewOrder { order, said, key, content: bytes, answer: &answer };
+            if self.store.take_new_order(&new, now - NEAR).await? {
                 log(&partner.id, &answers);
                 return Ok(answer);
             }
         }
         let work = &Work { meets_something: new.is_some(), ..*work };
+        let mut tx = self.begin(work, shared).await?;
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
         let (mut specimens, mut taken_back) = (Taken::default(), Vec::new());
         for request in &message.orders {

@@ -57,7 +57,7 @@ pub use writer::JournalWriter;
 use crate::model::{JournalId, JournalPlace, Moment, PartnerId, Uid};
 use appender::OpenJournal;
 use disk::{Disk, RealDisk};
-use format::RecordState;
+use format::{RecordHeader, RecordState};
 use free::FreeSpace;
 use hashing::Blocks;
 use std::{
@@ -212,13 +212,30 @@ impl Spool {
     /// # Errors
     /// When the journal is not there or cannot be opened, or the instance has been taken off the disk.
     pub fn ranges(&self, place: &JournalPlace) -> Result<RangeReader, SpoolError> {
+        let (file, header) = self.present(place)?;
+        let meta = header.record_meta();
+        let meta = meta.ok_or(SpoolError::NoSuchRecord { journal: place.journal, record: place.record })?;
+        Ok(RangeReader::new(file, *place, meta.origin))
+    }
+
+    /// A whole instance to be looked at, compared by the CRC of its record. Blocking.
+    ///
+    /// # Errors
+    /// When the journal is not there or cannot be opened, or the instance has been taken off the disk.
+    pub fn reader_by_crc(&self, place: &JournalPlace) -> Result<PlaceReader, SpoolError> {
+        let (file, header) = self.present(place)?;
+        Ok(PlaceReader::by_crc(file, *place, header.data_crc))
+    }
+
+    /// Where an instance has been punched out there are zeros, which who reads only parts of it would not notice.
+    fn present(&self, place: &JournalPlace) -> Result<(File, RecordHeader), SpoolError> {
         let (journal, record) = (place.journal, place.record);
         let file = self.shared.open(journal, false)?;
         let header = purge::genuine(&file, &records::read_nonce(&file, journal)?, journal, place)?;
-        // Where it has been punched out there are zeros, which nothing here would notice.
-        let present = header.record_meta().filter(|_| header.state == RecordState::Present);
-        let meta = present.ok_or(SpoolError::NoSuchRecord { journal, record })?;
-        Ok(RangeReader::new(file, *place, meta.origin))
+        if header.state != RecordState::Present {
+            return Err(SpoolError::NoSuchRecord { journal, record });
+        }
+        Ok((file, header))
     }
 
     /// Every journal, oldest first. Blocking.

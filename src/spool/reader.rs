@@ -2,7 +2,8 @@
 //! ahead of the caller, hashed on the way.
 //!
 //! The last block is handed out only when the SHA-256 of all of them is the one that was recorded: a delivery of
-//! damaged bytes cannot be completed by accident. A purged instance fails the same way.
+//! damaged bytes cannot be completed by accident. A purged instance fails the same way. What is only looked at, and can be
+//! asked for again, is compared by the CRC-32C of its record instead, which takes a tenth of the time.
 
 use crate::model::{Digest, JournalPlace, PartnerId};
 use bytes::{Buf, Bytes, BytesMut};
@@ -32,8 +33,25 @@ pub struct PlaceReader {
     ready: BytesMut,
     ahead: Option<JoinHandle<io::Result<ReadBlock>>>,
     /// Absent while a thread has it.
-    hasher: Option<Sha256>,
+    check: Option<Check>,
+    /// What its record says, if the check goes by it.
+    crc: u32,
     verified: Verified,
+}
+
+/// What has been read so far is compared by.
+enum Check {
+    Digest(Box<Sha256>),
+    Crc(u32),
+}
+
+impl Check {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Digest(hasher) => hasher.update(bytes),
+            Self::Crc(crc) => *crc = crc32c::crc32c_append(*crc, bytes),
+        }
+    }
 }
 
 /// Parts of one instance, by positioned reads on the calling thread: frames, bulk data, the header. What is read so is not
@@ -72,18 +90,28 @@ impl RangeReader {
 
 struct ReadBlock {
     bytes: BytesMut,
-    hasher: Sha256,
+    check: Check,
 }
 
 impl PlaceReader {
     pub(super) fn new(file: File, place: JournalPlace) -> Self {
+        Self::checked(file, place, Check::Digest(Box::default()), 0)
+    }
+
+    /// `crc`: of the data set, as its record has it.
+    pub(super) fn by_crc(file: File, place: JournalPlace, crc: u32) -> Self {
+        Self::checked(file, place, Check::Crc(0), crc)
+    }
+
+    fn checked(file: File, place: JournalPlace, check: Check, crc: u32) -> Self {
         Self {
             file: Arc::new(file),
             place,
             asked: 0,
             ready: BytesMut::new(),
             ahead: None,
-            hasher: Some(Sha256::new()),
+            check: Some(check),
+            crc,
             verified: Verified::NotYet,
         }
     }
@@ -168,7 +196,7 @@ impl PlaceReader {
     }
 
     fn took(&mut self, block: ReadBlock) -> io::Result<()> {
-        self.hasher = Some(block.hasher);
+        self.check = Some(block.check);
         if self.asked == self.place.length {
             self.check_end()?;
         }
@@ -178,10 +206,13 @@ impl PlaceReader {
 
     fn check_end(&mut self) -> io::Result<()> {
         if self.verified == Verified::NotYet
-            && let Some(hasher) = &self.hasher
+            && let Some(check) = &self.check
         {
-            let found = Digest(hasher.clone().finalize().into());
-            self.verified = if found == self.place.sha256 { Verified::Matches } else { Verified::Differs };
+            let matches = match check {
+                Check::Digest(hasher) => Digest(hasher.clone().finalize().into()) == self.place.sha256,
+                Check::Crc(found) => *found == self.crc,
+            };
+            self.verified = if matches { Verified::Matches } else { Verified::Differs };
         }
         if self.verified == Verified::Matches { Ok(()) } else { Err(differs()) }
     }
@@ -201,10 +232,10 @@ impl PlaceReader {
             return Ok(None);
         }
         // Lost with a read that failed: there is no going on after that.
-        let hasher = self.hasher.take().ok_or_else(differs)?;
+        let check = self.check.take().ok_or_else(differs)?;
         let at = self.place.data.checked_add(self.asked).ok_or(io::ErrorKind::InvalidInput)?;
         self.asked += length;
-        Ok(Some(Work { file: self.file.clone(), at, length, hasher }))
+        Ok(Some(Work { file: self.file.clone(), at, length, check }))
     }
 }
 
@@ -213,15 +244,15 @@ struct Work {
     file: Arc<File>,
     at: u64,
     length: u64,
-    hasher: Sha256,
+    check: Check,
 }
 
 impl Work {
     fn read(mut self) -> io::Result<ReadBlock> {
         let mut bytes = BytesMut::zeroed(self.length as usize);
         self.file.read_exact_at(&mut bytes, self.at)?;
-        self.hasher.update(&bytes);
-        Ok(ReadBlock { bytes, hasher: self.hasher })
+        self.check.update(&bytes);
+        Ok(ReadBlock { bytes, check: self.check })
     }
 }
 

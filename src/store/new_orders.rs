@@ -3,16 +3,21 @@
 //! In: the order, and the message it came with. Out: both kept, or nothing done. Most orders come first of all that they
 //! will be joined to; each statement is a round to the database, and their number is what the rate of orders depends on.
 //!
+//! On SQLite, which has one writer, several such orders are one statement and share a commit (`sqlite::together`).
+//!
 //! Does not join: what meets anything is for `intake` to look at whole.
 
 use super::{
-    MessageKey, OrderMessageRow, OrderRow, Sql, StoreError, Tx,
+    Db, Durability, MessageKey, OrderMessageRow, OrderRow, Sql, Store, StoreError, Tx,
     cases::{has_number, key, to_json, to_word},
     modality_worklist::save_steps,
     on_tx,
     orders::{bind_order, order_columns, order_texts, order_values, uids},
+    sqlite::together::Change,
+    statement,
 };
 use crate::model::Moment;
+use std::time::Instant;
 
 /// A new order that is the only one of its message, and what the message is kept and answered with.
 #[derive(Clone, Copy, Debug)]
@@ -126,11 +131,12 @@ macro_rules! studies_if {
 }
 
 /// SQLite's `changes()` is what the statement before has added: 0 if that has added nothing. Studies and steps come last,
-/// because there may be none. PostgreSQL checks references when all of it is done.
-const TAKE: Sql = Sql {
+/// because there may be none. PostgreSQL checks references when all of it is done. SQLite returns `$38` if it has kept the
+/// order.
+pub(super) const TAKE: Sql = Sql {
     sqlite: concat!(
         message_unless!("IN (SELECT value FROM json_each($18))"),
-        "; ",
+        " RETURNING $38; ",
         order_if!("WHERE changes() = 1"),
         "; ",
         said_if!("WHERE changes() = 1"),
@@ -191,33 +197,56 @@ impl Tx {
             .await)?;
         Ok(found != 0)
     }
+}
 
-    /// Keeps a new order of which nothing is known ([`Tx::knows_anything_of`]), with its message and the answer to it. False:
-    /// something is known, or the message has come before; nothing has been done then. The origin must be held, or shared
-    /// with the order's numbers.
+impl Store {
+    /// Keeps a new order of which nothing is known ([`Tx::knows_anything_of`]), with its message and the answer to it, and
+    /// returns when the disk has them. False: something is known, or the message has come before; nothing has been done then.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn take_new_order(&mut self, new: &NewOrder<'_>, since: Moment) -> Result<bool, StoreError> {
-        let NewOrder { order, said, key: message, content, answer } = *new;
-        let sql = self.pick(TAKE);
-        let texts = order_texts(order)?;
-        let [accession, placer, filler] = number_keys(order);
-        let kept = on_tx!(self, |c| bind_order!(sqlx::query(sql), order, said, texts)
-            .bind(&message.application)
-            .bind(&message.facility)
-            .bind(&message.control_id)
-            .bind(answer)
-            .bind(&accession)
-            .bind(&placer)
-            .bind(&filler)
-            .bind(key(&order.patient.value))
-            .bind(key(&order.patient.issuer))
-            .bind(since.0)
-            .bind(content)
-            .execute(&mut **c)
-            .await
-            .map(|done| done.rows_affected()))?;
+    /// When the database fails. Whether the order was kept is then unknown.
+    pub async fn take_new_order(&self, new: &NewOrder<'_>, since: Moment) -> Result<bool, StoreError> {
+        let began = Instant::now();
+        let values = parameters(new, since)?;
+        let kept = match &self.db {
+            Db::Sqlite(db) => statement(db.together(values)).await?,
+            Db::Postgres(_) => self.take_beside(new, values).await?,
+        };
+        metrics::histogram!("neisse_store_commit_seconds").record(began.elapsed().as_secs_f64());
+        Ok(kept)
+    }
+
+    /// Beside others of its origin, and alone with its numbers.
+    async fn take_beside(&self, new: &NewOrder<'_>, values: Change) -> Result<bool, StoreError> {
+        let order = new.order;
+        let numbers = [&order.placer, &order.filler].map(|number| number.value.as_str());
+        let numbers: Vec<&str> = numbers.into_iter().filter(|number| !number.is_empty()).collect();
+        let mut tx = self.begin_beside(Durability::Synced, &order.origin, &numbers).await?;
+        let sql = tx.pick(TAKE);
+        let kept =
+            on_tx!(tx, |c| values.bound(sqlx::query(sql)).execute(&mut **c).await.map(|done| done.rows_affected()))?;
+        if kept > 0 {
+            tx.commit().await?;
+        }
         Ok(kept > 0)
     }
+}
+
+/// `$1` to `$37` of [`TAKE`].
+fn parameters(new: &NewOrder<'_>, since: Moment) -> Result<Change, StoreError> {
+    let NewOrder { order, said, key: message, content, answer } = *new;
+    let texts = order_texts(order)?;
+    let [accession, placer, filler] = number_keys(order);
+    Ok(bind_order!(Change::default(), order, said, texts)
+        .bind(&message.application)
+        .bind(&message.facility)
+        .bind(&message.control_id)
+        .bind(answer)
+        .bind(accession)
+        .bind(placer)
+        .bind(filler)
+        .bind(key(&order.patient.value))
+        .bind(key(&order.patient.issuer))
+        .bind(since.0)
+        .bind(content))
 }

@@ -10,9 +10,13 @@
 //! transaction each, on a connection that does not sync; a group that is open then is committed first, so that they see
 //! what it has done.
 //!
+//! New orders take a shorter way: [`together`].
+//!
 //! A caller may be dropped at any point. What must not be left half done (opening a group, releasing a savepoint,
 //! committing) runs as a task of its own; what a dropped caller has done in its savepoint is rolled back by whoever has
 //! the next turn. While a group is open its savepoint is, so that this can always be done, and twice.
+
+pub(super) mod together;
 
 use super::{Durability, WAIT, in_time};
 use sqlx::{
@@ -54,6 +58,7 @@ pub(super) struct SqliteDb {
     synced: SqlitePool,
     process: SqlitePool,
     turn: Arc<Mutex<Turn>>,
+    waiting: Arc<std::sync::Mutex<together::Waiting>>,
 }
 
 #[derive(Default)]
@@ -115,7 +120,7 @@ impl SqliteDb {
         let options = options.synchronous(SqliteSynchronous::Normal);
         let process = pool(options.clone(), 1).await?;
         let read = pool(options, 4).await?;
-        Ok(Self { read, synced, process, turn: Arc::default() })
+        Ok(Self { read, synced, process, turn: Arc::default(), waiting: Arc::default() })
     }
 
     pub(super) async fn begin(&self, durability: Durability) -> Result<SqliteTx, sqlx::Error> {

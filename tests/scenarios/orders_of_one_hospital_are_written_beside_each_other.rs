@@ -117,9 +117,7 @@ async fn what_is_new_is_kept_whole_or_not_at_all(ledger: &Ledger) {
         let said =
             OrderMessageRow { received: NOW, sha256: key.sha256.clone(), sequence: 1, control: "NW", answer: "OK" };
         let new = NewOrder { order, said: &said, key: &key, content: b"MSH", answer: control_id.as_bytes() };
-        let mut tx = ledger.store.begin_beside(Durability::Synced, &order.origin, &[]).await.expect("a share");
-        let taken = tx.take_new_order(&new, NOW).await.expect("asked");
-        tx.commit().await.expect("a commit");
+        let taken = ledger.store.take_new_order(&new, NOW).await.expect("asked");
         (taken, ledger.store.answer_given(&key).await.expect("asked"))
     };
     let kept = async |order: &OrderRow| {

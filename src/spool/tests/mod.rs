@@ -319,20 +319,34 @@ async fn damaged_bytes_are_never_handed_out_to_the_end() {
         let file = spool.shared.open(place.journal, true).unwrap();
         let flipped = data_set(1, size)[size / 2] ^ 1;
         std::os::unix::fs::FileExt::write_all_at(&file, &[flipped], place.data + size as u64 / 2).unwrap();
-        let mut reader = spool.reader(&place).unwrap();
-        let mut into = BytesMut::new();
-        let error = loop {
-            match reader.read(&mut into, usize::MAX).await {
-                Ok(0) => panic!("read to the end"),
-                Ok(_) => {}
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        assert!(into.len() < size);
-        assert_eq!(reader.verified(), Verified::Differs);
-        assert!(reader.read(&mut into, 1).await.is_err(), "and not by asking again");
+        for mut reader in [spool.reader(&place).unwrap(), spool.reader_by_crc(&place).unwrap()] {
+            let mut into = BytesMut::new();
+            let error = loop {
+                match reader.read(&mut into, usize::MAX).await {
+                    Ok(0) => panic!("read to the end"),
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(into.len() < size);
+            assert_eq!(reader.verified(), Verified::Differs);
+            assert!(reader.read(&mut into, 1).await.is_err(), "and not by asking again");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_compared_by_its_crc_is_read_whole_and_not_when_it_has_left_the_disk() {
+    let dir = TempDir::new().unwrap();
+    let spool = spool_in(&dir);
+    let mut writer = spool.writer();
+    let place = store(&mut writer, 1, &data_set(1, 900_000)).await.unwrap();
+    store(&mut writer, 2, &data_set(2, 10)).await.unwrap();
+    assert_eq!(read_all(spool.reader_by_crc(&place).unwrap()).await.unwrap(), data_set(1, 900_000));
+    writer.close().await;
+    spool.punch(place.journal, &[place]).unwrap();
+    assert!(matches!(spool.reader_by_crc(&place), Err(SpoolError::NoSuchRecord { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

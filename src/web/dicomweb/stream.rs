@@ -1,7 +1,7 @@
 //! Answers that are longer than memory: bytes at hand, parts of instances and whole instances, one after the other, as
 //! fast as the caller reads.
 //!
-//! A whole instance is compared with its digest while it is read; where it differs, or cannot be read, the answer breaks
+//! A whole instance is compared with its checksum while it is read; where it differs, or cannot be read, the answer breaks
 //! off, which a caller sees: it has no end.
 
 use super::{MULTIPART, shelf::Source};
@@ -110,7 +110,7 @@ impl Pieces {
 fn open(spool: &Spool, place: JournalPlace) -> Opening {
     let spool = spool.clone();
     tokio::task::spawn_blocking(move || {
-        let mut reader = spool.reader(&place).map_err(io::Error::other)?;
+        let mut reader = spool.reader_by_crc(&place).map_err(io::Error::other)?;
         reader.begin()?;
         Ok(reader)
     })
