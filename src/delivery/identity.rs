@@ -12,8 +12,8 @@ use crate::{
     config::Config,
     dicom::{
         rewrite::{
-            HeaderReader, MAX_INFLATED_BYTES, Modification, Patcher, Patches, Rest, RewriteError, Said, identifiers_of,
-            rewrite_whole,
+            HeaderReader, MAX_INFLATED_BYTES, Modification, Patcher, Patches, Renamed, Rest, RewriteError, Said,
+            identifiers_of, rewrite_whole,
         },
         scan::is_deflated,
         scu::DataSource,
@@ -91,18 +91,40 @@ impl Identities {
 
     async fn try_rewritten(&mut self, spool: &Spool, instance: &DeliverableInstance) -> Result<Outgoing, NotSent> {
         if is_deflated(&instance.transfer_syntax) {
-            return self.rewritten_in_memory(spool, instance).await;
+            let (bytes, identifiers) = self.rewritten_in_memory(spool, instance).await?;
+            return Ok(Outgoing::whole(instance, bytes, identifiers));
         }
-        let (mut reader, mut head) = (spool.reader(&instance.place)?, BytesMut::new());
-        let (mut header, mut kept) = (HeaderReader::new(&instance.transfer_syntax), true);
+        let Begun { patches, mut reader, head, rest } = self.patches(spool, instance).await?;
+        let head = match head {
+            Some(head) => head,
+            None => {
+                reader = spool.reader(&instance.place)?;
+                BytesMut::new()
+            }
+        };
+        Ok(Outgoing::streamed(instance, reader, head, patches, rest))
+    }
+
+    /// What is to be changed where parts of an instance are read. What stands behind its Pixel Data is not looked at.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub async fn renamed(&mut self, spool: &Spool, instance: &DeliverableInstance) -> Result<Renamed, NotSent> {
+        if is_deflated(&instance.transfer_syntax) {
+            return Ok(Renamed::Whole(self.rewritten_in_memory(spool, instance).await?.0));
+        }
+        Ok(Renamed::Patched(self.patches(spool, instance).await?.patches))
+    }
+
+    async fn patches(&mut self, spool: &Spool, instance: &DeliverableInstance) -> Result<Begun, NotSent> {
+        let (mut reader, mut head) = (spool.reader(&instance.place)?, Some(BytesMut::new()));
+        let mut header = HeaderReader::new(&instance.transfer_syntax);
         let mut piece = BytesMut::new();
         while reader.read(&mut piece, PIECE_BYTES).await? > 0 {
             let more = header.push(&piece)?;
-            kept &= head.len() + piece.len() <= MAX_HEAD_BYTES;
-            if kept {
+            head = head.filter(|head| head.len() + piece.len() <= MAX_HEAD_BYTES);
+            if let Some(head) = &mut head {
                 head.extend_from_slice(&piece);
-            } else {
-                head = BytesMut::new();
             }
             piece.clear();
             if !more {
@@ -114,17 +136,14 @@ impl Identities {
         self.give(&said).await?;
         let noted = Some(self.noted(&said));
         let patches = header.patches(&self.charset, &|said| self.becomes(said), noted)?;
-        if !kept {
-            reader = spool.reader(&instance.place)?;
-        }
-        Ok(Outgoing::streamed(instance, reader, head, patches, header.rest()))
+        Ok(Begun { patches, reader, head, rest: header.rest() })
     }
 
     async fn rewritten_in_memory(
         &mut self,
         spool: &Spool,
         instance: &DeliverableInstance,
-    ) -> Result<Outgoing, NotSent> {
+    ) -> Result<(Vec<u8>, u32), NotSent> {
         let _place = IN_MEMORY.acquire().await.map_err(io::Error::other)?;
         let data: Arc<[u8]> = read_whole(spool, instance).await?.into();
         let said = {
@@ -137,12 +156,11 @@ impl Identities {
             said.into_iter().map(|said| (said.clone(), self.becomes(&said))).collect();
         let (syntax, charset) = (instance.transfer_syntax.clone(), self.charset.clone());
         let (node, origin) = (self.node.clone(), self.mapping.origin.clone());
-        let (bytes, identifiers) = apart(move || {
+        apart(move || {
             let noted = Some(Modification { at, system: &node, source: origin.as_str() });
             rewrite_whole(&syntax, &data, &charset, &|said| own.get(said).cloned().flatten(), noted)
         })
-        .await?;
-        Ok(Outgoing::whole(instance, bytes, identifiers))
+        .await
     }
 
     /// Finds out, or gives, what each identifier is called toward the reader.
@@ -193,6 +211,15 @@ impl Identities {
         let at = at.unwrap_or(self.now);
         Modification { at, system: &self.node, source: self.mapping.origin.as_str() }
     }
+}
+
+/// An instance of which the header has been read.
+struct Begun {
+    patches: Patches,
+    reader: PlaceReader,
+    /// What has been read; `None` where that was too long to be kept.
+    head: Option<BytesMut>,
+    rest: Rest,
 }
 
 /// Inflating and deflating takes seconds at worst: on a thread for long work.

@@ -1,23 +1,24 @@
-//! What `dicom::scp` sends in a retrieval: instances as they lie in the journals, under the name of this node; toward a
+//! What `dicom::scp` and `web` send in a retrieval: instances as they lie in the journals, under the name of this node; toward a
 //! partner with `[identity]`, with its identifiers in their headers, as they are delivered to it.
 //!
 //! Stands here because none of these rooms may know the others.
 
 use crate::{
-    config::Live,
+    config::{Config, Live},
     delivery::identity::{Identities, Outgoing},
     dicom::{
+        rewrite::Renamed,
         scp::{Held, HeldBytes, OpenInstance},
         scu::{DataSource, ScuSettings},
         service::{HeldInstance, Lies},
     },
-    model::{CaseId, Clock, JournalPlace, PartnerId, chain},
+    model::{CaseId, Clock, JournalPlace, Moment, PartnerId, chain},
     spool::{PlaceReader, Spool, SpoolError},
     store::{DeliverableInstance, Store},
 };
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
-use std::io;
+use std::{io, sync::Arc};
 use tokio::runtime::Handle;
 
 pub struct JournalsHeld {
@@ -32,10 +33,22 @@ pub struct JournalsHeld {
 impl Held for JournalsHeld {
     fn open<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>> {
         Box::pin(async move {
-            match &instance.lies {
-                Lies::AsReceived(place) => self.as_received(place),
-                Lies::UnderOthers { place, case, toward } => self.under_others(instance, *place, *case, toward).await,
+            match self.renaming(instance) {
+                Some(renaming) => self.under_others(renaming).await,
+                None => self.as_received(instance.as_received().map_err(|refusal| io::Error::other(refusal.comment))?),
             }
+        })
+    }
+
+    fn renamed<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>> {
+        Box::pin(async move {
+            let Some(renaming) = self.renaming(instance) else { return Ok(None) };
+            let renamed = self.runtime.spawn(async move {
+                let mut identities = renaming.identities().await?;
+                let renamed = identities.renamed(&renaming.spool, &renaming.instance).await;
+                renamed.map_err(|error| io::Error::other(chain(&error)))
+            });
+            renamed.await.map_err(io::Error::other)?.map(Some)
         })
     }
 
@@ -58,33 +71,56 @@ impl JournalsHeld {
         Ok(OpenInstance { length: place.length, bytes: Box::new(Bytes(opened?)) })
     }
 
-    async fn under_others(
-        &self,
-        instance: &HeldInstance,
-        place: JournalPlace,
-        case: CaseId,
-        toward: &PartnerId,
-    ) -> io::Result<OpenInstance> {
+    async fn under_others(&self, renaming: Renaming) -> io::Result<OpenInstance> {
+        let outgoing = self.runtime.spawn(async move {
+            let mut identities = renaming.identities().await?;
+            let rewritten = identities.rewritten(&renaming.spool, &renaming.instance).await;
+            rewritten.map_err(|error| io::Error::other(chain(&error)))
+        });
+        let outgoing = outgoing.await.map_err(io::Error::other)??;
+        Ok(OpenInstance { length: outgoing.length, bytes: Box::new(Rewritten(outgoing)) })
+    }
+
+    /// `None`: it is sent as it was received.
+    fn renaming(&self, instance: &HeldInstance) -> Option<Renaming> {
+        let Lies::UnderOthers { place, case, toward } = &instance.lies else { return None };
         let deliverable = DeliverableInstance {
             seq: 0,
             sop_class: instance.sop_class.clone(),
             sop_instance: instance.sop_instance.clone(),
             transfer_syntax: instance.transfer_syntax.clone(),
-            place,
+            place: *place,
             on_disk: true,
         };
-        let (spool, store, config) = (self.spool.clone(), self.store.clone(), self.config.now());
-        let (toward, now) = (toward.clone(), self.clock.now());
-        let rewriting = self.runtime.spawn(async move {
-            let case = store.case(case).await.map_err(io::Error::other)?;
-            let identities = Identities::toward(&toward, &case, &config, &store, now);
-            // It takes them as they are by now: the next retrieval has it so.
-            let mut identities =
-                identities.ok_or_else(|| io::Error::other("its identifiers are not replaced any more"))?;
-            identities.rewritten(&spool, &deliverable).await.map_err(|error| io::Error::other(chain(&error)))
-        });
-        let outgoing = rewriting.await.map_err(io::Error::other)??;
-        Ok(OpenInstance { length: outgoing.length, bytes: Box::new(Rewritten(outgoing)) })
+        Some(Renaming {
+            spool: self.spool.clone(),
+            store: self.store.clone(),
+            config: self.config.now(),
+            case: *case,
+            toward: toward.clone(),
+            instance: deliverable,
+            now: self.clock.now(),
+        })
+    }
+}
+
+/// An instance that is to leave under the identifiers of a partner.
+struct Renaming {
+    spool: Spool,
+    store: Store,
+    config: Arc<Config>,
+    case: CaseId,
+    toward: PartnerId,
+    instance: DeliverableInstance,
+    now: Moment,
+}
+
+impl Renaming {
+    async fn identities(&self) -> io::Result<Identities> {
+        let case = self.store.case(self.case).await.map_err(io::Error::other)?;
+        // Where it takes them as they are by now, the next retrieval has it so.
+        Identities::toward(&self.toward, &case, &self.config, &self.store, self.now)
+            .ok_or_else(|| io::Error::other("its identifiers are not replaced any more"))
     }
 }
 

@@ -101,6 +101,14 @@ pub struct Said {
     pub id: IssuedId,
 }
 
+/// A data set under another partner's identifiers, as it can be read in parts.
+pub enum Renamed {
+    /// The same bytes but for these.
+    Patched(Patches),
+    /// All of one that was deflated, deflated again.
+    Whole(Vec<u8>),
+}
+
 /// What is noted in Original Attributes Sequence beside the values that were there before.
 #[derive(Clone, Copy, Debug)]
 pub struct Modification<'a> {

@@ -1,6 +1,7 @@
-//! Bytes to drop and to insert, merged into a stream as it passes.
+//! Bytes to drop and to insert, merged into a stream as it passes, or where a part of it is read.
 
 use bytes::BytesMut;
+use std::io;
 
 /// At byte `at` of the source, `drop` bytes go and `insert` comes in their place.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,6 +40,45 @@ impl Patches {
         let dropped: u64 = self.list.iter().map(|patch| patch.drop).sum();
         let inserted: u64 = self.list.iter().map(|patch| patch.insert.len() as u64).sum();
         before.saturating_sub(dropped).saturating_add(inserted)
+    }
+
+    /// Fills `into` with what stands from byte `offset` of the patched data set on; `source` reads what it was before.
+    ///
+    /// # Errors
+    /// When the source cannot be read there.
+    pub fn read_exact_at(
+        &self,
+        into: &mut [u8],
+        offset: u64,
+        source: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let end = offset.checked_add(into.len() as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+        // The piece of `into` that stands for these bytes of the patched data set, and how far into them it begins.
+        let part = |from: u64, length: u64| {
+            let (first, last) = (offset.max(from), end.min(from.saturating_add(length)));
+            (first < last).then(|| ((first - offset) as usize..(last - offset) as usize, first - from))
+        };
+        let (mut before, mut after) = (0, 0);
+        for patch in &self.list {
+            let kept = patch.at.saturating_sub(before);
+            if let Some((range, skip)) = part(after, kept) {
+                source(&mut into[range], before + skip)?;
+            }
+            after += kept;
+            let inserted = patch.insert.len() as u64;
+            if let Some((range, skip)) = part(after, inserted) {
+                let (skip, length) = (skip as usize, range.len());
+                into[range].copy_from_slice(&patch.insert[skip..skip + length]);
+            }
+            (before, after) = (patch.at + patch.drop, after + inserted);
+            if after >= end {
+                return Ok(());
+            }
+        }
+        match part(after, u64::MAX) {
+            Some((range, skip)) => source(&mut into[range], before + skip),
+            None => Ok(()),
+        }
     }
 
     /// All of a small data set at once.

@@ -424,6 +424,40 @@ fn without_wanted(syntax: &str, data: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
+    fn a_part_of_what_is_patched_is_that_part_of_the_whole(
+        data in prop::collection::vec(any::<u8>(), 0..60),
+        places in prop::collection::btree_map(0u64..60, (0u64..5, prop::collection::vec(any::<u8>(), 0..6)), 0..6),
+        from in 0u64..70,
+        length in 1usize..70,
+    ) {
+        let (mut list, mut free) = (Vec::new(), 0);
+        for (at, (drop, insert)) in places {
+            let at = at.max(free).min(data.len() as u64);
+            let drop = drop.min(data.len() as u64 - at);
+            free = at + drop;
+            list.push(patch::Patch { at, drop, insert });
+        }
+        let patches = Patches::new(list, 0);
+        let whole = patches.apply(&data);
+        prop_assert_eq!(patches.length(data.len() as u64), whole.len() as u64);
+        let mut part = vec![0; length];
+        let read = patches.read_exact_at(&mut part, from, |into, at| {
+            let from = usize::try_from(at).unwrap();
+            let found = data.get(from..from + into.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+            into.copy_from_slice(found);
+            Ok(())
+        });
+        let from = usize::try_from(from).unwrap();
+        match whole.get(from..from + length) {
+            Some(expected) => {
+                prop_assert!(read.is_ok());
+                prop_assert_eq!(&part[..], expected);
+            }
+            None => prop_assert!(read.is_err()),
+        }
+    }
+
+    #[test]
     fn everything_else_stays_to_the_byte_and_a_second_time_changes_nothing(
         (which, data, untouched) in arbitrary_sample(),
         cut in 1usize..64,

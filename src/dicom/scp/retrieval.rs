@@ -6,6 +6,7 @@ use super::incoming::Ending;
 use super::requests::{Asking, cancels, status};
 use crate::dicom::dataset;
 use crate::dicom::dimse::{Counts, Request, Response};
+use crate::dicom::rewrite::Renamed;
 use crate::dicom::scu::ScuSettings;
 use crate::dicom::service::{DataSet, HeldInstance, Refusal};
 use crate::model::{Outgoing, Uid};
@@ -22,6 +23,13 @@ pub trait Held: Send + Sync + 'static {
     /// # Errors
     /// When the instance is not there any more, or cannot be read, or its identifiers cannot be replaced.
     fn open<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>>;
+
+    /// Of an instance that lies under another partner's identifiers ([`Lies::UnderOthers`](crate::dicom::service::Lies)): what
+    /// is to be changed where parts of it are read. `None`: nothing.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn renamed<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>>;
 
     /// For a C-MOVE's own association.
     fn outgoing(&self) -> ScuSettings;

@@ -158,6 +158,10 @@ impl Held for Made {
         })
     }
 
+    fn renamed<'a>(&'a self, _: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<crate::dicom::rewrite::Renamed>>> {
+        Box::pin(async { Ok(None) })
+    }
+
     fn outgoing(&self) -> ScuSettings {
         let patience = Duration::from_secs(5);
         ScuSettings { calling_ae: "NEISSE".into(), connect: patience, response: patience }
