@@ -248,6 +248,40 @@ async fn a_long_contour_from_our_own_answers_is_stored_again() {
     assert_eq!(bulk.bytes().await.unwrap(), contour);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_caller_does_not_take_is_told_before_anything_is_done() {
+    let node = Node::start().await;
+    let (token, _) = node.token("harz", 1).await;
+    let instances = sample("heart-us-deflated");
+    let stow = |accept: &'static str, file: Vec<u8>| {
+        let request = node.http.post(node.url("/dicom-web/studies")).bearer_auth(&token);
+        let request = request.header("Content-Type", FILES).header("Accept", accept);
+        let body = files(&[file]);
+        async { request.body(body).send().await.unwrap() }
+    };
+    for accept in ["application/dicom+xml", "multipart/related; type=\"application/dicom+xml\"", "image/png"] {
+        // Short: what is refused is not read, and of a long body a client may see only that nobody reads it.
+        assert_eq!(stow(accept, b"no DICOM file".to_vec()).await.status(), 406, "{accept}");
+    }
+    let stored = stow("application/dicom+xml, application/json;q=0.5", instances[0].part10()).await;
+    assert_eq!(
+        (stored.status().as_u16(), &stored.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    let found = json_of(node.get("/dicom-web/instances", &token, "").await).await;
+    let one = found[0]["00081190"]["Value"][0].as_str().unwrap().replace(&node.url(""), "");
+    let alone = "application/octet-stream";
+    for (frames, accept, status) in [
+        ("1", alone, 200),
+        ("1,2", alone, 406),
+        ("1,2", "application/octet-stream, multipart/related; type=\"application/octet-stream\";q=0.1", 200),
+        ("1,2", "*/*", 200),
+    ] {
+        let response = node.get(&format!("{one}/frames/{frames}"), &token, accept).await;
+        assert_eq!(response.status(), status, "{frames} {accept}");
+    }
+}
+
 /// Metadata of a small image.
 fn image(instance: &str, frames: &str, pixels: &str) -> Value {
     let uid = |text: &str| json!({ "vr": "UI", "Value": [text] });
