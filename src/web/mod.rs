@@ -7,6 +7,7 @@
 //!
 //! Does not decide what a partner may see, and says of what it may not see only that it is not there.
 
+mod believed;
 mod caller;
 mod dicomweb;
 mod json_model;
@@ -32,6 +33,8 @@ use axum::{
     http::{HeaderMap, header},
     response::IntoResponse,
 };
+use believed::Believed;
+use bytes::Bytes;
 use caller::Callers;
 use dicomweb::Shelf;
 use std::{io, sync::Arc};
@@ -57,6 +60,9 @@ pub struct Site {
     shelf: Shelf,
     callers: Callers,
     listeners: ups_rs::Listeners,
+    /// Of `/readyz` and `/metrics`, for which nobody needs a token.
+    readiness: Believed<ready::Readiness>,
+    metrics: Believed<Bytes>,
     /// For what goes on after an answer.
     stop: CancellationToken,
     is_secure: bool,
@@ -104,8 +110,19 @@ impl Http {
         let port = self.listener.local_addr().map_or(0, |at| at.port());
         let (shelf, listeners) = (Shelf::default(), ups_rs::Listeners::default());
         let stopping = stop.clone();
-        let site =
-            Arc::new(Site { watched, services, storage, shelf, callers, listeners, stop: stopping, is_secure, port });
+        let site = Arc::new(Site {
+            watched,
+            services,
+            storage,
+            shelf,
+            callers,
+            listeners,
+            readiness: Believed::default(),
+            metrics: Believed::default(),
+            stop: stopping,
+            is_secure,
+            port,
+        });
         let router = routes::router(&site);
         let settings = server::ServerSettings { max_connections: self.max_connections };
         let serving = server::serve(self.listener, self.certificates.clone(), router, settings, stop.clone());
@@ -149,7 +166,7 @@ impl Site {
 }
 
 async fn metrics_page(State(site): State<Arc<Site>>) -> impl IntoResponse {
-    let text = metrics::render(&site.watched).await;
+    let text = site.metrics.get(async { Bytes::from(metrics::render(&site.watched).await) }).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -1,10 +1,12 @@
 //! Connections of HTTP: accepted, bounded in number and in time, with or without TLS.
 //!
 //! A request's head must be complete within [`HEAD_WITHIN`], which also ends connections that wait for nothing; a peer
-//! that does not read what it has asked for is let go after [`UNREAD_WITHIN`]. How long a request may take and how much
+//! that does not read what it has asked for is let go after [`UNREAD_WITHIN`], and so is one that reads it in drips. One
+//! address has three quarters of the connections at most, as with associations. How long a request may take and how much
 //! it may bring is said by its route ([`super::routes`]).
 
 use super::tls::{Certificates, acceptor};
+use crate::dicom::scp::limits::{Place, Places};
 use axum::{Router, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::Service as _};
 use hyper_util::{
@@ -22,14 +24,16 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// No single pause of a peer that reads is longer than this, and all of them together only longer by what it has taken
+/// at [`LEAST_BYTES_PER_SEC`].
 const UNREAD_WITHIN: Duration = Duration::from_secs(60);
+const LEAST_BYTES_PER_SEC: u64 = 1_024;
 /// What is under way when the node stops.
 const DRAIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,7 +62,7 @@ pub async fn serve(
         Ok(tls) => tls,
         Err(error) => return tracing::error!(%error, "HTTP not served: no TLS"),
     };
-    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let places = Places::new(settings.max_connections);
     let connections = TaskTracker::new();
     let mut fails = false;
     loop {
@@ -76,7 +80,7 @@ pub async fn serve(
         };
         fails = false;
         // Closed without a word: a word would cost what there is none left of.
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(place) = places.enter(peer.ip()) else {
             metrics::counter!("neisse_http_connections_refused_total").increment(1);
             continue;
         };
@@ -105,7 +109,7 @@ async fn connection(
     peer: SocketAddr,
     tls: Option<tokio_rustls::TlsAcceptor>,
     router: Router,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
@@ -138,7 +142,7 @@ where
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     builder.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
-    let io = TokioIo::new(Impatient { stream, unread: None });
+    let io = TokioIo::new(Impatient::new(stream));
     let connection = builder.serve_connection(io, service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -153,19 +157,34 @@ where
     }
 }
 
-/// A stream whose writes fail when the peer takes nothing for [`UNREAD_WITHIN`].
+/// A stream whose writes fail when the peer takes nothing for [`UNREAD_WITHIN`], or far too little.
 struct Impatient<S> {
     stream: S,
-    unread: Option<Pin<Box<Sleep>>>,
+    unread: Option<(Instant, Pin<Box<Sleep>>)>,
+    taken: u64,
+    waited: Duration,
 }
 
 impl<S> Impatient<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, unread: None, taken: 0, waited: Duration::ZERO }
+    }
+
+    /// How long it may take nothing now.
+    fn patience(&self) -> Duration {
+        let earned = Duration::from_secs(self.taken / LEAST_BYTES_PER_SEC);
+        (UNREAD_WITHIN + earned).saturating_sub(self.waited).min(UNREAD_WITHIN)
+    }
+
     fn judge<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.unread = None;
+            if let Some((since, _)) = self.unread.take() {
+                self.waited += since.elapsed();
+            }
             return polled;
         }
-        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(UNREAD_WITHIN)));
+        let patience = self.patience();
+        let (_, unread) = self.unread.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(patience))));
         match unread.as_mut().poll(cx) {
             Poll::Ready(()) => {
                 unread.as_mut().reset(Instant::now());
@@ -173,6 +192,14 @@ impl<S> Impatient<S> {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn judge_written(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let polled = self.judge(cx, polled);
+        if let Poll::Ready(Ok(taken)) = &polled {
+            self.taken += *taken as u64;
+        }
+        polled
     }
 }
 
@@ -185,7 +212,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.judge(cx, polled)
+        self.judge_written(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -194,7 +221,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.judge(cx, polled)
+        self.judge_written(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -209,5 +236,42 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.judge(cx, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    fn after(taken: u64, waited_secs: u64) -> Duration {
+        let waited = Duration::from_secs(waited_secs);
+        Impatient { taken, waited, ..Impatient::new(tokio::io::sink()) }.patience()
+    }
+
+    #[test]
+    fn patience_with_a_slow_reader_is_earned_by_what_it_takes() {
+        let table = [
+            (0, 0, 60),
+            (0, 45, 15),
+            (0, 60, 0),
+            // A byte a minute earns nothing, however long it goes on.
+            (600, 60, 0),
+            (1 << 20, 1_000, 60),
+            (1 << 20, 1_060, 24),
+            (1 << 20, 1_084, 0),
+        ];
+        for (taken, waited, left) in table {
+            assert_eq!(after(taken, waited), Duration::from_secs(left), "{taken} bytes, {waited} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_whose_patience_is_used_up_is_let_go_at_its_next_pause() {
+        let (stream, _peer) = tokio::io::duplex(8);
+        let mut stream = Impatient { waited: UNREAD_WITHIN, ..Impatient::new(stream) };
+        let mut write = async |bytes: &'static [u8]| poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, bytes)).await;
+        assert_eq!(write(b"12345678").await.ok(), Some(8), "as long as it does take it");
+        assert_eq!(write(b"9").await.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
 }

@@ -167,23 +167,31 @@ impl Shown {
         })
     }
 
+    /// Through a table of all values that there can be: a frame has many more pixels.
     fn grey(&self, bytes: &[u8], big_endian: bool, photometric: &str) -> Picture {
+        let values = || self.stored_values(bytes, big_endian);
         let (slope, intercept) = self.rescale;
-        let values: Vec<f64> =
-            self.stored_values(bytes, big_endian).map(|value| f64::from(value) * slope + intercept).collect();
+        let rescaled = |value: i32| f64::from(value) * slope + intercept;
         let (center, width) = self.window.unwrap_or_else(|| {
-            let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
-            ((least + most + 1.0) / 2.0, (most - least + 1.0).max(1.0))
+            let (least, most) = values().fold((i32::MAX, i32::MIN), |(a, b), v| (a.min(v), b.max(v)));
+            // The slope may be negative.
+            let (one, other) = (rescaled(least), rescaled(most));
+            ((one + other + 1.0) / 2.0, ((one - other).abs() + 1.0).max(1.0))
         });
         let inverse = photometric == "MONOCHROME1";
-        let shade = |value: &f64| {
-            let share = self.share(*value, center, width).clamp(0.0, 1.0);
+        let shade = |value: i32| {
+            let share = self.share(rescaled(value), center, width).clamp(0.0, 1.0);
             let share = if inverse { 1.0 - share } else { share };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
             let shade = (share * 255.0).round() as u8;
             shade
         };
-        let bytes = values.iter().map(shade).collect();
+        let all = 1 << self.bits_stored;
+        let first = if self.is_signed { -all / 2 } else { 0 };
+        let shades: Vec<u8> = (first..first + all).map(shade).collect();
+        let shown =
+            |value: i32| usize::try_from(value - first).ok().and_then(|at| shades.get(at)).copied().unwrap_or(0);
+        let bytes = values().map(shown).collect();
         Picture { width: self.width(), height: self.height(), channels: 1, bytes }
     }
 

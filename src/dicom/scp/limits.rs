@@ -1,5 +1,7 @@
 //! How many may come in: associations, connections that have not asked for one yet, and both for each address.
 //!
+//! Connections of HTTP take places of their own by the same rule.
+//!
 //! In: an address. Out: a [`Place`], given back when dropped, or nothing. Waits for nobody. Of connections that have not
 //! asked yet the newest wins: an honest sender asks at once, so the one that has been silent longest makes room.
 

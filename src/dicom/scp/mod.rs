@@ -15,7 +15,7 @@ mod dialogue;
 mod find;
 mod get;
 mod incoming;
-mod limits;
+pub(crate) mod limits;
 mod moving;
 mod outgoing;
 pub(crate) mod own_thread;

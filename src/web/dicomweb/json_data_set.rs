@@ -13,7 +13,7 @@ const PIXEL_DATA: u32 = 0x7FE0_0010;
 
 pub enum Segment {
     Bytes(Vec<u8>),
-    /// Tag and VR have been written; length and value are missing.
+    /// The tag has been written; VR, length and value are missing.
     Bulk {
         location: String,
         vr: VR,
@@ -73,7 +73,6 @@ impl Writer {
         }
         self.bytes.extend(((tag >> 16) as u16).to_le_bytes());
         self.bytes.extend(((tag & 0xFFFF) as u16).to_le_bytes());
-        self.bytes.extend(vr.to_bytes());
         if let Some(link) = link {
             self.flush();
             self.segments.push(Segment::Bulk { location: link.to_owned(), vr });
@@ -86,16 +85,12 @@ impl Writer {
             Some(inline) => BASE64_STANDARD.decode(inline.as_str()?).ok()?,
             None => encoded(vr, element.get("Value"))?,
         };
-        let short = !has_long_length(vr);
-        if short && value.len() >= usize::from(u16::MAX) {
-            return None;
-        }
-        put_value(&mut self.bytes, vr, &value);
-        Some(())
+        put_value(&mut self.bytes, vr, &value)
     }
 
     fn sequence(&mut self, items: Option<&Value>, depth: usize) -> Option<()> {
         const UNDEFINED: [u8; 4] = [0xFF; 4];
+        self.bytes.extend(VR::SQ.to_bytes());
         self.bytes.extend([0, 0]);
         self.bytes.extend(UNDEFINED);
         for item in items.and_then(Value::as_array).into_iter().flatten() {
@@ -129,19 +124,28 @@ fn has_long_length(vr: VR) -> bool {
     )
 }
 
-/// Length and value, padded (PS3.5 6.2).
-pub fn put_value(bytes: &mut Vec<u8>, vr: VR, value: &[u8]) {
+/// VR, length and value, padded (PS3.5 6.2). What is too long for a VR with 16 bits of length is UN, which has 32 (PS3.5
+/// 6.2.2): Contour Data, say, of a structure set that came in Implicit VR. `None`: longer than any value can be.
+pub fn put_value(bytes: &mut Vec<u8>, vr: VR, value: &[u8]) -> Option<()> {
     let odd = value.len() % 2;
     let length = value.len() + odd;
-    if has_long_length(vr) {
-        bytes.extend([0, 0]);
-        bytes.extend(u32::try_from(length).unwrap_or(0).to_le_bytes());
-    } else {
-        bytes.extend(u16::try_from(length).unwrap_or(0).to_le_bytes());
+    let short = u16::try_from(length).ok().filter(|_| !has_long_length(vr));
+    match short {
+        Some(length) => {
+            bytes.extend(vr.to_bytes());
+            bytes.extend(length.to_le_bytes());
+        }
+        None => {
+            let written = if has_long_length(vr) { vr } else { VR::UN };
+            bytes.extend(written.to_bytes());
+            bytes.extend([0, 0]);
+            bytes.extend(u32::try_from(length).ok().filter(|length| *length != u32::MAX)?.to_le_bytes());
+        }
     }
     bytes.extend(value);
     let binary = matches!(vr, VR::UI | VR::OB | VR::OD | VR::OF | VR::OL | VR::OV | VR::OW | VR::UN);
     bytes.extend(std::iter::repeat_n(if binary { 0 } else { b' ' }, odd));
+    Some(())
 }
 
 fn encoded(vr: VR, values: Option<&Value>) -> Option<Vec<u8>> {
@@ -189,5 +193,29 @@ fn text(vr: VR, value: &Value) -> Option<String> {
             Some(name.trim_end_matches('=').to_owned())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_for_its_vr_is_unknown_and_whole() {
+        let of = |vr, length| {
+            let mut bytes = Vec::new();
+            put_value(&mut bytes, vr, &vec![b'1'; length]).expect("a value");
+            bytes
+        };
+        assert_eq!(of(VR::DS, 3), *b"DS\x04\x00111 ");
+        assert_eq!(of(VR::US, 65_534)[..4], *b"US\xFE\xFF");
+        let long = of(VR::DS, 65_535);
+        assert_eq!((&long[..8], long.len()), (&b"UN\x00\x00\x00\x00\x01\x00"[..], 8 + 65_536));
+        assert_eq!(of(VR::OW, 65_536)[..8], *b"OW\x00\x00\x00\x00\x01\x00");
+        let numbers: Vec<Value> = vec![serde_json::json!(1.5); 20_000];
+        let set = serde_json::json!({ "30060050": { "vr": "DS", "Value": numbers } });
+        let (segments, _) = written(set.as_object().expect("an object")).expect("a data set");
+        let [Segment::Bytes(bytes)] = &segments[..] else { panic!("nothing is missing") };
+        assert!(memchr::memmem::find(bytes, b"\x06\x30\x50\x00UN\x00\x00\x80\x38\x01\x001.5\\1.5").is_some());
     }
 }

@@ -4,11 +4,11 @@ use super::{
     Below, DICOM_JSON, Shared,
     accept::{Wish, wishes},
     instance_url,
-    shelf::Opened,
     stream::answer,
 };
 use crate::{
     dicom::{charset::SenderCharset, instance, service::HeldInstance},
+    model::Uid,
     web::{Caller, Problem, Site, routes::JSON},
 };
 use axum::{
@@ -19,8 +19,9 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{convert::Infallible, sync::Arc};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Read ahead of the caller.
 const AHEAD: usize = 4;
@@ -73,7 +74,7 @@ async fn json_of(
     let media = check_json(&wishes(headers, uri)?)?;
     let held = below.retrieve(&site, caller).await?;
     let base: Arc<str> = site.base_url(headers).into();
-    let objects = stream::iter(held).map(move |held| written(site.clone(), base.clone(), held)).buffered(AHEAD);
+    let objects = stream::iter(held).map(move |held| begun(site.clone(), base.clone(), held)).buffered(AHEAD);
     let objects = objects.enumerate().map(|(number, object)| {
         let before = if number == 0 { "[" } else { ",\n" };
         Bytes::from(format!("{before}{object}"))
@@ -82,36 +83,39 @@ async fn json_of(
     Ok(answer(media, Body::from_stream(all)))
 }
 
+/// Begins it on its own: who waits for a turn among all callers must go on when it comes, and nothing here is looked at
+/// while this caller does not read.
+async fn begun(site: Arc<Site>, base: Arc<str>, held: HeldInstance) -> String {
+    let bulk = format!("{}/bulkdata", instance_url(&base, &held));
+    let bare = bare(&held);
+    let writing = AbortOnDropHandle::new(tokio::spawn(written(site, bulk, held)));
+    // A header that cannot be read leaves the instance in the answer with its identifiers: it can still be retrieved.
+    writing.await.ok().flatten().unwrap_or(bare)
+}
+
 /// `None`: it cannot be read, or is too large to be written as JSON.
-async fn as_json(site: &Site, opened: Arc<Opened>, sender: SenderCharset, bulk: String) -> Option<Value> {
+async fn written(site: Arc<Site>, bulk: String, held: HeldInstance) -> Option<String> {
+    let opened = site.shelf.open(&site.watched.spool, &held).await.ok()?;
+    let config = site.watched.config.now();
+    let sender = SenderCharset::of(config.partners.get(opened.source.origin()));
     let turn = site.shelf.writing().await.ok()?;
+    // As a text it waits for the caller: as a tree it would take many times the room.
     let made = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        instance::metadata(&opened.head, &sender, &bulk)
+        instance::metadata(&opened.head, &sender, &bulk).map(|object| object.to_string())
     });
     let made = made.await.ok()?;
     made.inspect_err(|error| tracing::warn!(%error, "A header could not be written as JSON")).ok()
 }
 
-/// A header that cannot be read leaves the instance in the answer with its identifiers: it can still be retrieved.
-async fn written(site: Arc<Site>, base: Arc<str>, held: HeldInstance) -> Value {
-    let bulk = format!("{}/bulkdata", instance_url(&base, &held));
-    let object = match site.shelf.open(&site.watched.spool, &held).await {
-        Ok(opened) => {
-            let config = site.watched.config.now();
-            let sender = SenderCharset::of(config.partners.get(opened.source.origin()));
-            as_json(&site, opened, sender, bulk).await
-        }
-        Err(_) => None,
-    };
-    object.unwrap_or_else(|| {
-        let uid = |uid: &crate::model::Uid| json!({ "vr": "UI", "Value": [uid.as_str()] });
-        json!({
-            "00080016": uid(&held.sop_class),
-            "00080018": uid(&held.sop_instance),
-            "0020000D": uid(&held.study),
-            "0020000E": uid(&held.series),
-            "00083002": uid(&held.transfer_syntax),
-        })
-    })
+fn bare(held: &HeldInstance) -> String {
+    let uid = |uid: &Uid| json!({ "vr": "UI", "Value": [uid.as_str()] });
+    let object = json!({
+        "00080016": uid(&held.sop_class),
+        "00080018": uid(&held.sop_instance),
+        "0020000D": uid(&held.study),
+        "0020000E": uid(&held.series),
+        "00083002": uid(&held.transfer_syntax),
+    });
+    object.to_string()
 }

@@ -10,7 +10,10 @@ use super::{
     put,
 };
 use crate::{
-    dicom::service::{DataSet, Find, FindModel},
+    dicom::{
+        service::{DataSet, Find, FindModel},
+        ups::put_items,
+    },
     model::Uid,
     web::{Caller, Problem, Site, json_model::to_json},
 };
@@ -25,6 +28,7 @@ use dicom_core::{
     value::DataSetSequence,
 };
 use dicom_dictionary_std::{StandardDataDictionary, tags};
+use dicom_object::mem::InMemElement;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -288,17 +292,17 @@ fn key(set: &mut DataSet, name: &str, value: &str) -> Result<(), Problem> {
         ask_for(set, *last);
         return Ok(());
     }
-    let mut inner = DataSet::new_empty();
-    put(&mut inner, *last, vr, &value);
-    let element = above.iter().rev().fold(inner, |item, tag| {
-        let mut outer = DataSet::new_empty();
-        outer.put(DataElement::new(*tag, VR::SQ, DataSetSequence::from(vec![item])));
-        outer
-    });
-    for element in element {
-        set.put(element);
-    }
+    put_below(set, above, *last, &value);
     Ok(())
+}
+
+/// Several keys of one sequence are keys of one item (PS3.4 C.2.2.2.6).
+fn put_below(set: &mut DataSet, above: &[Tag], last: Tag, value: &str) {
+    let Some((sequence, below)) = above.split_first() else { return put(set, last, vr_of(last), value) };
+    let items = set.get(*sequence).and_then(InMemElement::items);
+    let mut item = items.and_then(<[DataSet]>::first).cloned().unwrap_or_else(DataSet::new_empty);
+    put_below(&mut item, below, last, value);
+    put_items(set, *sequence, vec![item]);
 }
 
 /// `00400275.00400007`, or keywords.
@@ -335,7 +339,8 @@ mod tests {
     fn a_query_string_becomes_an_identifier() {
         let query = "PatientName=M%C3%BCller*&00100020=4711&StudyDate=20260101-&ModalitiesInStudy=CT\
                      &StudyInstanceUID=1.2,1.3&limit=5&offset=10&fuzzymatching=true&includefield=StudyDescription,00081010\
-                     &RequestAttributesSequence.ScheduledProcedureStepID=S1";
+                     &RequestAttributesSequence.ScheduledProcedureStepID=S1\
+                     &00400275.RequestedProcedureID=P1";
         let found = find(query, Level::Study, None).unwrap();
         assert_eq!(text(&found, tags::PATIENT_NAME), "Müller*");
         assert_eq!(text(&found, tags::PATIENT_ID), "4711");
@@ -346,6 +351,7 @@ mod tests {
         let sequence = found.identifier.element(tags::REQUEST_ATTRIBUTES_SEQUENCE).unwrap();
         let item = &sequence.items().unwrap()[0];
         assert_eq!(item.element(tags::SCHEDULED_PROCEDURE_STEP_ID).unwrap().to_str().unwrap(), "S1");
+        assert_eq!(item.element(tags::REQUESTED_PROCEDURE_ID).unwrap().to_str().unwrap(), "P1", "of the same item");
         assert_eq!(found.model, FindModel::StudyRoot);
     }
 

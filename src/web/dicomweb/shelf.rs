@@ -14,7 +14,7 @@ use crate::{
 };
 use dicom_dictionary_std::uids;
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -35,8 +35,8 @@ const AT_ONCE: usize = 8;
 const RENDERED_AT_ONCE: usize = 2;
 /// Written as JSON at once: as a tree, a header takes many times its bytes.
 const WRITTEN_AT_ONCE: usize = 2;
-/// Requests that store metadata in JSON at once, and how long the next one waits.
-const STORED_AT_ONCE: usize = 2;
+/// Requests that store metadata in JSON at once, of which one a partner, and how long the next one waits.
+const STORED_AT_ONCE: usize = 4;
 const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// An open instance.
@@ -84,6 +84,8 @@ pub struct Shelf {
     rendering: Arc<Semaphore>,
     writing: Arc<Semaphore>,
     storing: Arc<Semaphore>,
+    /// Of each partner that has done so: there are not many.
+    storing_of: Mutex<HashMap<PartnerId, Arc<Semaphore>>>,
 }
 
 /// A place among those that work at once. It goes into the work itself, which does not end with the request that began it.
@@ -98,6 +100,7 @@ impl Default for Shelf {
             rendering: places(RENDERED_AT_ONCE),
             writing: places(WRITTEN_AT_ONCE),
             storing: places(STORED_AT_ONCE),
+            storing_of: Mutex::default(),
         }
     }
 }
@@ -147,13 +150,18 @@ impl Shelf {
         turn(&self.writing).await
     }
 
-    /// For a request that stores metadata in JSON.
+    /// For a request that stores metadata in JSON: one place of the partner's own, and one among all.
     ///
     /// # Errors
-    /// 503 when others take too long.
-    pub async fn storing(&self) -> Result<Turn, Problem> {
-        let waited = timeout(STORED_WITHIN, turn(&self.storing)).await;
-        waited.unwrap_or(Err(Problem::unavailable("others store metadata in JSON: try again later")))
+    /// 503 when its own or others take too long.
+    pub async fn storing(&self, partner: &PartnerId) -> Result<[Turn; 2], Problem> {
+        let own = {
+            let mut all = self.storing_of.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(partner.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+        };
+        // Its own first: whoever waits for itself takes nothing from others.
+        let waited = timeout(STORED_WITHIN, async { Ok([turn(&own).await?, turn(&self.storing).await?]) }).await;
+        waited.unwrap_or(Err(Problem::unavailable("metadata in JSON are being stored: try again later")))
     }
 
     fn kept(&self, place: JournalPlace) -> Option<Arc<Opened>> {

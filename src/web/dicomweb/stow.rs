@@ -6,6 +6,8 @@
 
 use super::{
     DICOM, DICOM_JSON, Shared,
+    accept::wishes,
+    metadata::check_json,
     multipart::{ContentType, MultipartError, PartHead, Parts, content_type},
     stow_json,
     stow_response::{Failed, Outcome, Stored},
@@ -24,7 +26,7 @@ use crate::{
 use axum::{
     body::{Body, BodyDataStream},
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
@@ -39,8 +41,14 @@ const SYNTAX_NOT_SUPPORTED: u16 = 0xC122;
 /// One request of metadata in JSON, as a whole: there is room for few of them.
 const JSON_WITHIN: Duration = Duration::from_secs(600);
 
-pub async fn any(State(site): Shared, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    store(site, caller, None, &headers, body).await
+pub async fn any(
+    State(site): Shared,
+    caller: Caller,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, Problem> {
+    store(site, caller, None, &headers, &uri, body).await
 }
 
 pub async fn of_study(
@@ -48,10 +56,11 @@ pub async fn of_study(
     caller: Caller,
     Path(study): Path<String>,
     headers: HeaderMap,
+    uri: Uri,
     body: Body,
 ) -> Result<Response, Problem> {
     let study = uid(&study)?;
-    store(site, caller, Some(study), &headers, body).await
+    store(site, caller, Some(study), &headers, &uri, body).await
 }
 
 async fn store(
@@ -59,8 +68,11 @@ async fn store(
     caller: Caller,
     only: Option<Uid>,
     headers: &HeaderMap,
+    uri: &Uri,
     body: Body,
 ) -> Result<Response, Problem> {
+    // Before anything is stored: 406 says that nothing has been.
+    let told_in = check_json(&wishes(headers, uri)?)?;
     let media =
         || Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected multipart/related; type=\"application/dicom\"");
     let kind = content_type(headers).ok_or_else(media)?;
@@ -70,16 +82,19 @@ async fn store(
         _ => return Err(media()),
     };
     let base = site.base_url(headers);
+    // Metadata and bulk data in JSON's manner are kept while they come: not for many at once, nor for ever.
+    let turns = if is_json { Some(site.shelf.storing(&caller.0.partner).await?) } else { None };
     // On a thread of its own, as an association: it ends in order even when the caller has hung up.
     let (tell, told) = oneshot::channel();
     own_thread::run(move || async move {
+        let _turns = turns;
         // The caller may have.
         let _ = tell.send(receive(&site, &caller, only, kind, is_json, body).await);
     })
     .await;
     // Why there is no answer has been logged.
     let outcome = told.await.map_err(|_| Problem::internal())??;
-    Ok(outcome.response(&base))
+    Ok(outcome.response(&base, told_in))
 }
 
 async fn receive(
@@ -90,8 +105,6 @@ async fn receive(
     is_json: bool,
     body: Body,
 ) -> Result<Outcome, Problem> {
-    // Metadata and bulk data in JSON's manner are kept while they come: not for many at once, nor for ever.
-    let _turn = if is_json { Some(site.shelf.storing().await?) } else { None };
     let admitted = site.storage.open(&caller.0.partner, &caller.0.ae_title).await;
     let storage = admitted.map_err(|rejection| match rejection {
         Rejection::CallingAeNotRecognized | Rejection::CalledAeNotRecognized => {

@@ -285,8 +285,11 @@ async fn write_segments(session: &mut Session, segments: Vec<Segment>, kept: &Ha
             Segment::Bytes(bytes) => session.write(bytes.into()).await,
             Segment::Bulk { location, vr } => {
                 let Some(bytes) = kept.get(&location) else { return false };
-                let mut value = Vec::with_capacity(bytes.len() + 8);
-                put_value(&mut value, vr, bytes);
+                let mut value = Vec::with_capacity(bytes.len() + 12);
+                if put_value(&mut value, vr, bytes).is_none() {
+                    session.give_up(CANNOT_UNDERSTAND).await;
+                    return false;
+                }
                 session.write(value.into()).await
             }
         };

@@ -1,12 +1,15 @@
 //! What became of each instance of a STOW-RS request: the Store Instances Response (PS3.18 10.5.3.3, Annex I).
 
-use super::{DICOM_JSON, ROOT};
+use super::ROOT;
 use crate::model::Uid;
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
+
+/// Until then a disk may have room again, or an intake a place.
+const RETRY_AFTER_SECS: u32 = 30;
 
 pub struct Stored {
     pub sop_class: Uid,
@@ -59,9 +62,15 @@ impl Outcome {
         StatusCode::CONFLICT
     }
 
-    pub fn response(&self, base: &str) -> Response {
+    /// `media`: as which JSON is accepted.
+    pub fn response(&self, base: &str, media: &'static str) -> Response {
         let body = Value::Object(self.body(base)).to_string();
-        (self.status(), [(header::CONTENT_TYPE, DICOM_JSON)], body).into_response()
+        let status = self.status();
+        let mut response = (status, [(header::CONTENT_TYPE, media)], body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+        }
+        response
     }
 
     fn body(&self, base: &str) -> Map<String, Value> {
@@ -138,7 +147,9 @@ mod tests {
         let table: [(usize, &[u16], u16); 5] =
             [(2, &[], 200), (1, &[0xA900], 202), (0, &[0xC000], 409), (0, &[0xA700], 503), (0, &[0xA700, 0xC000], 409)];
         for (stored, failed, status) in table {
-            assert_eq!(outcome(stored, failed).status().as_u16(), status, "{stored} {failed:?}");
+            let response = outcome(stored, failed).response("", super::super::DICOM_JSON);
+            assert_eq!(response.status().as_u16(), status, "{stored} {failed:?}");
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503, "{stored} {failed:?}");
         }
         let body = Value::Object(outcome(1, &[0x0122]).body("https://here"));
         assert_eq!(body["00081190"]["Value"][0], "https://here/dicom-web/studies/1.4");

@@ -41,7 +41,7 @@ pub async fn frames(
     let (wishes, numbers) = (wishes(&headers, &uri)?, frame_numbers(&list)?);
     let held = Below::instance(&study, &series, &instance)?.retrieve_one(&site, &caller).await?;
     let opened = site.shelf.open(&site.watched.spool, &held).await?;
-    let form = Form::of(&opened, &wishes)?;
+    let form = Form::of(&opened, &wishes, numbers.len() == 1)?;
     let frames = lying(&site, opened.clone(), numbers.clone()).await?;
     let url = instance_url(&site.base_url(&headers), &held);
     if let ([frame], false) = (&frames[..], form.multipart) {
@@ -101,7 +101,6 @@ fn value(site: &Site, wishes: &[Wish], bytes: Bytes, location: &str) -> Result<R
 
 /// Pixel Data as a whole: one part where it is not compressed, a part for each frame where it is.
 async fn all_pixels(site: &Site, opened: Arc<Opened>, wishes: &[Wish]) -> Result<Response, Problem> {
-    let form = Form::of(&opened, wishes)?;
     let spool = site.watched.spool.clone();
     let pixels = opened.head.pixels.ok_or(Problem::not_found())?;
     let frames = match (&opened.frames, pixels.length) {
@@ -114,6 +113,7 @@ async fn all_pixels(site: &Site, opened: Arc<Opened>, wishes: &[Wish]) -> Result
         (_, Some(length)) => vec![vec![(pixels.value, u64::from(length))]],
         (_, None) => return Err(Problem::not_acceptable("its frames cannot be told apart: ask for the instance")),
     };
+    let form = Form::of(&opened, wishes, frames.len() == 1)?;
     if let ([frame], false) = (&frames[..], form.multipart) {
         return Ok(answer(&form.content_type(), body(spool, form.pieces(&opened, frame))));
     }
@@ -172,7 +172,8 @@ struct Form {
 }
 
 impl Form {
-    fn of(opened: &Opened, wishes: &[Wish]) -> Result<Self, Problem> {
+    /// `is_one`: there is one part, which can stand alone; of several, each needs its own head (PS3.18 8.7.6).
+    fn of(opened: &Opened, wishes: &[Wish], is_one: bool) -> Result<Self, Problem> {
         let head = &opened.head;
         let kept = head.transfer_syntax.as_str();
         let Some(pixels) = head.pixels.filter(|_| !head.is_deflated) else {
@@ -181,6 +182,9 @@ impl Form {
         let encapsulated = pixels.length.is_none();
         let media = if encapsulated { media_of(kept) } else { OCTETS };
         let takes = |wish: &&Wish| {
+            if !is_one && !wish.multipart && !wish.is_anything() {
+                return false;
+            }
             if !encapsulated {
                 // Bytes of frames are the same in all three uncompressed encodings, once they are little endian.
                 return wish.takes(OCTETS) && (wish.takes_syntax(EXPLICIT_LE) || wish.takes_syntax(kept));
@@ -190,7 +194,9 @@ impl Form {
             wish.takes_syntax(kept) && (as_octets || (wish.media != OCTETS && wish.takes(media)))
         };
         let wish = wishes.iter().find(takes).ok_or_else(|| {
-            Problem::not_acceptable(format!("its frames are {media}; transfer-syntax={kept}, and are not transcoded"))
+            let several = if is_one { "" } else { ", each a part of multipart/related" };
+            let detail = format!("its frames are {media}; transfer-syntax={kept}{several}, and are not transcoded");
+            Problem::not_acceptable(detail)
         })?;
         let swap = head.is_big_endian() && Pixels::of(head).is_ok_and(|pixels| pixels.bits_allocated == 16);
         let syntax = if encapsulated { kept } else { EXPLICIT_LE };

@@ -195,6 +195,93 @@ async fn metadata_in_json_with_bulk_data_become_an_instance() {
     assert_eq!(response.status(), 409, "{}", response.text().await.unwrap());
 }
 
+/// Implicit VR has lengths that Explicit VR has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_contour_from_our_own_answers_is_stored_again() {
+    let node = Node::start().await;
+    let (token, _) = node.token("harz", 1).await;
+    let contour: Vec<u8> = b"-12.345\\".repeat(12_800);
+    let put = |bytes: &mut Vec<u8>, tag: [u16; 2], value: &[u8]| {
+        tag.iter().for_each(|half| bytes.extend(half.to_le_bytes()));
+        bytes.extend(u32::try_from(value.len() + value.len() % 2).unwrap().to_le_bytes());
+        bytes.extend(value);
+        bytes.extend(vec![0; value.len() % 2]);
+    };
+    let mut item = Vec::new();
+    put(&mut item, [0x3006, 0x0050], &contour);
+    let mut sequence = Vec::new();
+    put(&mut sequence, [0xFFFE, 0xE000], &item);
+    let mut set = Vec::new();
+    put(&mut set, [0x0008, 0x0016], b"1.2.840.10008.5.1.4.1.1.481.3");
+    put(&mut set, [0x0008, 0x0018], b"1.2.3.1");
+    put(&mut set, [0x0020, 0x000D], b"1.2.3");
+    put(&mut set, [0x0020, 0x000E], b"1.2.3.0");
+    put(&mut set, [0x3006, 0x0040], &sequence);
+    put(&mut set, [0x300E, 0x0002], b"UNAPPROVED");
+    let uid = |text: &str| Uid::new(text).unwrap();
+    let (class, implicit) = (uid("1.2.840.10008.5.1.4.1.1.481.3"), uid("1.2.840.10008.1.2"));
+    let mut file: Vec<u8> = crate::dicom::instance::file_head(&class, &uid("1.2.3.1"), &implicit);
+    file.extend(&set);
+    assert_eq!(node.stow(&token, "/dicom-web/studies", FILES, files(&[file])).await.status(), 200);
+
+    let of = |instance: &str| format!("/dicom-web/studies/1.2.3/series/1.2.3.0/instances/{instance}");
+    let told = json_of(node.get(&format!("{}/metadata", of("1.2.3.1")), &token, "").await).await;
+    let mut told = told[0].clone();
+    let link = told["30060040"]["Value"][0]["30060050"]["BulkDataURI"].as_str().unwrap().to_owned();
+    let bulk = node.get(link.strip_prefix(&node.url("")).unwrap(), &token, "application/octet-stream").await;
+    let bulk = bulk.bytes().await.unwrap();
+    assert_eq!(bulk, contour);
+    told["00080018"]["Value"][0] = json!("1.2.3.2");
+    let mut body = format!("--cut\r\nContent-Type: application/dicom+json\r\n\r\n[{told}]\r\n").into_bytes();
+    let head = format!("--cut\r\nContent-Type: application/octet-stream\r\nContent-Location: {link}\r\n\r\n");
+    body.extend(head.into_bytes());
+    body.extend(&bulk);
+    body.extend(b"\r\n--cut--");
+    let json = "multipart/related; type=\"application/dicom+json\"; boundary=cut";
+    let response = node.stow(&token, "/dicom-web/studies", json, body).await;
+    let (status, text) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, 200, "{text}");
+    let again = json_of(node.get(&format!("{}/metadata", of("1.2.3.2")), &token, "").await).await;
+    assert_eq!(again[0]["300E0002"]["Value"][0], "UNAPPROVED", "what stands behind it is where it was");
+    let path = format!("{}/bulkdata/30060040/0/30060050", of("1.2.3.2"));
+    let bulk = node.get(&path, &token, "application/octet-stream").await;
+    assert_eq!(bulk.bytes().await.unwrap(), contour);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_caller_does_not_take_is_told_before_anything_is_done() {
+    let node = Node::start().await;
+    let (token, _) = node.token("harz", 1).await;
+    let instances = sample("heart-us-deflated");
+    let stow = |accept: &'static str, file: Vec<u8>| {
+        let request = node.http.post(node.url("/dicom-web/studies")).bearer_auth(&token);
+        let request = request.header("Content-Type", FILES).header("Accept", accept);
+        let body = files(&[file]);
+        async { request.body(body).send().await.unwrap() }
+    };
+    for accept in ["application/dicom+xml", "multipart/related; type=\"application/dicom+xml\"", "image/png"] {
+        // Short: what is refused is not read, and of a long body a client may see only that nobody reads it.
+        assert_eq!(stow(accept, b"no DICOM file".to_vec()).await.status(), 406, "{accept}");
+    }
+    let stored = stow("application/dicom+xml, application/json;q=0.5", instances[0].part10()).await;
+    assert_eq!(
+        (stored.status().as_u16(), &stored.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    let found = json_of(node.get("/dicom-web/instances", &token, "").await).await;
+    let one = found[0]["00081190"]["Value"][0].as_str().unwrap().replace(&node.url(""), "");
+    let alone = "application/octet-stream";
+    for (frames, accept, status) in [
+        ("1", alone, 200),
+        ("1,2", alone, 406),
+        ("1,2", "application/octet-stream, multipart/related; type=\"application/octet-stream\";q=0.1", 200),
+        ("1,2", "*/*", 200),
+    ] {
+        let response = node.get(&format!("{one}/frames/{frames}"), &token, accept).await;
+        assert_eq!(response.status(), status, "{frames} {accept}");
+    }
+}
+
 /// Metadata of a small image.
 fn image(instance: &str, frames: &str, pixels: &str) -> Value {
     let uid = |text: &str| json!({ "vr": "UI", "Value": [text] });

@@ -24,7 +24,7 @@ async fn paths_and_headers_that_are_none_are_refused() {
     }
     let huge = "image/png,".repeat(2_000);
     assert_eq!(node.get("/dicom-web/studies", &token, &huge).await.status(), 400);
-    let enormous = "x".repeat(100 << 10);
+    let enormous = "x".repeat(200 << 10);
     let status =
         node.http.get(node.url("/healthz")).header("X-Long", enormous).send().await.map(|r| r.status().as_u16());
     assert!(matches!(status, Ok(431) | Err(_)), "{status:?}");
@@ -104,16 +104,25 @@ async fn listeners_of_one_partner_are_bounded_and_end_with_the_node() {
     };
     let mut listening = Vec::new();
     for number in 0..50 {
-        let path = if number % 2 == 0 { "/ws/subscribers/WS1" } else { "/dicom-web/ws/subscribers/WS1" };
-        let (status, stream) = listen(&token, path).await;
+        let root = if number % 2 == 0 { "" } else { "/dicom-web" };
+        let (status, stream) = listen(&token, &format!("{root}/ws/subscribers/WS{number}")).await;
         assert_eq!(status, "101", "{number}");
         listening.push(stream);
     }
-    assert_eq!(listen(&token, "/ws/subscribers/WS1").await.0, "503");
+    assert_eq!(listen(&token, "/ws/subscribers/WS50").await.0, "503");
     assert_eq!(listen(&other, "/ws/subscribers/WS1").await.0, "101", "the others have theirs");
+    // Who listens anew needs no place: the older connection ends.
+    let (status, stream) = listen(&token, "/ws/subscribers/WS0").await;
+    let mut older = std::mem::replace(&mut listening[0], stream);
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), older.read_to_end(&mut rest)).await;
+    assert!(status == "101" && ended.is_ok(), "{status}: the older goes on");
+    for bad in ["%00", "W%5CS", "%0a", "%20", &"W".repeat(65)] {
+        assert_eq!(listen(&token, &format!("/ws/subscribers/{bad}")).await.0, "400", "{bad}");
+    }
     drop(listening.pop());
     let since = Instant::now();
-    while listen(&token, "/ws/subscribers/WS1").await.0 != "101" {
+    while listen(&token, "/ws/subscribers/WS50").await.0 != "101" {
         assert!(since.elapsed() < Duration::from_secs(20), "a place is free again");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -123,4 +132,73 @@ async fn listeners_of_one_partner_are_bounded_and_end_with_the_node() {
         let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "it goes on after the node has stopped");
     }
+}
+
+/// Headers of about a megabyte, so that few of them fill what a connection holds.
+fn with_long_headers(number: usize) -> Vec<u8> {
+    let uid = |text: &str| Uid::new(text).unwrap();
+    let instance = format!("1.2.3.{number}");
+    let (class, explicit) = (uid("1.2.840.10008.5.1.4.1.1.7"), uid("1.2.840.10008.1.2.1"));
+    let mut file = crate::dicom::instance::file_head(&class, &uid(&instance), &explicit);
+    let mut put = |tag: [u16; 2], vr: &[u8], value: &[u8]| {
+        tag.iter().for_each(|half| file.extend(half.to_le_bytes()));
+        file.extend(vr);
+        file.extend(u16::try_from(value.len() + value.len() % 2).unwrap().to_le_bytes());
+        file.extend(value);
+        file.extend(vec![0; value.len() % 2]);
+    };
+    put([0x0008, 0x0016], b"UI", class.as_str().as_bytes());
+    put([0x0008, 0x0018], b"UI", instance.as_bytes());
+    put([0x0009, 0x0010], b"LO", b"LONG");
+    for element in 0..40 {
+        put([0x0009, 0x1000 + element], b"LT", &b"long text ".repeat(3_000));
+    }
+    put([0x0020, 0x000D], b"UI", b"1.2.3");
+    put([0x0020, 0x000E], b"UI", b"1.2.3.0");
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_headers_and_does_not_read_them_keeps_nobody_waiting() {
+    let node = Node::start().await;
+    let ((token, _), (other, _)) = (node.token("harz", 1).await, node.token("elbe", 2).await);
+    let long: Vec<_> = (1..=24).map(with_long_headers).collect();
+    assert_eq!(node.stow(&token, "/dicom-web/studies", FILES, files(&long)).await.status(), 200);
+    assert_eq!(node.stow(&other, "/dicom-web/studies", FILES, files(&long[..1])).await.status(), 200);
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(node.at).await.unwrap();
+        let head = format!(
+            "GET /dicom-web/studies/1.2.3/metadata HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        deaf.push(stream);
+    }
+    // Until its answer fills what the connection holds.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = node.get("/dicom-web/studies/1.2.3/metadata", &other, "");
+    let told = tokio::time::timeout(Duration::from_secs(20), async { asked.await.bytes().await.unwrap() }).await;
+    assert!(told.is_ok_and(|told| told.len() > 1_000_000), "its headers wait for a caller that does not read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_uploads_of_one_partner_leave_room_for_the_others() {
+    let node = Node::start().await;
+    let ((token, _), (other, _)) = (node.token("harz", 1).await, node.token("elbe", 2).await);
+    let json = "multipart/related; type=\"application/dicom+json\"; boundary=cut";
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(node.at).await.unwrap();
+        let head = format!(
+            "POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {json}\r\n\
+             Content-Length: 1000000\r\n\r\n--cut\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let body = b"--cut\r\nContent-Type: application/dicom+json\r\n\r\n[{}]\r\n--cut--".to_vec();
+    let stowed = node.stow(&other, "/dicom-web/studies", json, body);
+    let stowed = tokio::time::timeout(Duration::from_secs(20), stowed).await.expect("its turn");
+    assert_eq!(stowed.status(), 409);
 }

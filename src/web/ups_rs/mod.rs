@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     dicom::{
-        service::{DataSet, Find, FindModel, Target},
+        service::{Asker, DataSet, Find, FindModel, Target},
         ups::{PUSH, put},
     },
     model::Uid,
@@ -331,7 +331,7 @@ async fn subscribe(
 ) -> Result<Response, Problem> {
     let asked = query::subscription(query.as_deref().unwrap_or_default()).map_err(Problem::bad_request)?;
     let mut set = asked.keys;
-    receiver(&mut set, &aet)?;
+    put(&mut set, tags::RECEIVING_AE, VR::AE, receiver_name(&aet)?);
     put(&mut set, tags::DELETION_LOCK, VR::LO, if asked.deletion_lock { "TRUE" } else { "FALSE" });
     let mut response = act(&site, &asker, &uid, 3, set, Operation::Subscribe).await?;
     if response.status() == StatusCode::CREATED {
@@ -348,9 +348,7 @@ async fn unsubscribe(
     Caller(asker): Caller,
     Path((uid, aet)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let mut set = DataSet::new_empty();
-    receiver(&mut set, &aet)?;
-    act(&site, &asker, &uid, 4, set, Operation::Unsubscribe).await
+    no_more(&site, &asker, &uid, &aet, 4).await
 }
 
 async fn suspend(
@@ -358,23 +356,26 @@ async fn suspend(
     Caller(asker): Caller,
     Path((uid, aet)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let mut set = DataSet::new_empty();
-    receiver(&mut set, &aet)?;
-    act(&site, &asker, &uid, 5, set, Operation::Unsubscribe).await
+    no_more(&site, &asker, &uid, &aet, 5).await
 }
 
-fn receiver(set: &mut DataSet, aet: &str) -> Result<(), Problem> {
-    let fits = (1..=MAX_RECEIVER).contains(&aet.len()) && !aet.chars().any(|c| c.is_control() || c == '\\');
-    if !fits {
-        return Err(Problem::bad_request("not an AE title"));
-    }
-    put(set, tags::RECEIVING_AE, VR::AE, aet);
-    Ok(())
+/// A receiver wants no more events: of what there is, or of what is to come (PS3.4 Table CC.2.3-1).
+async fn no_more(site: &Site, asker: &Asker, uid: &str, aet: &str, action_type: u16) -> Result<Response, Problem> {
+    let mut set = DataSet::new_empty();
+    put(&mut set, tags::RECEIVING_AE, VR::AE, receiver_name(aet)?);
+    act(site, asker, uid, action_type, set, Operation::Unsubscribe).await
+}
+
+/// A name that a receiver can have; the spaces around it are none of it (PS3.5 6.2, AE).
+fn receiver_name(aet: &str) -> Result<&str, Problem> {
+    let name = aet.trim_matches(' ');
+    let fits = (1..=MAX_RECEIVER).contains(&name.len()) && !name.chars().any(|c| c.is_control() || c == '\\');
+    if fits { Ok(name) } else { Err(Problem::bad_request("not an AE title")) }
 }
 
 async fn act(
     site: &Site,
-    asker: &crate::dicom::service::Asker,
+    asker: &Asker,
     uid: &str,
     action_type: u16,
     set: DataSet,

@@ -11,6 +11,8 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::mpsc,
+    task::AbortHandle,
 };
 
 #[derive(Clone)]
@@ -93,6 +95,15 @@ impl Reader {
 
     /// Subscriptions' events as they come.
     pub async fn listen(&self, aet: &str) -> Listener {
+        Listener::of(self.connect(aet).await, true)
+    }
+
+    /// The same, but nothing comes back of it: as over a line that is dead beyond the first hop.
+    pub async fn listen_without_a_word(&self, aet: &str) -> Listener {
+        Listener::of(self.connect(aet).await, false)
+    }
+
+    async fn connect(&self, aet: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.http).await.expect("a connection");
         let request = format!(
             "GET /ws/subscribers/{aet} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\n\
@@ -106,36 +117,80 @@ impl Reader {
         }
         let head = String::from_utf8(head).expect("text");
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Listener { stream }
+        stream
     }
 }
 
-/// RFC 6455, as much of it as a server's text frames need.
+/// RFC 6455, as much of it as a server's frames need; reads by itself, as a client's library does.
 pub struct Listener {
-    stream: TcpStream,
+    events: mpsc::UnboundedReceiver<Value>,
+    reading: AbortHandle,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
 }
 
 impl Listener {
-    /// The next event.
-    pub async fn event(&mut self) -> Value {
-        tokio::time::timeout(Duration::from_secs(20), self.frame()).await.expect("an event in time")
+    fn of(stream: TcpStream, answers: bool) -> Self {
+        let (to, events) = mpsc::unbounded_channel();
+        let reading = tokio::spawn(read_frames(stream, to, answers)).abort_handle();
+        Self { events, reading }
     }
 
-    async fn frame(&mut self) -> Value {
-        loop {
-            let kind = self.stream.read_u8().await.expect("a frame") & 0x0f;
-            let length = match self.stream.read_u8().await.expect("a length") & 0x7f {
-                126 => usize::from(self.stream.read_u16().await.expect("a length")),
-                127 => usize::try_from(self.stream.read_u64().await.expect("a length")).expect("a length"),
-                short => usize::from(short),
-            };
-            let mut text = vec![0; length];
-            self.stream.read_exact(&mut text).await.expect("a whole frame");
-            if kind == 1 {
-                return serde_json::from_slice(&text).expect("JSON");
+    /// The next event.
+    pub async fn event(&mut self) -> Value {
+        let event = tokio::time::timeout(Duration::from_secs(20), self.events.recv());
+        event.await.expect("an event in time").expect("an event before the end")
+    }
+
+    /// Whether nothing is told within this time.
+    pub async fn is_quiet(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.events.recv()).await.is_err()
+    }
+
+    /// Returns when the other side has ended it; what was told before is passed over.
+    pub async fn ended(&mut self) {
+        let end = async { while self.events.recv().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(20), end).await.expect("an end in time");
+    }
+}
+
+async fn read_frames(mut stream: TcpStream, to: mpsc::UnboundedSender<Value>, answers: bool) {
+    while let Ok((kind, content)) = frame(&mut stream).await {
+        match kind {
+            1 => {
+                let event = serde_json::from_slice(&content).expect("JSON");
+                if to.send(event).is_err() {
+                    return;
+                }
             }
+            8 => return,
+            9 if answers => {
+                // A client's frames are masked, here with zeros.
+                let mut pong = vec![0x8a, 0x80 | u8::try_from(content.len()).expect("short"), 0, 0, 0, 0];
+                pong.extend(content);
+                if stream.write_all(&pong).await.is_err() {
+                    return;
+                }
+            }
+            _ => {}
         }
     }
+}
+
+async fn frame(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let kind = stream.read_u8().await? & 0x0f;
+    let length = match stream.read_u8().await? & 0x7f {
+        126 => usize::from(stream.read_u16().await?),
+        127 => usize::try_from(stream.read_u64().await?).expect("a length"),
+        short => usize::from(short),
+    };
+    let mut content = vec![0; length];
+    stream.read_exact(&mut content).await?;
+    Ok((kind, content))
 }
 
 /// The one value of an attribute.
