@@ -148,12 +148,14 @@ async fn recover(store: Store, spool: Spool, config: Live, index: IndexQueue, st
             () = stop.cancelled() => return,
         };
         match found {
-            Ok(0) => return,
             Ok(found) => {
-                tracing::info!(
-                    instances = found,
-                    "{found} instances were durable but not indexed: indexed from the journals"
-                );
+                if found > 0 {
+                    tracing::info!(
+                        instances = found,
+                        "{found} instances were durable but not indexed: indexed from the journals"
+                    );
+                }
+                index.recovered();
                 return;
             }
             Err(error) => {
@@ -244,7 +246,7 @@ impl Running {
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         let shelves = Shelves { store: store.clone(), config: config.clone(), clock: clock.clone() };
-        stages.spawn(commitment::run(shelves, stop()));
+        stages.spawn(commitment::run(shelves, index.caught_up.clone(), stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };

@@ -3,7 +3,8 @@
 //! In: an N-ACTION with a Transaction UID and instances, which is written down and answered 0000. Out: an N-EVENT-REPORT on an
 //! association of our own to the asker's `[dicom] destinations`, once it is known of each instance whether it is kept; again
 //! until it is taken. What that means, `[dicom] commit` says: on this node's disk, or with the reader as well. An instance that
-//! was received a moment ago may not be in the database yet: those missing are waited for a little.
+//! is durable may not be in the database yet, after a start or while the database is away: what is missing is waited for
+//! until everything is known that was received by then and a little later.
 //!
 //! Commits to nothing but what the asker itself sent. A promise lasts as long as `[retention]` keeps images.
 
@@ -16,7 +17,7 @@ use crate::{
         scu::{Association, Proposal, ScuSettings, Target as Called},
         service::{Asker, DataSet, Done, Refusal, Target},
     },
-    model::{Moment, Outgoing, PartnerId, Uid, chain},
+    model::{CaughtUp, Moment, Outgoing, PartnerId, Uid, chain},
     store::{CommitmentRow, Durability, KeptInstance, StoreError},
 };
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
@@ -32,7 +33,7 @@ const MOST: usize = 10_000;
 /// Asked of the database at once.
 const AT_ONCE: usize = 500;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// So long may an instance that is durable take into the database.
+/// What comes so long after the question counts, too.
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// Until the next look at one that waits for its instances, or their reader.
 const WAIT: Duration = Duration::from_secs(2);
@@ -139,31 +140,34 @@ enum Judged {
     Now(Verdict),
 }
 
+/// What is not here: may it still come?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait {
+    /// Everything is known that was received up to a while after the question.
+    is_settled: bool,
+    is_over: bool,
+}
+
 /// Pure. `known` by SOP instance.
-fn judge(
-    row: &CommitmentRow,
-    known: &HashMap<&str, Vec<&KeptInstance>>,
-    commit: Commit,
-    now: Moment,
-    give_up: Moment,
-) -> Judged {
+fn judge(row: &CommitmentRow, known: &HashMap<&str, Vec<&KeptInstance>>, commit: Commit, wait: Wait) -> Judged {
     let mut verdict = Verdict::default();
-    let settled = row.asked + SETTLES_WITHIN <= now;
     for (class, instance) in &row.instances {
         let found = known.get(instance.as_str()).map(Vec::as_slice).unwrap_or_default();
         let of_class = found.iter().find(|kept| kept.sop_class == *class);
         let reason = match of_class {
             Some(kept) if !kept.on_disk => Some(NO_SUCH_INSTANCE),
             Some(kept) if commit == Commit::Reader && !kept.is_with_reader => {
-                if now < give_up {
+                if !wait.is_over {
                     return Judged::NotYet;
                 }
                 Some(PROCESSING_FAILURE)
             }
             Some(_) => None,
             None if !found.is_empty() => Some(CLASS_CONFLICT),
-            None if !settled => return Judged::NotYet,
-            None => Some(NO_SUCH_INSTANCE),
+            None if wait.is_settled => Some(NO_SUCH_INSTANCE),
+            None if !wait.is_over => return Judged::NotYet,
+            // It may be here: this node has not been able to look.
+            None => Some(PROCESSING_FAILURE),
         };
         match reason {
             None => verdict.kept.push((class.clone(), instance.clone())),
@@ -226,8 +230,8 @@ impl InHand {
     }
 }
 
-/// Tells what is due, until `stop`.
-pub async fn run(shelves: Shelves, stop: CancellationToken) {
+/// Tells what is due, until `stop`. What `caught_up` does not cover is not called unknown.
+pub async fn run(shelves: Shelves, caught_up: CaughtUp, stop: CancellationToken) {
     // At once, and few of one partner: a destination that does not answer holds up no other.
     let mut hand = InHand::default();
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -235,7 +239,7 @@ pub async fn run(shelves: Shelves, stop: CancellationToken) {
     loop {
         tokio::select! {
             _ = look.tick(), if hand.telling.len() < AT_MOST => {
-                if let Err(error) = begin_due(&shelves, &mut hand).await {
+                if let Err(error) = begin_due(&shelves, &caught_up, &mut hand).await {
                     tracing::error!(error = %chain(&error), "Storage commitments cannot be answered now; they wait");
                 }
             }
@@ -250,30 +254,32 @@ pub async fn run(shelves: Shelves, stop: CancellationToken) {
     }
 }
 
-async fn begin_due(shelves: &Shelves, hand: &mut InHand) -> Result<(), StoreError> {
+async fn begin_due(shelves: &Shelves, caught_up: &CaughtUp, hand: &mut InHand) -> Result<(), StoreError> {
     let due = shelves.store.due_commitments(shelves.clock.now(), &hand.busy(), BATCH).await?;
     for row in due {
-        let (shelves, partner) = (shelves.clone(), row.partner.clone());
+        let (shelves, caught_up, partner) = (shelves.clone(), caught_up.clone(), row.partner.clone());
         let count = hand.of.entry(partner.clone()).or_default();
         if *count >= AT_MOST_OF_ONE {
             continue;
         }
         *count += 1;
         // Begun twice, it is taken in hand once.
-        hand.telling.spawn(async move { (partner, tell(&shelves, &row).await) });
+        hand.telling.spawn(async move { (partner, tell(&shelves, &caught_up, &row).await) });
     }
     Ok(())
 }
 
-async fn tell(shelves: &Shelves, row: &CommitmentRow) -> Result<(), StoreError> {
+async fn tell(shelves: &Shelves, caught_up: &CaughtUp, row: &CommitmentRow) -> Result<(), StoreError> {
     let (config, now) = (shelves.config.now(), shelves.clock.now());
     let give_up = row.asked + config.delivery.give_up;
+    // Before what is known is looked up.
+    let is_settled = caught_up.knows(&row.partner, row.asked + SETTLES_WITHIN);
     let known = known(shelves, row).await?;
     let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
     known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
     let partner = config.partners.get(&row.partner);
     let commit = partner.and_then(|partner| partner.dicom.as_ref()).map(|dicom| dicom.commit).unwrap_or_default();
-    let verdict = match judge(row, &by_uid, commit, now, give_up) {
+    let verdict = match judge(row, &by_uid, commit, Wait { is_settled, is_over: give_up <= now }) {
         Judged::NotYet => {
             let mut tx = shelves.store.begin(Durability::Process).await?;
             tx.take_commitment(row, now + WAIT, false).await?;
@@ -401,12 +407,15 @@ mod tests {
         }
     }
 
-    /// The failures after so many seconds; `None`: it is waited for. The time is up after an hour.
-    fn failures(known: &[KeptInstance], commit: Commit, after_secs: u64) -> Option<Vec<(String, u16)>> {
+    const SOON: Wait = Wait { is_settled: false, is_over: false };
+    const SETTLED: Wait = Wait { is_settled: true, is_over: false };
+    const OVER: Wait = Wait { is_settled: true, is_over: true };
+
+    /// The failures; `None`: it is waited for.
+    fn failures(known: &[KeptInstance], commit: Commit, wait: Wait) -> Option<Vec<(String, u16)>> {
         let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
         known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
-        let give_up = ASKED + Duration::from_secs(3600);
-        match judge(&row(), &by_uid, commit, ASKED + Duration::from_secs(after_secs), give_up) {
+        match judge(&row(), &by_uid, commit, wait) {
             Judged::NotYet => None,
             Judged::Now(verdict) => {
                 assert_eq!(verdict.event_type(), if verdict.failed.is_empty() { 1 } else { 2 });
@@ -418,27 +427,29 @@ mod tests {
     #[test]
     fn what_is_on_the_disk_is_kept() {
         let both = [kept("CT", "1", true, false), kept("CT", "2", true, false)];
-        assert_eq!(failures(&both, Commit::Held, 0), Some(vec![]));
+        assert_eq!(failures(&both, Commit::Held, SOON), Some(vec![]));
         let purged = [kept("CT", "1", true, false), kept("CT", "2", false, true)];
-        assert_eq!(failures(&purged, Commit::Held, 0), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        assert_eq!(failures(&purged, Commit::Held, SOON), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
         let other = [kept("CT", "1", true, false), kept("MR", "2", true, false)];
-        assert_eq!(failures(&other, Commit::Held, 0), Some(vec![("2".into(), CLASS_CONFLICT)]));
+        assert_eq!(failures(&other, Commit::Held, SOON), Some(vec![("2".into(), CLASS_CONFLICT)]));
     }
 
     #[test]
     fn what_is_not_known_may_still_come() {
         let one = [kept("CT", "1", true, false)];
-        assert_eq!(failures(&one, Commit::Held, 59), None);
-        assert_eq!(failures(&one, Commit::Held, 60), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        assert_eq!(failures(&one, Commit::Held, SOON), None);
+        assert_eq!(failures(&one, Commit::Held, SETTLED), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        let blind = Wait { is_settled: false, is_over: true };
+        assert_eq!(failures(&one, Commit::Held, blind), Some(vec![("2".into(), PROCESSING_FAILURE)]));
     }
 
     #[test]
     fn the_reader_is_waited_for_until_the_time_is_up() {
         let both = [kept("CT", "1", true, true), kept("CT", "2", true, false)];
-        assert_eq!(failures(&both, Commit::Reader, 3599), None);
-        assert_eq!(failures(&both, Commit::Reader, 3600), Some(vec![("2".into(), PROCESSING_FAILURE)]));
+        assert_eq!(failures(&both, Commit::Reader, SETTLED), None);
+        assert_eq!(failures(&both, Commit::Reader, OVER), Some(vec![("2".into(), PROCESSING_FAILURE)]));
         let both = [kept("CT", "1", true, true), kept("CT", "2", true, true)];
-        assert_eq!(failures(&both, Commit::Reader, 0), Some(vec![]));
+        assert_eq!(failures(&both, Commit::Reader, SOON), Some(vec![]));
     }
 
     #[test]
