@@ -54,7 +54,7 @@ mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
-pub use commitments::{CommitmentRow, KeptInstance};
+pub use commitments::{CommitmentEnd, CommitmentRow, KeptInstance};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
