@@ -78,7 +78,9 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
-pub use search::{FoundInstance, FoundSeries, FoundStudy, SearchBy, Searched, StudyPlace, StudySearch};
+pub use search::{
+    FoundInstance, FoundSeries, FoundStudy, InstancePage, SearchBy, Searched, Seen, StudyPlace, StudySearch,
+};
 pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
