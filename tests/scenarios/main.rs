@@ -52,6 +52,7 @@ mod an_order_is_waited_for_and_a_near_miss_is_proposed;
 mod an_order_joins_its_study_whichever_comes_first;
 mod both_carriers_bring_each_envelope_to_its_lane_until_it_is_done;
 mod both_databases_keep_the_ledger_alike;
+mod dcmtk_s_own_tools_ask_and_fetch;
 mod each_status_is_read_for_whose_fault_it_is;
 mod every_sample_study_arrives_as_it_was_sent;
 mod fifty_readers_claim_one_task_and_one_wins;
