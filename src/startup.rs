@@ -36,7 +36,7 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
-        held::{Shelves, commitment},
+        held::{Rooms, commitment},
         performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
     },
@@ -86,8 +86,14 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let http = Http::new(http, &config.http).context("preparing HTTP")?;
     let (replacer, live) = Live::new(config);
     let tasks = Tasks { store: store.clone(), config: live.clone(), clock: clock.clone(), bell: Bell::default() };
-    let desk =
-        Desk { store: store.clone(), config: live.clone(), clock: clock.clone(), tasks, completeness: Bell::default() };
+    let desk = Desk {
+        store: store.clone(),
+        config: live.clone(),
+        clock: clock.clone(),
+        tasks,
+        completeness: Bell::default(),
+        rooms: Rooms::default(),
+    };
     let running = Running {
         dicom: dicom.local_addr()?,
         hl7: hl7.local_addr()?,
@@ -148,12 +154,14 @@ async fn recover(store: Store, spool: Spool, config: Live, index: IndexQueue, st
             () = stop.cancelled() => return,
         };
         match found {
-            Ok(0) => return,
             Ok(found) => {
-                tracing::info!(
-                    instances = found,
-                    "{found} instances were durable but not indexed: indexed from the journals"
-                );
+                if found > 0 {
+                    tracing::info!(
+                        instances = found,
+                        "{found} instances were durable but not indexed: indexed from the journals"
+                    );
+                }
+                index.recovered();
                 return;
             }
             Err(error) => {
@@ -243,8 +251,7 @@ impl Running {
         stages.spawn(probe::run(delivering.clone(), stop()));
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
-        let shelves = Shelves { store: store.clone(), config: config.clone(), clock: clock.clone() };
-        stages.spawn(commitment::run(shelves, stop()));
+        stages.spawn(commitment::run(self.desk.held(), index.caught_up.clone(), stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };

@@ -35,7 +35,7 @@ pub struct Bounds {
 impl Bounds {
     /// What is searched for: a list of some ten thousand UIDs fits.
     pub const IDENTIFIER: Self = Self { bytes: 1024 * 1024, elements: 20_000 };
-    /// What an N-service is given: a commitment asked for 20,000 instances fits.
+    /// What an N-service is given: a commitment asked for 10,000 instances, the most there may be, fits.
     pub const OPERATION: Self = Self { bytes: 4 * 1024 * 1024, elements: 100_000 };
 }
 

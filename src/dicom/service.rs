@@ -14,6 +14,7 @@ use crate::model::{CaseId, JournalPlace, Outgoing, PartnerId, Uid};
 use dicom_core::Tag;
 use dicom_object::InMemDicomObject;
 use futures_util::{future::BoxFuture, stream::BoxStream};
+use std::{fmt, sync::Arc};
 
 /// Text values are UTF-8, Specific Character Set (0008,0005) is left out: the wire puts in what it writes.
 pub type DataSet = InMemDicomObject;
@@ -89,6 +90,23 @@ pub struct HeldInstance {
     pub sop_instance: Uid,
     pub transfer_syntax: Uid,
     pub lies: Lies,
+    pub room: Room,
+}
+
+/// What an instance takes of the handler's room as long as anybody has it; given back when the last of them is dropped.
+#[derive(Clone, Default)]
+pub struct Room(Option<Arc<dyn Send + Sync>>);
+
+impl Room {
+    pub fn of<T: Send + Sync + 'static>(taken: Arc<T>) -> Self {
+        Self(Some(taken))
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Room(taken)" } else { "Room(free)" })
+    }
 }
 
 /// Where an instance lies, and whether it may leave as it lies there.
@@ -151,7 +169,8 @@ pub trait Services: Send + Sync + 'static {
 
     fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>>;
 
-    /// The instances a C-GET, C-MOVE or WADO-RS means, in the order they came; at most 100,000.
+    /// The instances a C-GET, C-MOVE or WADO-RS means, in the order they came; at most 100,000, and A702 where the asker's others
+    /// leave no room for them.
     fn retrieve<'a>(
         &'a self,
         asker: &'a Asker,

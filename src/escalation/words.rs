@@ -130,6 +130,7 @@ fn what_to_do(notice: &Notice) -> String {
         "case" => format!("neisse cases show {}", notice.subject),
         "specimen" => "neisse specimen list --late".to_owned(),
         "performed" => "see that the hospital's own system knows what its scanner did".to_owned(),
+        "commitment" => "see [dicom] destinations of the partner, and have it ask again".to_owned(),
         _ => "neisse cases list --attention".to_owned(),
     }
 }

@@ -4,7 +4,8 @@
 //! quiet moment goes at once, so that the reader has it within milliseconds; while more keep coming, a batch gathers
 //! for [`GATHER`]. The database may be away for an hour: the batch is tried again, the channel fills, and what does
 //! not fit is left to the journal ([`Backlog`]), which is re-read when the database is back. Nothing waits on it. One
-//! study that the database does not take keeps no other waiting: it stays in its journal, which is read again.
+//! study that the database does not take keeps no other waiting: it stays in its journal, which is read again. How far it has
+//! come, [`CaughtUp`] says to whoever would call something unknown.
 
 use super::{
     matching::{self, Bells},
@@ -12,13 +13,16 @@ use super::{
 };
 use crate::{
     config::{Config, Live},
-    model::{Aside, Clock, JournalId, Moment, PartnerId, ReceivedInstance, Uid, chain},
+    model::{Aside, CaughtUp, Clock, JournalId, Moment, PartnerId, ReceivedInstance, Uid, chain},
     spool::Spool,
     store::{Durability, Store, StoreError, Tx},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -38,6 +42,8 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(2);
 pub struct IndexQueue {
     sender: mpsc::Sender<ReceivedInstance>,
     pub(super) backlog: Backlog,
+    pub caught_up: CaughtUp,
+    is_recovered: Arc<AtomicBool>,
 }
 
 /// Journals whose newest records are on disk but not in the channel, each with the byte behind the newest.
@@ -74,6 +80,11 @@ impl IndexQueue {
         }
     }
 
+    /// What was durable before this start has been handed over, all of it.
+    pub fn recovered(&self) {
+        self.is_recovered.store(true, Ordering::Release);
+    }
+
     /// For `recovery`, which may wait.
     pub(super) async fn push_in_order(&self, instance: ReceivedInstance) {
         // The receiver lives as long as the process; at shutdown the journal has it.
@@ -91,10 +102,14 @@ pub struct Indexer {
     receiver: mpsc::Receiver<ReceivedInstance>,
     backlog: Backlog,
     /// Journals that hold something that could not be indexed, though the rest of them could. Their mark stays where it
-    /// is until all of it has been.
-    stuck: HashSet<JournalId>,
+    /// is until all of it has been. Each with whose that is.
+    stuck: HashMap<JournalId, HashSet<PartnerId>>,
     /// When they are looked at again.
     aside: Aside<JournalId>,
+    caught_up: CaughtUp,
+    is_recovered: Arc<AtomicBool>,
+    /// A moment, and how many instances are still to be indexed of what was durable then.
+    awaited: Option<(Moment, usize)>,
 }
 
 impl Indexer {
@@ -112,9 +127,28 @@ impl Indexer {
     ) -> (IndexQueue, Indexer) {
         let (sender, receiver) = mpsc::channel(waiting);
         let backlog = Backlog::default();
-        let queue = IndexQueue { sender, backlog: backlog.clone() };
-        let (stuck, aside) = (HashSet::new(), Aside::default());
-        (queue, Indexer { store, spool, config, clock, bells, receiver, backlog, stuck, aside })
+        let (caught_up, is_recovered) = (CaughtUp::default(), Arc::new(AtomicBool::new(false)));
+        let queue = IndexQueue {
+            sender,
+            backlog: backlog.clone(),
+            caught_up: caught_up.clone(),
+            is_recovered: is_recovered.clone(),
+        };
+        let indexer = Indexer {
+            store,
+            spool,
+            config,
+            clock,
+            bells,
+            receiver,
+            backlog,
+            stuck: HashMap::new(),
+            aside: Aside::default(),
+            caught_up,
+            is_recovered,
+            awaited: None,
+        };
+        (queue, indexer)
     }
 
     /// Indexes until `stop`, then what is still in the channel.
@@ -130,16 +164,35 @@ impl Indexer {
                     if !self.index(&batch, &stop).await {
                         return;
                     }
+                    self.look_how_far(received);
                     batch.clear();
                     if !stop.is_cancelled() {
                         tokio::time::sleep(GATHER).await;
                     }
                 }
-                _ = look_back.tick() => if !self.catch_up(&stop).await {
-                    return;
-                },
+                _ = look_back.tick() => {
+                    if !self.catch_up(&stop).await {
+                        return;
+                    }
+                    self.look_how_far(0);
+                }
                 () = stop.cancelled(), if self.receiver.is_empty() => return,
             }
+        }
+    }
+
+    /// Instances leave the channel in the order they came: so many more, and everything of that moment is known.
+    fn look_how_far(&mut self, written: usize) {
+        if self.awaited.is_none() && self.is_recovered.load(Ordering::Acquire) {
+            let now = self.clock.now();
+            // Under the lock, as `push` does it.
+            let behind = self.backlog.journals();
+            self.awaited = behind.is_empty().then(|| (now, self.receiver.len()));
+        } else if let Some((_, left)) = &mut self.awaited {
+            *left = left.saturating_sub(written);
+        }
+        if let Some((at, _)) = self.awaited.take_if(|(_, left)| *left == 0) {
+            self.caught_up.mark(at, self.stuck.values().flatten().cloned().collect());
         }
     }
 
@@ -205,7 +258,9 @@ impl Indexer {
             match self.write_alone(config, instances, now).await {
                 Ok(written) => self.ring(written),
                 Err(error) if error.is_about_one() => {
-                    self.stuck.extend(instances.iter().map(|instance| instance.place.journal));
+                    for instance in instances {
+                        self.stuck.entry(instance.place.journal).or_default().insert(origin.clone());
+                    }
                     let count = instances.len();
                     tracing::error!(site = %origin, instances = count, error = %chain(&error), "{count} instances of one study of {origin} cannot be indexed and stay in their journal; the others go on");
                 }
@@ -232,7 +287,7 @@ impl Indexer {
     /// How far each journal is indexed, but for those that hold something that could not be.
     async fn mark(&self, tx: &mut Tx, batch: &[ReceivedInstance]) -> Result<(), StoreError> {
         for (journal, end) in matching::journal_ends(batch) {
-            if !self.stuck.contains(&journal) {
+            if !self.stuck.contains_key(&journal) {
                 tx.journal_indexed(journal, end).await?;
             }
         }
@@ -253,7 +308,7 @@ impl Indexer {
     /// process stops.
     async fn catch_up(&mut self, stop: &CancellationToken) -> bool {
         let mut journals: BTreeSet<JournalId> = self.backlog.all().into_iter().collect();
-        journals.extend(self.stuck.iter().filter(|journal| !self.aside.waits(journal)));
+        journals.extend(self.stuck.keys().filter(|journal| !self.aside.waits(journal)));
         for journal in journals {
             if stop.is_cancelled() {
                 return true;
@@ -263,14 +318,14 @@ impl Indexer {
                 Ok(true) => {}
                 Ok(false) => return false,
                 Err(error) => {
-                    if was_stuck {
-                        self.stuck.insert(journal);
+                    if let Some(origins) = was_stuck {
+                        self.stuck.insert(journal, origins);
                     }
                     tracing::error!(%journal, error = %chain(&error), "Journal {journal} cannot be re-read yet");
                 }
             }
             // All of it is read each time, so not every time.
-            if self.stuck.contains(&journal) {
+            if self.stuck.contains_key(&journal) {
                 self.aside.failed(journal);
             } else {
                 self.aside.done(&journal);

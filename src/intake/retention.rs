@@ -20,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Wait before the next look when one failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 const BATCH: i64 = 100;
+/// Storage commitments that have ended, and the notices of those that nobody took.
+const COMMITMENTS_SHOWN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub struct Retention {
     pub store: Store,
@@ -108,9 +110,13 @@ impl Retention {
         }
     }
 
-    /// Performed steps of what was never sent here, and subscribers that are no partners any more.
+    /// Commitments that have ended, performed steps of what was never sent here, and subscribers that are no partners any more.
     async fn forget_the_rest(&self, stop: &CancellationToken) -> Result<(), StoreError> {
-        let before = self.before(self.clock.now());
+        let now = self.clock.now();
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.forget_ended_commitments(now - COMMITMENTS_SHOWN).await?;
+        tx.commit().await?;
+        let before = self.before(now);
         // Nobody reports on them.
         if let Some(before) = before.unreported {
             let mut looked_at = BATCH;

@@ -206,3 +206,32 @@ async fn a_long_journal_is_read_in_pieces() {
     }
     assert_eq!(pieces, [512, 3]);
 }
+
+#[tokio::test]
+async fn what_is_durable_and_not_indexed_is_not_called_unknown() {
+    let mut house = house().await;
+    let rabenstein = PartnerId::new("rabenstein").unwrap();
+    let now = || Clock::system().now();
+    let knows = async |queue: &IndexQueue, at: Moment| {
+        let since = Instant::now();
+        while !queue.caught_up.knows(&rabenstein, at) {
+            assert!(since.elapsed() < Duration::from_secs(30), "never known");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!house.queue.caught_up.knows(&rabenstein, Moment(0)), "what the last run has left may not have been read");
+    house.queue.recovered();
+    knows(&house.queue, now()).await;
+    let case = SampleCase::numbered(9);
+    let away = house.store.begin(Durability::Process).await.unwrap();
+    for slice in head_ct(25, 16, &case) {
+        house.receive(&slice).await;
+    }
+    let received = now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!house.queue.caught_up.knows(&rabenstein, received), "the database is away");
+    drop(away);
+    knows(&house.queue, received).await;
+    assert_eq!(house.case(&case.study()).await.unwrap().instances, 25, "then all of it is");
+}

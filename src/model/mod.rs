@@ -6,6 +6,7 @@
 pub mod aside;
 pub mod bell;
 pub mod case;
+pub mod caught_up;
 pub mod chain;
 pub mod charset;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod token;
 pub use aside::Aside;
 pub use bell::Bell;
 pub use case::{CaseEvent, CaseState, IllegalMove};
+pub use caught_up::CaughtUp;
 pub use chain::chain;
 pub use charset::{Charset, Decoded, UnknownCharset, Unmappable};
 pub use clock::{Clock, Moment};

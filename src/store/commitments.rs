@@ -1,4 +1,5 @@
-//! Storage commitments asked of us: written down before they are answered, kept until the answer has been taken.
+//! Storage commitments asked of us: written down before they are answered, kept until the answer has been taken; without their
+//! instances for a while longer.
 //!
 //! In: who asks for which instances. Out: what is due to be told, and what is known of those instances. Which of them is
 //! committed to is decided by `worklist`.
@@ -9,6 +10,7 @@ use super::{
     on_read, on_tx,
 };
 use crate::model::{CaseId, Moment, PartnerId};
+use uuid::Uuid;
 
 /// One transaction (PS3.4 J.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +31,22 @@ pub struct KeptInstance {
     pub sop_class: String,
     pub sop_instance: String,
     pub on_disk: bool,
+    /// Came with other bytes, too, and these are not the ones that count.
+    pub is_conflict: bool,
     /// Its reader has it; or it is read where it came from.
     pub is_with_reader: bool,
     /// `None`: a report, which is no part of a case's study.
     pub case: Option<CaseId>,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitmentEnd {
+    Told,
+    /// Nobody took its answer in time. The notice for a person, where no case says so.
+    GivenUp {
+        notice: Option<&'static str>,
+    },
 }
 
 #[derive(sqlx::FromRow)]
@@ -47,21 +61,27 @@ struct Raw {
 }
 
 macro_rules! kept {
-    ($list:literal) => {
+    ($list:literal, $refused:literal) => {
         concat!(
             "SELECT i.sop_class, i.sop_uid, i.on_disk, CASE WHEN c.reader = c.origin OR EXISTS (SELECT 1 FROM deliveries d \
-             WHERE d.case_id = i.case_id AND d.partner = c.reader AND d.kind = 'images' AND d.refused = '[]' \
-             AND d.state <> 'withdrawn' AND i.seq BETWEEN d.first_seq AND d.done_to) THEN 1 ELSE 0 END, i.case_id \
-             FROM instances i JOIN cases c ON c.id = i.case_id WHERE c.origin = $1 AND i.conflict = 0 AND i.sop_uid IN ",
+             WHERE d.case_id = i.case_id AND d.partner = c.reader AND d.kind = 'images' \
+             AND d.state <> 'withdrawn' AND i.seq BETWEEN d.first_seq AND d.done_to \
+             AND (d.refused = '[]' OR NOT EXISTS (SELECT 1 FROM ",
+            $refused,
+            " = i.seq))) THEN 1 ELSE 0 END, i.conflict, i.case_id \
+             FROM instances i JOIN cases c ON c.id = i.case_id WHERE c.origin = $1 AND i.sop_uid IN ",
             $list,
-            " UNION ALL SELECT sop_class, sop_uid, on_disk, 1, '' FROM report_objects WHERE sender = $1 AND sop_uid IN ",
+            " UNION ALL SELECT sop_class, sop_uid, on_disk, 1, 0, '' FROM report_objects WHERE sender = $1 AND sop_uid IN ",
             $list
         )
     };
 }
 const KEPT: Sql = Sql {
-    sqlite: kept!("(SELECT value FROM json_each($2))"),
-    postgres: kept!("(SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
+    sqlite: kept!("(SELECT value FROM json_each($2))", "json_each(d.refused) AS r WHERE r.value ->> 'seq'"),
+    postgres: kept!(
+        "(SELECT value FROM jsonb_array_elements_text($2::jsonb))",
+        "jsonb_array_elements(d.refused::jsonb) AS r (value) WHERE (r.value ->> 'seq')::bigint"
+    ),
 };
 
 macro_rules! due {
@@ -96,9 +116,9 @@ impl Tx {
     /// When the database fails.
     pub async fn ask_commitment(&mut self, row: &CommitmentRow) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO commitments (partner, ae_title, transaction_uid, instances, state, asked_us, next_us, \
-             attempts) VALUES ($1, $2, $3, $4, 'asked', $5, $6, 0) ON CONFLICT (partner, ae_title, transaction_uid) \
-             DO UPDATE SET instances = excluded.instances, state = 'asked', asked_us = excluded.asked_us, \
-             next_us = excluded.next_us, attempts = 0";
+             attempts, id, stopped) VALUES ($1, $2, $3, $4, 'asked', $5, $6, 0, $7, '') \
+             ON CONFLICT (partner, ae_title, transaction_uid) DO UPDATE SET instances = excluded.instances, \
+             state = 'asked', asked_us = excluded.asked_us, next_us = excluded.next_us, attempts = 0, stopped = ''";
         let instances = to_json(&row.instances, "list of instances")?;
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(row.partner.as_str())
@@ -107,6 +127,7 @@ impl Tx {
             .bind(&instances)
             .bind(row.asked.0)
             .bind(row.next.0)
+            .bind(Uuid::now_v7().to_string())
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -140,23 +161,38 @@ impl Tx {
         Ok(done == 1)
     }
 
-    /// It has been told (`true`), or nobody took it in time. Not if it has been asked anew meanwhile.
+    /// How it ended. Not if it has been asked anew meanwhile.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn end_commitment(&mut self, row: &CommitmentRow, is_told: bool) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE commitments SET state = $4 WHERE partner = $1 AND ae_title = $2 AND transaction_uid = $3 \
-             AND asked_us = $5";
-        let state = if is_told { "told" } else { "given_up" };
+    pub async fn end_commitment(&mut self, row: &CommitmentRow, end: CommitmentEnd) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE commitments SET state = $4, stopped = $6, instances = '[]' WHERE partner = $1 \
+             AND ae_title = $2 AND transaction_uid = $3 AND asked_us = $5";
+        let (state, stopped) = match end {
+            CommitmentEnd::Told => ("told", ""),
+            CommitmentEnd::GivenUp { notice } => ("given_up", notice.unwrap_or_default()),
+        };
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(row.partner.as_str())
             .bind(&row.ae_title)
             .bind(&row.transaction)
             .bind(state)
             .bind(row.asked.0)
+            .bind(stopped)
             .execute(&mut **c)
             .await
             .map(drop))?;
+        Ok(())
+    }
+
+    /// Forgets transactions that ended before this, and their notices.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_ended_commitments(&mut self, before: Moment) -> Result<(), StoreError> {
+        // The condition of the partial index, word for word.
+        const SQL: &str = "DELETE FROM commitments WHERE state <> 'asked' AND next_us < $1";
+        on_tx!(self, |c| sqlx::query(SQL).bind(before.0).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
 }
@@ -188,14 +224,21 @@ impl Store {
             super::Db::Postgres(_) => KEPT.postgres,
         };
         let uids = to_json(&uids, "list of UIDs")?;
-        let rows: Vec<(String, String, i64, i32, String)> =
+        let rows: Vec<(String, String, i64, i32, i64, String)> =
             on_read!(self, |p| sqlx::query_as(sql).bind(origin.as_str()).bind(&uids).fetch_all(p).await)?;
-        let read = |(sop_class, sop_instance, on_disk, with_reader, case): (String, String, i64, i32, String)| {
-            let unreadable = |_| StoreError::Unreadable { what: "case id" };
-            let case = if case.is_empty() { None } else { Some(case.parse().map_err(unreadable)?) };
-            Ok(KeptInstance { sop_class, sop_instance, on_disk: on_disk == 1, is_with_reader: with_reader == 1, case })
-        };
-        rows.into_iter().map(read).collect()
+        rows.into_iter()
+            .map(|(sop_class, sop_instance, on_disk, with_reader, conflict, case)| {
+                let unreadable = |_| StoreError::Unreadable { what: "case id" };
+                Ok(KeptInstance {
+                    sop_class,
+                    sop_instance,
+                    on_disk: on_disk == 1,
+                    is_conflict: conflict == 1,
+                    is_with_reader: with_reader == 1,
+                    case: if case.is_empty() { None } else { Some(case.parse().map_err(unreadable)?) },
+                })
+            })
+            .collect()
     }
 }
 

@@ -54,7 +54,7 @@ mod views;
 
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
-pub use commitments::{CommitmentRow, KeptInstance};
+pub use commitments::{CommitmentEnd, CommitmentRow, KeptInstance};
 pub use critical::{CriticalResult, FormBefore, SentReport};
 pub use deliveries::{Claimed, DeliveryRow, DueDelivery, NewDelivery, RefusedInstance, Resent, Settled, Settlement};
 pub use due::Late;
@@ -78,7 +78,9 @@ pub use reports::{
 };
 
 pub use retention::{JournalUse, PurgeBefore};
-pub use search::{FoundInstance, FoundSeries, FoundStudy, SearchBy, Searched, StudyPlace, StudySearch};
+pub use search::{
+    FoundInstance, FoundSeries, FoundStudy, InstancePage, SearchBy, Searched, Seen, StudyPlace, StudySearch,
+};
 pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};

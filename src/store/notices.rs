@@ -146,7 +146,7 @@ macro_rules! source {
 }
 
 /// Everything that waits for a person. Whoever puts something else before one adds it here.
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 5] = [
     // A held case without a reason has been seen by a person.
     source!(
         "case",
@@ -170,6 +170,8 @@ const SOURCES: [Source; 4] = [
            WHERE so.specimen_id = specimen_alarms.specimen_id)"
     ),
     source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> ''"),
+    // Of what has a case the case says it.
+    source!("commitment", "commitments", "partner", "''", "stopped", "stopped <> ''"),
 ];
 
 /// Every channel is held before any notice is written: whoever writes notices down, and whoever gathers those that a channel

@@ -2,7 +2,8 @@
 //!
 //! In: who searches, one thing to look by and a span of time. Out: pages, each behind the last one, so that a long answer
 //! holds no transaction open. Every look goes by an index that begins with the partner, or by a UID. A partner sees what it
-//! sent, what it is to read now, and what it was owed and was not withdrawn; anything else is not there.
+//! sent, what it is to read now, and of anything else the instances it was owed and that were not withdrawn, and of a study what
+//! those say; anything more is not there.
 //!
 //! Does not match keys: `worklist` does, with what is found here.
 
@@ -13,6 +14,7 @@ use super::{
     on_read,
 };
 use crate::model::{CaseId, JournalPlace, PartnerId, StudyFacts, Uid};
+use std::collections::HashMap;
 
 /// What to look by; one that names few is the better one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,23 @@ pub struct StudyPlace {
     case: String,
 }
 
+/// What of a study its searcher may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    All,
+    /// What was owed to this partner: runs of instances, inclusive, in order and apart.
+    Runs(PartnerId, Vec<(i64, i64)>),
+}
+
+impl Seen {
+    fn has(&self, seq: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Runs(_, runs) => runs.iter().any(|(first, last)| (*first..=*last).contains(&seq)),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct FoundStudy {
     pub case: CaseId,
@@ -65,11 +84,14 @@ pub struct FoundStudy {
     pub facts: StudyFacts,
     /// Its images have left the disk.
     pub is_purged: bool,
-    /// Those of its series, each once.
+    pub seen: Seen,
+    /// Those of its series, each once, as far as they are seen; so the counts.
     pub modalities: Vec<String>,
     pub series: i64,
     pub instances: i64,
     pub place: StudyPlace,
+    /// All it has, conflicting duplicates included.
+    last_seq: i64,
 }
 
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -97,6 +119,14 @@ pub struct FoundInstance {
     pub place: JournalPlace,
 }
 
+/// The next instances of a case, as far as they are seen.
+#[derive(Clone, Debug)]
+pub struct InstancePage {
+    pub instances: Vec<FoundInstance>,
+    /// Behind which the next page begins; `None`: there are no more.
+    pub next: Option<i64>,
+}
+
 /// Which of a case's instances; an empty list is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Searched {
@@ -112,6 +142,8 @@ struct Raw {
     study_uid: String,
     facts: String,
     purged_us: Option<i64>,
+    instances: i64,
+    is_whole: i32,
 }
 
 #[derive(sqlx::FromRow)]
@@ -130,12 +162,23 @@ struct RawInstance {
     on_disk: i64,
 }
 
+/// Whether partner $1 may see all of `cases c`.
+macro_rules! whole {
+    () => {
+        "(c.origin = $1 OR (c.reader = $1 AND c.state <> 'held'))"
+    };
+}
+/// The deliveries that give partner $1 something of case `c.id`.
+macro_rules! given {
+    ($case:literal) => {
+        concat!("d.case_id = ", $case, " AND d.partner = $1 AND d.kind = 'images' AND d.state <> 'withdrawn'")
+    };
+}
 /// What partner $1 may see of `cases c`. What was owed to it and withdrawn is not there any more, unless another part of it
 /// has arrived.
 macro_rules! visible {
     () => {
-        "(c.origin = $1 OR (c.reader = $1 AND c.state <> 'held') OR EXISTS (SELECT 1 FROM deliveries d \
-         WHERE d.case_id = c.id AND d.partner = $1 AND d.kind = 'images' AND d.state <> 'withdrawn'))"
+        concat!("(", whole!(), " OR EXISTS (SELECT 1 FROM deliveries d WHERE ", given!("c.id"), "))")
     };
 }
 
@@ -145,7 +188,9 @@ macro_rules! studies {
         concat!(
             "SELECT ",
             $key,
-            " AS found_key, v.case_id, c.origin, c.study_uid, c.facts, c.purged_us FROM ",
+            " AS found_key, v.case_id, c.origin, c.study_uid, c.facts, c.purged_us, c.instances, CASE WHEN ",
+            whole!(),
+            " THEN 1 ELSE 0 END AS is_whole FROM ",
             $from,
             " JOIN cases c ON c.id = v.case_id WHERE v.partner = $1 AND ",
             $look,
@@ -263,6 +308,65 @@ const SUMMARY: Sql = Sql {
                GROUP BY case_id, modality ORDER BY case_id, modality",
 };
 
+/// The same of cases that partner $1 sees in parts: what those parts say.
+macro_rules! summary_of_parts {
+    ($list:literal) => {
+        concat!(
+            "SELECT p.case_id, p.modality, COUNT(*), CAST(SUM(p.instances) AS BIGINT) FROM (SELECT i.case_id, i.series_uid, \
+             COALESCE(s.modality, '') AS modality, COUNT(*) AS instances FROM instances i \
+             LEFT JOIN series s ON s.case_id = i.case_id AND s.series_uid = i.series_uid \
+             WHERE i.conflict = 0 AND EXISTS (SELECT 1 FROM deliveries d WHERE ",
+            given!("i.case_id"),
+            " AND i.seq BETWEEN d.first_seq AND d.last_seq) AND i.case_id IN ",
+            $list,
+            " GROUP BY i.case_id, i.series_uid, s.modality) p GROUP BY p.case_id, p.modality ORDER BY p.case_id, p.modality"
+        )
+    };
+}
+const SUMMARY_OF_PARTS: Sql = Sql {
+    sqlite: summary_of_parts!("(SELECT value FROM json_each($2))"),
+    postgres: summary_of_parts!("(SELECT value FROM jsonb_array_elements_text($2::jsonb))"),
+};
+macro_rules! runs {
+    ($list:literal) => {
+        concat!(
+            "SELECT d.case_id, d.first_seq, d.last_seq FROM ",
+            $list,
+            " JOIN deliveries d ON ",
+            given!("n.value"),
+            " ORDER BY d.case_id, d.first_seq"
+        )
+    };
+}
+const RUNS: Sql =
+    Sql { sqlite: runs!("json_each($2) AS n"), postgres: runs!("jsonb_array_elements_text($2::jsonb) AS n (value)") };
+
+/// Of case $1, by $2. What partner $3 may see of it: all, or what its parts have of each series.
+macro_rules! series {
+    ($instances:literal, $from:literal, $look:literal) => {
+        concat!(
+            "SELECT s.series_uid, s.modality, s.number, s.description, s.body_part, s.started_on, s.started_at, ",
+            $instances,
+            " AS instances FROM series s ",
+            $from,
+            " WHERE s.case_id = $1 AND s.series_uid ",
+            $look
+        )
+    };
+}
+macro_rules! series_of_parts {
+    ($look:literal) => {
+        series!(
+            "p.instances",
+            "JOIN (SELECT i.series_uid, COUNT(*) AS instances FROM instances i WHERE i.case_id = $1 AND i.conflict = 0 \
+             AND EXISTS (SELECT 1 FROM deliveries d WHERE d.case_id = $1 AND d.partner = $3 AND d.kind = 'images' \
+             AND d.state <> 'withdrawn' AND i.seq BETWEEN d.first_seq AND d.last_seq) GROUP BY i.series_uid) p \
+             ON p.series_uid = s.series_uid",
+            $look
+        )
+    };
+}
+
 macro_rules! instances {
     ($look:literal) => {
         concat!(
@@ -353,16 +457,48 @@ impl Store {
             .bind(limit)
             .fetch_all(p)
             .await)?;
-        let mut found = raws.into_iter().map(Raw::read).collect::<Result<Vec<_>, _>>()?;
-        self.sum_up(&mut found).await?;
+        let read = |raw: Raw| raw.read(&search.partner);
+        let mut found = raws.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        self.see_in_parts(&search.partner, &mut found).await?;
+        self.sum_up(&search.partner, &mut found).await?;
         Ok(found)
     }
 
-    async fn sum_up(&self, studies: &mut [FoundStudy]) -> Result<(), StoreError> {
-        let ids: Vec<String> = studies.iter().map(|study| study.case.to_string()).collect();
-        let (sql, ids) = (self.pick(SUMMARY), to_json(&ids, "list of cases")?);
-        let rows: Vec<(String, String, i64, i64)> =
+    /// What is seen of those that are not seen for what their searcher is. A copy of everything is everything.
+    async fn see_in_parts(&self, partner: &PartnerId, studies: &mut [FoundStudy]) -> Result<(), StoreError> {
+        let ids: Vec<String> = ids_of(studies, |study| study.seen != Seen::All);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (sql, ids) = (self.pick(RUNS), to_json(&ids, "list of cases")?);
+        let rows: Vec<(String, i64, i64)> =
+            on_read!(self, |p| sqlx::query_as(sql).bind(partner.as_str()).bind(&ids).fetch_all(p).await)?;
+        let mut runs: HashMap<String, Vec<(i64, i64)>> = HashMap::new();
+        for (case, first, last) in rows {
+            add_run(runs.entry(case).or_default(), first, last);
+        }
+        for study in studies.iter_mut().filter(|study| study.seen != Seen::All) {
+            let runs = runs.remove(&study.case.to_string()).unwrap_or_default();
+            study.seen = match runs.as_slice() {
+                [(first, last)] if *first <= 1 && study.last_seq <= *last => Seen::All,
+                _ => Seen::Runs(partner.clone(), runs),
+            };
+        }
+        Ok(())
+    }
+
+    async fn sum_up(&self, partner: &PartnerId, studies: &mut [FoundStudy]) -> Result<(), StoreError> {
+        let (sql, ids) =
+            (self.pick(SUMMARY), to_json(&ids_of(studies, |study| study.seen == Seen::All), "list of cases")?);
+        let mut rows: Vec<(String, String, i64, i64)> =
             on_read!(self, |p| sqlx::query_as(sql).bind(&ids).fetch_all(p).await)?;
+        let in_parts = ids_of(studies, |study| study.seen != Seen::All);
+        if !in_parts.is_empty() {
+            let (sql, ids) = (self.pick(SUMMARY_OF_PARTS), to_json(&in_parts, "list of cases")?);
+            let more: Vec<(String, String, i64, i64)> =
+                on_read!(self, |p| sqlx::query_as(sql).bind(partner.as_str()).bind(&ids).fetch_all(p).await)?;
+            rows.extend(more);
+        }
         for study in studies {
             let id = study.case.to_string();
             for (_, modality, series, instances) in rows.iter().filter(|(case, ..)| *case == id) {
@@ -376,53 +512,83 @@ impl Store {
         Ok(())
     }
 
-    /// The next series of a case, those whose UIDs follow `after`.
+    /// The next series of a study, those whose UIDs follow `after`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn series_of(&self, case: CaseId, after: &str, limit: i64) -> Result<Vec<FoundSeries>, StoreError> {
-        const SQL: &str = "SELECT series_uid, modality, number, description, body_part, started_on, started_at, instances \
-             FROM series WHERE case_id = $1 AND series_uid > $2 ORDER BY series_uid LIMIT $3";
-        let id = case.to_string();
-        Ok(on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(after).bind(limit).fetch_all(p).await)?)
+    pub async fn series_of(&self, study: &FoundStudy, after: &str, limit: i64) -> Result<Vec<FoundSeries>, StoreError> {
+        const ALL: &str = series!("s.instances", "", "> $2 AND $3 = '' ORDER BY s.series_uid LIMIT $4");
+        const OF_PARTS: &str = series_of_parts!("> $2 ORDER BY s.series_uid LIMIT $4");
+        self.series(ALL, OF_PARTS, study, after, limit).await
     }
 
     /// One of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn one_series(&self, case: CaseId, series: &Uid) -> Result<Option<FoundSeries>, StoreError> {
-        const SQL: &str = "SELECT series_uid, modality, number, description, body_part, started_on, started_at, instances \
-             FROM series WHERE case_id = $1 AND series_uid = $2";
-        let id = case.to_string();
-        Ok(on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(series.as_str()).fetch_optional(p).await)?)
+    pub async fn one_series(&self, study: &FoundStudy, series: &Uid) -> Result<Option<FoundSeries>, StoreError> {
+        const ALL: &str = series!("s.instances", "", "= $2 AND $3 = '' LIMIT $4");
+        const OF_PARTS: &str = series_of_parts!("= $2 LIMIT $4");
+        let found = self.series(ALL, OF_PARTS, study, series.as_str(), 1).await?;
+        Ok(found.into_iter().next())
     }
 
-    /// The next instances of a case in the order they came, those numbered behind `after`.
+    async fn series(
+        &self,
+        all: &'static str,
+        of_parts: &'static str,
+        study: &FoundStudy,
+        by: &str,
+        limit: i64,
+    ) -> Result<Vec<FoundSeries>, StoreError> {
+        let (sql, partner) = match &study.seen {
+            Seen::All => (all, ""),
+            Seen::Runs(partner, _) => (of_parts, partner.as_str()),
+        };
+        let id = study.case.to_string();
+        Ok(on_read!(self, |p| sqlx::query_as(sql).bind(&id).bind(by).bind(partner).bind(limit).fetch_all(p).await)?)
+    }
+
+    /// The next instances of a study in the order they came, those numbered behind `after`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn instances_of(
         &self,
-        case: CaseId,
+        study: &FoundStudy,
         which: &Searched,
         after: i64,
         limit: i64,
-    ) -> Result<Vec<FoundInstance>, StoreError> {
+    ) -> Result<InstancePage, StoreError> {
         let (sql, list) = match which {
             Searched { instances, .. } if !instances.is_empty() => (OF_UIDS, to_json(instances, "list of UIDs")?),
             Searched { series, .. } if !series.is_empty() => (OF_SERIES, to_json(series, "list of UIDs")?),
             Searched { .. } => (ALL_INSTANCES, String::new()),
         };
-        let (sql, id) = (self.pick(sql), case.to_string());
+        let (sql, id) = (self.pick(sql), study.case.to_string());
         let raws: Vec<RawInstance> =
             on_read!(self, |p| sqlx::query_as(sql).bind(&id).bind(after).bind(&list).bind(limit).fetch_all(p).await)?;
-        raws.into_iter().map(RawInstance::read).collect()
+        let is_last = i64::try_from(raws.len()).is_ok_and(|count| count < limit);
+        let next = raws.last().filter(|_| !is_last).map(|last| last.seq);
+        let seen = raws.into_iter().filter(|raw| study.seen.has(raw.seq));
+        Ok(InstancePage { instances: seen.map(RawInstance::read).collect::<Result<_, _>>()?, next })
+    }
+}
+
+fn ids_of(studies: &[FoundStudy], which: impl Fn(&FoundStudy) -> bool) -> Vec<String> {
+    studies.iter().filter(|study| which(study)).map(|study| study.case.to_string()).collect()
+}
+
+/// To runs that begin before it or where it does.
+fn add_run(runs: &mut Vec<(i64, i64)>, first: i64, last: i64) {
+    match runs.last_mut() {
+        Some((_, end)) if first <= *end + 1 => *end = last.max(*end),
+        _ => runs.push((first, last)),
     }
 }
 
 impl Raw {
-    fn read(self) -> Result<FoundStudy, StoreError> {
+    fn read(self, searcher: &PartnerId) -> Result<FoundStudy, StoreError> {
         let unreadable = |what| StoreError::Unreadable { what };
         Ok(FoundStudy {
             case: self.case_id.parse().map_err(|_| unreadable("case id"))?,
@@ -430,10 +596,12 @@ impl Raw {
             study: Uid::new(&self.study_uid).map_err(|_| unreadable("study UID"))?,
             facts: from_json(&self.facts, "study header")?,
             is_purged: self.purged_us.is_some(),
+            seen: if self.is_whole == 1 { Seen::All } else { Seen::Runs(searcher.clone(), Vec::new()) },
             modalities: Vec::new(),
             series: 0,
             instances: 0,
             place: StudyPlace { key: self.found_key, case: self.case_id },
+            last_seq: self.instances,
         })
     }
 }

@@ -159,14 +159,16 @@ impl Tx {
     }
 
     /// Makes a case searchable that came before there was anything to search: for its origin, and for whoever its images were
-    /// owed to. Of its series is known what its instances' rows and its first instance said.
+    /// owed to. Of its series is known what its instances' rows and its first instance said; of one that has been added to since,
+    /// the rest is counted.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn make_searchable(&mut self, case: &CaseRow) -> Result<(), StoreError> {
         const SERIES: &str = "INSERT INTO series (case_id, series_uid, modality, number, description, body_part, started_on, \
              started_at, instances) SELECT case_id, series_uid, $2, NULL, '', $3, '', '', COUNT(*) FROM instances \
-             WHERE case_id = $1 AND conflict = 0 GROUP BY case_id, series_uid ON CONFLICT DO NOTHING";
+             WHERE case_id = $1 AND conflict = 0 GROUP BY case_id, series_uid ON CONFLICT (case_id, series_uid) \
+             DO UPDATE SET instances = excluded.instances";
         const NOTE: &str = "UPDATE cases SET searchable = 1 WHERE id = $1";
         const OWED: &str = "SELECT DISTINCT partner FROM deliveries WHERE case_id = $1 AND kind = 'images'";
         let id = case.id.to_string();

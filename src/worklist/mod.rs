@@ -48,6 +48,8 @@ pub struct Desk {
     pub tasks: Tasks,
     /// Rung when a scanner says that it is done: its study may be whole.
     pub completeness: Bell,
+    /// What retrievals may have in hand.
+    pub rooms: held::Rooms,
 }
 
 /// Whose file a question of an N-service is for.
@@ -97,8 +99,10 @@ impl Desk {
         performed::get(&self.store, &self.asking(asker)?, target, wanted).await
     }
 
-    fn held(&self) -> held::Shelves {
-        held::Shelves { store: self.store.clone(), config: self.config.clone(), clock: self.clock.clone() }
+    /// What is held, as everybody asks it.
+    pub fn held(&self) -> held::Shelves {
+        let (store, config, clock) = (self.store.clone(), self.config.clone(), self.clock.clone());
+        held::Shelves { store, config, clock, rooms: self.rooms.clone() }
     }
 }
 

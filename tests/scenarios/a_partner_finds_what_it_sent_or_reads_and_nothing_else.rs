@@ -1,21 +1,17 @@
-//! Two hospitals send studies, one of them is read in Chemnitz. pynetdicom and DCMTK ask for what is held, at every level:
+//! Two hospitals send studies, one of them is read in Chemnitz. pynetdicom asks for what is held, at every level:
 //! each hospital finds its own, the center finds what it is to read, and the rest is for them as if it were not there.
 
 use crate::support::{
-    blocking,
     center::Center,
-    dcmtk::files_in,
     hospital::{Scanner, head_ct},
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
     network_side::NetworkSide,
-    service_folder,
 };
 use neisse::{
     cli::sample::{SampleCase, SampleInstance},
     model::CaseState,
 };
 use serde_json::{Value, json};
-use std::process::Command;
 
 const LICHTENSTEIN: &str = "name = \"Lichtenstein\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nlanguage = \"de\"\n\
      issuer = \"LICHTENSTEIN\"\n[dicom]\nsenders = [{ ae_title = \"LIC_CT1\" }]\n";
@@ -42,7 +38,6 @@ async fn everyone_finds_its_own(footing: Footing, side: &NetworkSide) {
     hospitals_and_center_find_studies(&scene).await;
     every_level_is_answered(&scene).await;
     instances_come_back_as_they_were(&scene).await;
-    dcmtk_is_served(&scene).await;
     scene.network.at_rest().await;
 }
 
@@ -216,24 +211,4 @@ async fn instances_come_back_as_they_were(scene: &Scene<'_>) {
     scene.network.chemnitz.arrivals_of(before + 3).await;
     let elsewhere = scene.retrieve("CHEMNITZ", keys, Some("UKL")).await;
     assert_eq!(elsewhere["status"], 0xA801, "another's destination is not ours to send to: {elsewhere}");
-}
-
-async fn dcmtk_is_served(scene: &Scene<'_>) {
-    for (calling, expected) in [("CHEMNITZ", 3), ("LIC_CT1", 0)] {
-        let folder = service_folder("getscu-");
-        let mut command = Command::new("getscu");
-        command.args(["-S", "-aet", calling, "-aec", "NEISSE", "-od"]).arg(folder.path());
-        command.args(["-k", "QueryRetrieveLevel=STUDY", "-k", &format!("StudyInstanceUID={}", scene.study())]);
-        command.args(["127.0.0.1", &scene.network.dicom_port().to_string()]);
-        let output = blocking(move || command.output()).await.expect("getscu");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(files_in(folder.path()).len(), expected, "{calling}");
-    }
-    let mut command = Command::new("findscu");
-    command.args(["-v", "-S", "-aet", "CHEMNITZ", "-aec", "NEISSE", "-k", "QueryRetrieveLevel=STUDY"]);
-    command.args(["-k", "StudyInstanceUID", "-k", &format!("PatientID={}", scene.read.0.patient_id)]);
-    command.args(["127.0.0.1", &scene.network.dicom_port().to_string()]);
-    let output = blocking(move || command.output()).await.expect("findscu");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains(&scene.study()), "{said}");
 }

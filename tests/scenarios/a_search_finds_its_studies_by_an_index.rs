@@ -3,10 +3,13 @@
 
 use crate::support::{
     carrier::partner,
-    ledger::{Ledger, Raw, both},
+    ledger::{Ledger, NOW, Raw, both, rabenstein, received},
     statements::heard,
 };
-use neisse::store::{SearchBy, StudySearch};
+use neisse::{
+    intake::matching::join,
+    store::{SearchBy, StudySearch},
+};
 use std::time::{Duration, Instant};
 
 const STUDIES: usize = 20_000;
@@ -56,6 +59,32 @@ async fn a_search_finds_its_studies_by_an_index() {
             assert!(slowest < LIMIT, "{}: {by:?} takes {slowest:?}", ledger.name);
         }
         pages_follow_each_other(&ledger).await;
+    }
+}
+
+/// Of a time before there was a search, and added to before it had been made searchable.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_case_that_was_added_to_is_counted_whole() {
+    for ledger in both().await {
+        let all: Vec<_> = (1..=4).map(|number| received("1.2.3", number, number)).collect();
+        let mut case = None;
+        for batch in [&all[..3], &all[3..]] {
+            let mut tx = ledger.begin().await;
+            let done = join(&mut tx, None, &rabenstein(), &batch[0].study, batch, NOW).await.expect("joined");
+            tx.commit().await.expect("a commit");
+            if case.is_none() {
+                ledger.raw.run("DELETE FROM series; UPDATE cases SET searchable = 0").await;
+            }
+            case = done.map(|done| done.case);
+        }
+        let case = ledger.store.case(case.expect("a case")).await.expect("the case");
+        let mut tx = ledger.begin().await;
+        tx.make_searchable(&case).await.expect("made");
+        tx.commit().await.expect("a commit");
+        let by = SearchBy::Studies(vec!["1.2.3".into()]);
+        let search = StudySearch { partner: rabenstein(), by, from: None, to: None };
+        let found = ledger.store.search_studies(&search, None, 10).await.expect("found");
+        assert_eq!(found.iter().map(|study| study.instances).collect::<Vec<_>>(), [4], "{}", ledger.name);
     }
 }
 

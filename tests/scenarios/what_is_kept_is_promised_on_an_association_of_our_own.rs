@@ -6,6 +6,7 @@ use crate::support::{
     center::Center,
     eventually, free_port,
     hospital::{Scanner, head_ct},
+    ledger::Raw,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
     network_side::NetworkSide,
 };
@@ -66,6 +67,7 @@ async fn it_is_promised(footing: Footing) {
     scene.all_are_kept().await;
     scene.some_are_not().await;
     scene.another_has_sent_nothing().await;
+    scene.nobody_takes_it(footing).await;
     scene.it_was_away(later).await;
     assert_eq!(scene.commit("RAB_PACS", "1.2.9.9", &[]).await, 0x0115, "nothing is asked for");
     scene.network.at_rest().await;
@@ -122,6 +124,28 @@ impl Scene {
         self.network.clock.advance(Duration::from_secs(61));
         let told = self.told("CHEM_WS", "1.2.9.3").await;
         assert_eq!(told["failed"], json!([[self.sent()[0].1, 0x0112]]), "read, but not sent by it");
+    }
+
+    /// Of an instance that nobody knows, so that no case tells of it; and the time is up before anything can be told.
+    async fn nobody_takes_it(&self, footing: Footing) {
+        let raw = Raw::of(&self.network, footing).await;
+        assert_eq!(self.commit("RAB_CT1", "1.2.9.5", &[(CT, "1.2.3.4.5")]).await, 0);
+        self.network.clock.advance(Duration::from_secs(2 * 24 * 3600));
+        let ended =
+            "SELECT state || ' ' || attempts || ' ' || instances FROM commitments WHERE transaction_uid = '1.2.9.5'";
+        let mut state = String::new();
+        eventually("it is given up", 2 * SOON, async || {
+            self.network.clock.advance(Duration::from_secs(700));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            state = raw.ask(ended).await;
+            !state.starts_with("asked")
+        })
+        .await;
+        assert_eq!(state, "given_up 8 []");
+        let open = "SELECT COALESCE(MAX(reason), '') FROM notices WHERE kind = 'commitment' AND resolved_us IS NULL";
+        eventually("a person is told", SOON, async || raw.ask(open).await.contains("took no answer")).await;
+        self.network.clock.advance(Duration::from_secs(8 * 24 * 3600));
+        eventually("and no more after a week", SOON, async || raw.ask(open).await.is_empty()).await;
     }
 
     async fn it_was_away(&mut self, port: u16) {

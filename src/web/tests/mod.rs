@@ -11,7 +11,7 @@ use crate::{
         scp::{
             AssociationEnd, AssociationRequest, InstanceOffer, Rejection, StorageScp, StoreAssociation, StoreRefusal,
         },
-        service::{Answers, Asker, DataSet, Done, Find, HeldInstance, Lies, MoveDestination, Refusal, Target},
+        service::{Answers, Asker, DataSet, Done, Find, HeldInstance, Lies, MoveDestination, Refusal, Room, Target},
         status::StoreStatus,
     },
     model::{Moment, PartnerId, Token, Uid},
@@ -167,8 +167,15 @@ impl StoreAssociation for Storing {
         let (study, series) = header.study().zip(header.series()).ok_or(refused("no study"))?;
         let place = self.writer.commit().await.map_err(|_| refused("no room"))?;
         let InstanceOffer { sop_class, sop_instance, transfer_syntax } = offer;
-        let held =
-            HeldInstance { study, series, sop_class, sop_instance, transfer_syntax, lies: Lies::AsReceived(place) };
+        let held = HeldInstance {
+            study,
+            series,
+            sop_class,
+            sop_instance,
+            transfer_syntax,
+            lies: Lies::AsReceived(place),
+            room: Room::default(),
+        };
         self.storage.held.lock().unwrap_or_else(PoisonError::into_inner).push((self.partner.clone(), held));
         Ok(StoreStatus::Success)
     }

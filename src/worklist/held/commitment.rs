@@ -3,7 +3,8 @@
 //! In: an N-ACTION with a Transaction UID and instances, which is written down and answered 0000. Out: an N-EVENT-REPORT on an
 //! association of our own to the asker's `[dicom] destinations`, once it is known of each instance whether it is kept; again
 //! until it is taken. What that means, `[dicom] commit` says: on this node's disk, or with the reader as well. An instance that
-//! was received a moment ago may not be in the database yet: those missing are waited for a little.
+//! is durable may not be in the database yet, after a start or while the database is away: what is missing is waited for
+//! until everything is known that was received by then and a little later.
 //!
 //! Commits to nothing but what the asker itself sent. A promise lasts as long as `[retention]` keeps images.
 
@@ -16,12 +17,16 @@ use crate::{
         scu::{Association, Proposal, ScuSettings, Target as Called},
         service::{Asker, DataSet, Done, Refusal, Target},
     },
-    model::{Moment, Outgoing, PartnerId, Uid, chain},
-    store::{CommitmentRow, Durability, KeptInstance, StoreError},
+    model::{CaughtUp, Moment, Outgoing, PartnerId, Uid, chain},
+    store::{CommitmentEnd, CommitmentRow, Durability, KeptInstance, StoreError, Tx},
 };
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
 use dicom_dictionary_std::tags;
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -32,16 +37,20 @@ const MOST: usize = 10_000;
 /// Asked of the database at once.
 const AT_ONCE: usize = 500;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// So long may an instance that is durable take into the database.
+/// What comes so long after the question counts, too.
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
-/// Until the next look at one that waits for its instances, or their reader.
+/// Until the next look at one that waits for its instances, or their reader: a part of the time it has waited, within these.
 const WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const WAIT_PART: u32 = 16;
 /// An attempt is over by the end of its times and this, whatever became of who makes it.
 const LEASE: Duration = Duration::from_secs(30);
 const BATCH: i64 = 20;
 /// No more are begun while so many are being told, and of one partner while so many of its own are.
 const AT_MOST: usize = 40;
 const AT_MOST_OF_ONE: usize = 4;
+/// Attempts to tell, also of what is only known when the time is up.
+const ATTEMPTS: i64 = 8;
 /// Transactions of one partner that wait for their answer.
 const MOST_OPEN: i64 = 1_000;
 
@@ -139,31 +148,40 @@ enum Judged {
     Now(Verdict),
 }
 
+/// What is not here: may it still come?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait {
+    /// Everything is known that was received up to a while after the question.
+    is_settled: bool,
+    is_over: bool,
+}
+
 /// Pure. `known` by SOP instance.
-fn judge(
-    row: &CommitmentRow,
-    known: &HashMap<&str, Vec<&KeptInstance>>,
-    commit: Commit,
-    now: Moment,
-    give_up: Moment,
-) -> Judged {
+fn judge(row: &CommitmentRow, known: &HashMap<&str, Vec<&KeptInstance>>, commit: Commit, wait: Wait) -> Judged {
     let mut verdict = Verdict::default();
-    let settled = row.asked + SETTLES_WITHIN <= now;
     for (class, instance) in &row.instances {
         let found = known.get(instance.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let of_class = found.iter().find(|kept| kept.sop_class == *class);
+        // Sent under several studies, one that is kept is enough.
+        let of_class = found
+            .iter()
+            .filter(|kept| kept.sop_class == *class && !kept.is_conflict)
+            .max_by_key(|kept| (kept.on_disk, kept.is_with_reader));
         let reason = match of_class {
+            // Which of the two its sender would delete, nobody knows.
+            _ if found.iter().any(|kept| kept.is_conflict) => Some(PROCESSING_FAILURE),
             Some(kept) if !kept.on_disk => Some(NO_SUCH_INSTANCE),
             Some(kept) if commit == Commit::Reader && !kept.is_with_reader => {
-                if now < give_up {
+                if !wait.is_over {
                     return Judged::NotYet;
                 }
                 Some(PROCESSING_FAILURE)
             }
             Some(_) => None,
             None if !found.is_empty() => Some(CLASS_CONFLICT),
-            None if !settled => return Judged::NotYet,
-            None => Some(NO_SUCH_INSTANCE),
+            None if wait.is_settled => Some(NO_SUCH_INSTANCE),
+            None if !wait.is_over => return Judged::NotYet,
+            // It may be here: this node has not been able to look.
+            None => Some(PROCESSING_FAILURE),
         };
         match reason {
             None => verdict.kept.push((class.clone(), instance.clone())),
@@ -206,77 +224,111 @@ impl Verdict {
     }
 }
 
-/// Transactions that are being told, by whom they are told to.
-#[derive(Default)]
-struct InHand {
-    telling: JoinSet<(PartnerId, Result<(), StoreError>)>,
-    of: HashMap<PartnerId, usize>,
+/// Who asked, and under which Transaction UID.
+type Named = (PartnerId, String, String);
+
+/// Transactions that are being told.
+#[derive(Clone, Default)]
+struct InHand(Arc<Mutex<HashSet<Named>>>);
+
+/// One of them, until it is dropped: however it ends.
+struct Taken(InHand, Named);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut named = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        named.remove(&self.1);
+    }
 }
 
 impl InHand {
-    /// Partners that have as many as one may have.
-    fn busy(&self) -> Vec<&str> {
-        self.of.iter().filter(|(_, count)| **count >= AT_MOST_OF_ONE).map(|(partner, _)| partner.as_str()).collect()
+    /// `None`: it is in hand, or as many of its partner's as may be.
+    fn take(&self, row: &CommitmentRow) -> Option<Taken> {
+        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_partner = named.iter().filter(|(partner, ..)| *partner == row.partner).count();
+        let name = (row.partner.clone(), row.ae_title.clone(), row.transaction.clone());
+        if of_partner >= AT_MOST_OF_ONE || !named.insert(name.clone()) {
+            return None;
+        }
+        Some(Taken(self.clone(), name))
     }
 
-    fn ended(&mut self, partner: &PartnerId) {
-        if let Some(count) = self.of.get_mut(partner) {
-            *count = count.saturating_sub(1);
-        }
+    /// Partners that have as many as one may have.
+    fn busy(&self) -> Vec<PartnerId> {
+        let named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts: HashMap<&PartnerId, usize> = HashMap::new();
+        named.iter().for_each(|(partner, ..)| *counts.entry(partner).or_default() += 1);
+        counts.into_iter().filter(|(_, count)| *count >= AT_MOST_OF_ONE).map(|(partner, _)| partner.clone()).collect()
     }
 }
 
-/// Tells what is due, until `stop`.
-pub async fn run(shelves: Shelves, stop: CancellationToken) {
+/// Tells what is due, until `stop`. What `caught_up` does not cover is not called unknown.
+pub async fn run(shelves: Shelves, caught_up: CaughtUp, stop: CancellationToken) {
     // At once, and few of one partner: a destination that does not answer holds up no other.
-    let mut hand = InHand::default();
+    let (hand, mut telling) = (InHand::default(), JoinSet::new());
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = look.tick(), if hand.telling.len() < AT_MOST => {
-                if let Err(error) = begin_due(&shelves, &mut hand).await {
+            _ = look.tick() => {
+                if let Err(error) = begin_due(&shelves, &caught_up, &hand, &mut telling).await {
                     tracing::error!(error = %chain(&error), "Storage commitments cannot be answered now; they wait");
                 }
             }
-            Some(told) = hand.telling.join_next() => if let Ok((partner, told)) = told {
-                hand.ended(&partner);
-                if let Err(error) = told {
-                    tracing::error!(error = %chain(&error), "A storage commitment cannot be answered now; it waits");
-                }
+            Some(told) = telling.join_next() => if let Ok(Err(error)) = told {
+                tracing::error!(error = %chain(&error), "A storage commitment cannot be answered now; it waits");
             },
             () = stop.cancelled() => return,
         }
     }
 }
 
-async fn begin_due(shelves: &Shelves, hand: &mut InHand) -> Result<(), StoreError> {
-    let due = shelves.store.due_commitments(shelves.clock.now(), &hand.busy(), BATCH).await?;
-    for row in due {
-        let (shelves, partner) = (shelves.clone(), row.partner.clone());
-        let count = hand.of.entry(partner.clone()).or_default();
-        if *count >= AT_MOST_OF_ONE {
-            continue;
+/// Whoever has a batch of its own due holds up no other: those that are busy are left out, as long as there is room.
+async fn begin_due(
+    shelves: &Shelves,
+    caught_up: &CaughtUp,
+    hand: &InHand,
+    telling: &mut JoinSet<Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    while telling.len() < AT_MOST {
+        let busy = hand.busy();
+        let busy: Vec<&str> = busy.iter().map(PartnerId::as_str).collect();
+        let due = shelves.store.due_commitments(shelves.clock.now(), &busy, BATCH).await?;
+        let is_full = i64::try_from(due.len()).is_ok_and(|count| count == BATCH);
+        let mut begun = 0;
+        for row in due {
+            if telling.len() >= AT_MOST {
+                return Ok(());
+            }
+            let Some(taken) = hand.take(&row) else { continue };
+            begun += 1;
+            let (shelves, caught_up) = (shelves.clone(), caught_up.clone());
+            telling.spawn(async move {
+                let _taken = taken;
+                tell(&shelves, &caught_up, &row).await
+            });
         }
-        *count += 1;
-        // Begun twice, it is taken in hand once.
-        hand.telling.spawn(async move { (partner, tell(&shelves, &row).await) });
+        if !is_full || begun == 0 {
+            break;
+        }
     }
     Ok(())
 }
 
-async fn tell(shelves: &Shelves, row: &CommitmentRow) -> Result<(), StoreError> {
+async fn tell(shelves: &Shelves, caught_up: &CaughtUp, row: &CommitmentRow) -> Result<(), StoreError> {
     let (config, now) = (shelves.config.now(), shelves.clock.now());
     let give_up = row.asked + config.delivery.give_up;
+    // Before what is known is looked up.
+    let is_settled = caught_up.knows(&row.partner, row.asked + SETTLES_WITHIN);
     let known = known(shelves, row).await?;
     let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
     known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
     let partner = config.partners.get(&row.partner);
     let commit = partner.and_then(|partner| partner.dicom.as_ref()).map(|dicom| dicom.commit).unwrap_or_default();
-    let verdict = match judge(row, &by_uid, commit, now, give_up) {
+    let verdict = match judge(row, &by_uid, commit, Wait { is_settled, is_over: give_up <= now }) {
         Judged::NotYet => {
             let mut tx = shelves.store.begin(Durability::Process).await?;
-            tx.take_commitment(row, now + WAIT, false).await?;
+            tx.take_commitment(row, now + wait(row, now), false).await?;
             return tx.commit().await;
         }
         Judged::Now(verdict) => verdict,
@@ -297,21 +349,24 @@ async fn tell(shelves: &Shelves, row: &CommitmentRow) -> Result<(), StoreError> 
         Ok(()) => {
             let (kept, failed) = (verdict.kept.len(), verdict.failed.len());
             tracing::info!(site = %row.partner, kept, failed, "{} has been told of {kept} instances that are kept and {failed} that are not", row.partner);
-            tx.end_commitment(row, true).await?;
+            tx.end_commitment(row, CommitmentEnd::Told).await?;
         }
-        Err(reason) if now < give_up => {
+        Err(reason) if now < give_up || taken.attempts < ATTEMPTS => {
             let wait = pause(&config, taken.attempts);
             tracing::warn!(site = %row.partner, attempt = taken.attempts, reason, "{} takes no answer to its storage commitment; next try in {wait:?}", row.partner);
             tx.take_commitment(&taken, now + wait, false).await?;
         }
         Err(reason) => {
             tracing::error!(site = %row.partner, attempt = taken.attempts, reason, "{} took no answer to its storage commitment: given up", row.partner);
-            tx.end_commitment(row, false).await?;
-            tx.commit().await?;
-            return put_before_a_person(shelves, &known, now).await;
+            put_before_a_person(&mut tx, row, &known, now).await?;
         }
     }
     tx.commit().await
+}
+
+/// Longer the longer it has waited.
+fn wait(row: &CommitmentRow, now: Moment) -> Duration {
+    (now.since(row.asked) / WAIT_PART).clamp(WAIT, LONGEST_WAIT)
 }
 
 async fn known(shelves: &Shelves, row: &CommitmentRow) -> Result<Vec<KeptInstance>, StoreError> {
@@ -323,16 +378,22 @@ async fn known(shelves: &Shelves, row: &CommitmentRow) -> Result<Vec<KeptInstanc
     Ok(known)
 }
 
-/// On the first of its cases: one is enough to be seen. Without a case there is nothing here that anybody waits for.
-async fn put_before_a_person(shelves: &Shelves, known: &[KeptInstance], now: Moment) -> Result<(), StoreError> {
-    let Some(id) = known.iter().find_map(|kept| kept.case) else { return Ok(()) };
-    let mut tx = shelves.store.begin(Durability::Process).await?;
+/// On the first of its cases: one is enough to be seen. Without a case by a notice of its own.
+async fn put_before_a_person(
+    tx: &mut Tx,
+    row: &CommitmentRow,
+    known: &[KeptInstance],
+    now: Moment,
+) -> Result<(), StoreError> {
+    let Some(id) = known.iter().find_map(|kept| kept.case) else {
+        return tx.end_commitment(row, CommitmentEnd::GivenUp { notice: Some(GIVEN_UP) }).await;
+    };
     let mut case = tx.case(id).await?;
     if case.needs_a_person(GIVEN_UP) {
         tx.tell(id, now, "worklist", GIVEN_UP).await?;
         tx.save_case(&case).await?;
     }
-    tx.commit().await
+    tx.end_commitment(row, CommitmentEnd::GivenUp { notice: None }).await
 }
 
 /// The association, the report and its answer.
@@ -396,17 +457,21 @@ mod tests {
             sop_class: sop_class.into(),
             sop_instance: sop_instance.into(),
             on_disk,
+            is_conflict: false,
             is_with_reader,
             case: None,
         }
     }
 
-    /// The failures after so many seconds; `None`: it is waited for. The time is up after an hour.
-    fn failures(known: &[KeptInstance], commit: Commit, after_secs: u64) -> Option<Vec<(String, u16)>> {
+    const SOON: Wait = Wait { is_settled: false, is_over: false };
+    const SETTLED: Wait = Wait { is_settled: true, is_over: false };
+    const OVER: Wait = Wait { is_settled: true, is_over: true };
+
+    /// The failures; `None`: it is waited for.
+    fn failures(known: &[KeptInstance], commit: Commit, wait: Wait) -> Option<Vec<(String, u16)>> {
         let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
         known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
-        let give_up = ASKED + Duration::from_secs(3600);
-        match judge(&row(), &by_uid, commit, ASKED + Duration::from_secs(after_secs), give_up) {
+        match judge(&row(), &by_uid, commit, wait) {
             Judged::NotYet => None,
             Judged::Now(verdict) => {
                 assert_eq!(verdict.event_type(), if verdict.failed.is_empty() { 1 } else { 2 });
@@ -418,27 +483,65 @@ mod tests {
     #[test]
     fn what_is_on_the_disk_is_kept() {
         let both = [kept("CT", "1", true, false), kept("CT", "2", true, false)];
-        assert_eq!(failures(&both, Commit::Held, 0), Some(vec![]));
+        assert_eq!(failures(&both, Commit::Held, SOON), Some(vec![]));
         let purged = [kept("CT", "1", true, false), kept("CT", "2", false, true)];
-        assert_eq!(failures(&purged, Commit::Held, 0), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        assert_eq!(failures(&purged, Commit::Held, SOON), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
         let other = [kept("CT", "1", true, false), kept("MR", "2", true, false)];
-        assert_eq!(failures(&other, Commit::Held, 0), Some(vec![("2".into(), CLASS_CONFLICT)]));
+        assert_eq!(failures(&other, Commit::Held, SOON), Some(vec![("2".into(), CLASS_CONFLICT)]));
+    }
+
+    #[test]
+    fn one_that_is_kept_is_enough_and_two_that_differ_are_not() {
+        let twice = [
+            kept("CT", "1", true, true),
+            kept("CT", "2", false, false),
+            kept("CT", "2", true, false),
+            kept("CT", "2", true, true),
+            kept("CT", "2", false, true),
+        ];
+        assert_eq!(failures(&twice, Commit::Reader, SOON), Some(vec![]));
+        let conflict = KeptInstance { is_conflict: true, ..kept("CT", "2", true, true) };
+        let both = [kept("CT", "1", true, true), kept("CT", "2", true, true), conflict];
+        assert_eq!(failures(&both, Commit::Held, SOON), Some(vec![("2".into(), PROCESSING_FAILURE)]));
+    }
+
+    #[test]
+    fn whoever_waits_long_is_looked_at_less_often() {
+        let after = |secs| wait(&row(), ASKED + Duration::from_secs(secs)).as_secs();
+        assert_eq!((after(0), after(30), after(160), after(3600), after(86_400)), (2, 2, 10, 225, 300));
+    }
+
+    #[test]
+    fn one_in_hand_is_free_again_however_it_ends() {
+        let hand = InHand::default();
+        let row_of = |number: usize| CommitmentRow { transaction: number.to_string(), ..row() };
+        let mut taken: Vec<Taken> = (0..AT_MOST_OF_ONE).filter_map(|number| hand.take(&row_of(number))).collect();
+        assert!(hand.take(&row_of(0)).is_none() && hand.take(&row_of(9)).is_none());
+        assert_eq!(hand.busy(), [row().partner]);
+        let last = taken.pop();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _last = last;
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err() && hand.busy().is_empty() && hand.take(&row_of(9)).is_some());
     }
 
     #[test]
     fn what_is_not_known_may_still_come() {
         let one = [kept("CT", "1", true, false)];
-        assert_eq!(failures(&one, Commit::Held, 59), None);
-        assert_eq!(failures(&one, Commit::Held, 60), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        assert_eq!(failures(&one, Commit::Held, SOON), None);
+        assert_eq!(failures(&one, Commit::Held, SETTLED), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
+        let blind = Wait { is_settled: false, is_over: true };
+        assert_eq!(failures(&one, Commit::Held, blind), Some(vec![("2".into(), PROCESSING_FAILURE)]));
     }
 
     #[test]
     fn the_reader_is_waited_for_until_the_time_is_up() {
         let both = [kept("CT", "1", true, true), kept("CT", "2", true, false)];
-        assert_eq!(failures(&both, Commit::Reader, 3599), None);
-        assert_eq!(failures(&both, Commit::Reader, 3600), Some(vec![("2".into(), PROCESSING_FAILURE)]));
+        assert_eq!(failures(&both, Commit::Reader, SETTLED), None);
+        assert_eq!(failures(&both, Commit::Reader, OVER), Some(vec![("2".into(), PROCESSING_FAILURE)]));
         let both = [kept("CT", "1", true, true), kept("CT", "2", true, true)];
-        assert_eq!(failures(&both, Commit::Reader, 0), Some(vec![]));
+        assert_eq!(failures(&both, Commit::Reader, SOON), Some(vec![]));
     }
 
     #[test]

@@ -20,6 +20,9 @@ const UNKNOWN_OF_SERIES: [(Tag, VR); 2] = [(tags::LATERALITY, VR::CS), (tags::ST
 const UNKNOWN_OF_INSTANCE: [(Tag, VR); 4] =
     [(tags::ROWS, VR::US), (tags::COLUMNS, VR::US), (tags::BITS_ALLOCATED, VR::US), (tags::NUMBER_OF_FRAMES, VR::IS)];
 
+/// Of a study: no scanner has more, and an answer has its bounds.
+const MOST_MODALITIES: usize = 64;
+
 pub fn without_identifiers(keys: &DataSet) -> DataSet {
     let mut others = keys.clone();
     for tag in IDENTIFIERS {
@@ -69,12 +72,17 @@ fn of_study(set: &mut DataSet, study: &FoundStudy) {
     put(set, tags::REFERRING_PHYSICIAN_NAME, VR::PN, &facts.referring_physician);
     let modalities = match study.modalities.as_slice() {
         [] => PrimitiveValue::Empty,
-        known => PrimitiveValue::Strs(known.iter().cloned().collect()),
+        known => PrimitiveValue::Strs(known.iter().take(MOST_MODALITIES).map(|name| code(name)).collect()),
     };
     set.put(DataElement::new(tags::MODALITIES_IN_STUDY, VR::CS, modalities));
     put_number(set, tags::NUMBER_OF_STUDY_RELATED_SERIES, Some(study.series));
     put_number(set, tags::NUMBER_OF_STUDY_RELATED_INSTANCES, Some(study.instances));
     put(set, tags::INSTANCE_AVAILABILITY, VR::CS, availability(!study.is_purged));
+}
+
+/// A CS has no more letters (PS3.5 6.2).
+fn code(text: &str) -> String {
+    text.chars().take(16).collect()
 }
 
 fn availability(on_disk: bool) -> &'static str {

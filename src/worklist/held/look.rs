@@ -23,6 +23,8 @@ const FEW_DAYS: i64 = 2;
 pub struct Keys<'a> {
     pub set: &'a DataSet,
     pub names: Names,
+    /// Asked for series or instances: only there Modality (0008,0060) is a key.
+    pub is_of_series: bool,
 }
 
 impl Keys<'_> {
@@ -49,7 +51,8 @@ impl Keys<'_> {
     /// By what names no study and no patient. Beginnings of numbers are of no use where they are others'.
     fn other(&self, has_own_numbers: bool) -> SearchBy {
         let number = |tag| self.beginning(tag).filter(|_| !has_own_numbers);
-        let modality = self.exact(tags::MODALITIES_IN_STUDY).or_else(|| self.exact(tags::MODALITY));
+        let of_series = || self.exact(tags::MODALITY).filter(|_| self.is_of_series);
+        let modality = self.exact(tags::MODALITIES_IN_STUDY).or_else(of_series);
         let by_modality = || modality.clone().map_or(SearchBy::Time, SearchBy::Modality);
         if let Some(id) = self.exact(tags::STUDY_ID) {
             return SearchBy::StudyId(id);
@@ -152,7 +155,7 @@ mod tests {
         for (tag, vr, text) in keys {
             set.put(DataElement::new(*tag, *vr, PrimitiveValue::from(*text)));
         }
-        Keys { set: &set, names }.other(has_own_numbers)
+        Keys { set: &set, names, is_of_series: false }.other(has_own_numbers)
     }
 
     #[test]
@@ -174,6 +177,14 @@ mod tests {
         assert_eq!(by(&[(tags::PATIENT_ID, VR::LO, "SYN-*")]), SearchBy::PatientBegins("SYN-".into()));
         assert_eq!(by(&[(tags::STUDY_DESCRIPTION, VR::LO, "CT Head")]), SearchBy::Description("CT Head".into()));
         assert_eq!(by(&[(tags::STUDY_DESCRIPTION, VR::LO, "*Head")]), SearchBy::Time);
+    }
+
+    #[test]
+    fn a_modality_of_series_is_no_key_of_studies() {
+        let mut set = DataSet::new_empty();
+        set.put(DataElement::new(tags::MODALITY, VR::CS, PrimitiveValue::from("CT")));
+        let by = |is_of_series| Keys { set: &set, names: Names::Folded, is_of_series }.other(false);
+        assert_eq!((by(false), by(true)), (SearchBy::Time, SearchBy::Modality("CT".into())));
     }
 
     #[test]

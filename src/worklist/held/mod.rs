@@ -4,7 +4,8 @@
 //! read from the store, in the words and identifiers of whoever asks ([`Naming`]); or the instances meant. `look` chooses the
 //! index, `items` says what is known as a data set, and `dicom::matching` decides what the index did not.
 //!
-//! A partner sees what it sent and what it is to read, or was given to read; everything else is for it as if it were not there.
+//! A partner sees what it sent and what it is to read, and of what it was given before the instances it was given; everything else
+//! is for it as if it were not there.
 //! Queries over several levels are answered without having been negotiated (PS3.4 C.4.1.2.2): QIDO-RS asks so.
 
 pub mod commitment;
@@ -12,6 +13,7 @@ mod items;
 mod look;
 mod naming;
 mod retrieve;
+mod room;
 
 use crate::{
     config::Live,
@@ -30,6 +32,7 @@ use futures_util::{
 };
 use look::Keys;
 use naming::Naming;
+pub use room::Rooms;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -93,6 +96,8 @@ pub struct Shelves {
     pub store: Store,
     pub config: Live,
     pub clock: Clock,
+    /// Of retrievals.
+    pub rooms: Rooms,
 }
 
 type Found<T> = BoxStream<'static, Result<T, Refusal>>;
@@ -124,7 +129,7 @@ impl Shelves {
         }
         let names = if find.is_fuzzy { Names::Fuzzy } else { Names::Folded };
         let naming = Naming::toward(asker, &self);
-        let keys = Keys { set: &find.identifier, names };
+        let keys = Keys { set: &find.identifier, names, is_of_series: level >= Level::Series };
         let by = keys.look(&naming).await.map_err(|error| failed(&error))?;
         let (from, to) = keys.days();
         let search = StudySearch { partner: asker.partner.clone(), by, from, to };
@@ -239,12 +244,12 @@ fn patients(studies: Found<(FoundStudy, DataSet)>) -> Found<DataSet> {
 }
 
 fn series(question: Arc<Question>, study: FoundStudy, item: DataSet) -> Found<DataSet> {
-    let (case, named) = (study.case, question.series.clone());
+    let (study, named) = (Arc::new(study), question.series.clone());
     let pages = stream::try_unfold(Some(String::new()), move |after| {
-        let (question, named) = (question.clone(), named.clone());
+        let (question, study, named) = (question.clone(), study.clone(), named.clone());
         async move {
             let Some(after) = after else { return Ok(None) };
-            let page = question.store.series_of(case, &after, PAGE).await.map_err(|error| failed(&error))?;
+            let page = question.store.series_of(&study, &after, PAGE).await.map_err(|error| failed(&error))?;
             let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             let next = page.last().filter(|_| !is_last).map(|series| series.series_uid.clone());
             let wanted = |series: &FoundSeries| named.is_empty() || named.contains(&series.series_uid);
@@ -283,12 +288,11 @@ impl Telling {
         let Some(after) = self.after else { return Ok(None) };
         let question = self.question.clone();
         let which = Searched { series: question.series.clone(), instances: question.instances.clone() };
-        let page = question.store.instances_of(self.study.case, &which, after, PAGE).await;
+        let page = question.store.instances_of(&self.study, &which, after, PAGE).await;
         let page = page.map_err(|error| failed(&error))?;
-        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        self.after = page.last().filter(|_| !is_last).map(|last| last.seq);
+        self.after = page.next;
         let mut items = Vec::new();
-        for instance in &page {
+        for instance in &page.instances {
             let item = self.item_of(instance).await?;
             if question.fits.fits(&item) {
                 items.push(item);
@@ -300,7 +304,7 @@ impl Telling {
     async fn item_of(&mut self, instance: &FoundInstance) -> Result<DataSet, Refusal> {
         let uid = instance.series.as_str();
         if !self.series.contains_key(uid) {
-            let found = self.question.store.one_series(self.study.case, &instance.series).await;
+            let found = self.question.store.one_series(&self.study, &instance.series).await;
             let found = found.map_err(|error| failed(&error))?;
             let item = found.map_or_else(|| self.item.clone(), |series| items::series(&self.item, &series));
             if self.series.len() >= MAX_SERIES_AT_HAND {

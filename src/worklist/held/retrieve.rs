@@ -3,18 +3,21 @@
 //! In: an identifier with unique keys alone, lists of UIDs allowed. Out: where the instances lie, in the order they came.
 //! What contradicts an earlier instance of its UID, and what has left the disk, is not among them.
 
-use super::{Level, Naming, Shelves, failed, look::Keys, unfit};
+use super::{Level, Naming, Shelves, failed, look::Keys, room::Taken, unfit};
 use crate::{
     dicom::{
         matching::{self, Names},
-        service::{Asker, DataSet, HeldInstance, Lies, Refusal},
+        service::{Asker, DataSet, HeldInstance, Lies, Refusal, Room},
     },
-    model::{IdentifierKind, IssuedId},
-    store::{FoundStudy, SearchBy, Searched, StudySearch},
+    model::{IdentifierKind, IssuedId, PartnerId, Uid},
+    store::{FoundInstance, FoundStudy, SearchBy, Searched, StudySearch},
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// Of one retrieval.
 const MOST: usize = 100_000;
@@ -23,6 +26,7 @@ const PAGE: i64 = 1_000;
 const MOST_NAMED: usize = 2_000;
 /// PS3.4 Tables C.4-2 and C.4-3.
 const TOO_MANY: Refusal = Refusal::new(0xA701, "more than 100000 instances at once");
+const NO_ROOM: Refusal = Refusal::new(0xA702, "too many instances are being retrieved, try again");
 /// A receiver would take them for one.
 const SEVERAL_PATIENTS: Refusal = unfit("several patients: name the patient and its issuer", tags::PATIENT_ID);
 
@@ -67,12 +71,55 @@ impl Patients {
     }
 }
 
+/// Instances being gathered. Equal UIDs share their letters.
+struct Gathered {
+    instances: Vec<HeldInstance>,
+    known: HashSet<Uid>,
+    taken: Arc<Taken>,
+}
+
+impl Gathered {
+    fn shared(&mut self, uid: Uid) -> Uid {
+        if let Some(known) = self.known.get(&uid) {
+            return known.clone();
+        }
+        self.known.insert(uid.clone());
+        uid
+    }
+
+    fn add(&mut self, study: &FoundStudy, instance: FoundInstance, toward: Option<&PartnerId>) -> Result<(), Refusal> {
+        if self.instances.len() >= MOST {
+            return Err(TOO_MANY);
+        }
+        if !self.taken.one_more() {
+            return Err(NO_ROOM);
+        }
+        let place = instance.place;
+        let held = HeldInstance {
+            study: study.study.clone(),
+            series: self.shared(instance.series),
+            sop_class: self.shared(instance.sop_class),
+            sop_instance: instance.sop_instance,
+            transfer_syntax: self.shared(instance.transfer_syntax),
+            lies: match toward {
+                Some(toward) => Lies::UnderOthers { place, case: study.case, toward: toward.clone() },
+                None => Lies::AsReceived(place),
+            },
+            room: Room::of(self.taken.clone()),
+        };
+        self.instances.push(held);
+        Ok(())
+    }
+}
+
 impl Shelves {
     pub async fn retrieve(self, asker: &Asker, identifier: DataSet) -> Result<Vec<HeldInstance>, Refusal> {
         let naming = Naming::toward(asker, &self);
         let meant = meant(&identifier, &naming).await?;
         let search = StudySearch { partner: asker.partner.clone(), by: meant.by, from: None, to: None };
-        let (mut found, mut after, mut patients) = (Vec::new(), None, Patients::default());
+        let taken = Arc::new(self.rooms.of(&asker.partner));
+        let mut found = Gathered { instances: Vec::new(), known: HashSet::new(), taken };
+        let (mut after, mut patients) = (None, Patients::default());
         loop {
             let page = self.store.search_studies(&search, after.as_ref(), PAGE).await;
             let page = page.map_err(|error| failed(&error))?;
@@ -84,53 +131,33 @@ impl Shelves {
                     continue;
                 }
                 patients.note(meant.level, &study)?;
-                self.add(asker, &study, &meant.which, &naming, &mut found).await?;
+                let toward = naming.renames(&study.origin).then_some(&asker.partner);
+                self.add(&study, &meant.which, toward, &mut found).await?;
             }
             if is_last {
-                return Ok(found);
+                return Ok(found.instances);
             }
         }
     }
 
     async fn add(
         &self,
-        asker: &Asker,
         study: &FoundStudy,
         which: &Searched,
-        naming: &Naming,
-        found: &mut Vec<HeldInstance>,
+        toward: Option<&PartnerId>,
+        found: &mut Gathered,
     ) -> Result<(), Refusal> {
-        let renames = naming.renames(&study.origin);
         let mut after = 0;
         loop {
-            let page = self.store.instances_of(study.case, which, after, PAGE).await;
+            let page = self.store.instances_of(study, which, after, PAGE).await;
             let page = page.map_err(|error| failed(&error))?;
-            let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            after = page.last().map_or(after, |last| last.seq);
-            for instance in page.into_iter().filter(|instance| instance.on_disk) {
-                if !which.series.is_empty() && !which.series.iter().any(|uid| uid == instance.series.as_str()) {
-                    continue;
+            for instance in page.instances.into_iter().filter(|instance| instance.on_disk) {
+                if which.series.is_empty() || which.series.iter().any(|uid| uid == instance.series.as_str()) {
+                    found.add(study, instance, toward)?;
                 }
-                if found.len() >= MOST {
-                    return Err(TOO_MANY);
-                }
-                found.push(HeldInstance {
-                    study: study.study.clone(),
-                    series: instance.series,
-                    sop_class: instance.sop_class,
-                    sop_instance: instance.sop_instance,
-                    transfer_syntax: instance.transfer_syntax,
-                    lies: match renames {
-                        true => {
-                            Lies::UnderOthers { place: instance.place, case: study.case, toward: asker.partner.clone() }
-                        }
-                        false => Lies::AsReceived(instance.place),
-                    },
-                });
             }
-            if is_last {
-                return Ok(());
-            }
+            let Some(next) = page.next else { return Ok(()) };
+            after = next;
         }
     }
 }
@@ -139,7 +166,7 @@ async fn meant(identifier: &DataSet, naming: &Naming) -> Result<Meant, Refusal> 
     if let Err(tag) = matching::check(identifier) {
         return Err(unfit("a unique key is not a list of UIDs", tag));
     }
-    let keys = Keys { set: identifier, names: Names::Exact };
+    let keys = Keys { set: identifier, names: Names::Exact, is_of_series: false };
     let unique = |tag: Tag| {
         let given = identifier.get(tag).map(matching::values).unwrap_or_default();
         let uids = keys.uids(tag);

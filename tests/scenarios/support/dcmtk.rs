@@ -1,4 +1,5 @@
-//! Unmodified DCMTK on the other side of the line: storescu, dcmsend, echoscu as senders, storescp as a receiver.
+//! Unmodified DCMTK on the other side of the line: storescu, dcmsend, echoscu as senders, findscu, movescu, getscu as who asks,
+//! storescp as a receiver.
 
 use super::{blocking, eventually, free_port, service_folder};
 use std::{
@@ -35,6 +36,17 @@ pub async fn dcmsend(target: &Target, options: &[&str], files: &[PathBuf]) -> Ou
 /// `options` name the keys, as in `["-W", "-k", "0010,0010"]`.
 pub async fn findscu(target: &Target, options: &[&str]) -> Output {
     run("findscu", target, options, &[]).await
+}
+
+/// To a destination of the asker's.
+pub async fn movescu(target: &Target, destination: &str, options: &[&str]) -> Output {
+    run("movescu", target, &[&["-aem", destination], options].concat(), &[]).await
+}
+
+/// Into a folder.
+pub async fn getscu(target: &Target, folder: &Path, options: &[&str]) -> Output {
+    let folder = folder.to_str().expect("a path in letters");
+    run("getscu", target, &[&["-od", folder], options].concat(), &[]).await
 }
 
 async fn run(tool: &'static str, target: &Target, options: &[&str], files: &[PathBuf]) -> Output {

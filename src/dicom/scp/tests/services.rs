@@ -66,6 +66,7 @@ fn held(class: &str, number: usize) -> HeldInstance {
         sop_instance: uid(&format!("1.2.1.{number}")),
         transfer_syntax: uid(EXPLICIT),
         lies: Lies::AsReceived(place),
+        room: crate::dicom::service::Room::default(),
     }
 }
 
