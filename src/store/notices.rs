@@ -169,7 +169,7 @@ const SOURCES: [Source; 4] = [
          AND NOT EXISTS (SELECT 1 FROM specimen_orders so JOIN order_cases oc ON oc.order_id = so.order_id \
            WHERE so.specimen_id = specimen_alarms.specimen_id)"
     ),
-    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> ''"),
+    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> '' AND dismissed_us IS NULL"),
 ];
 
 /// Every channel is held before any notice is written: whoever writes notices down, and whoever gathers those that a channel
