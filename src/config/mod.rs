@@ -161,6 +161,8 @@ pub struct DicomListener {
     pub reserve_bytes: u64,
     /// A study is whole when its association is released and nothing came for this long. Default 30 s.
     pub quiet: Duration,
+    /// What a scanner says it made must have come this long after it said so, or a person is told. Default 1 h.
+    pub images_within: Duration,
 }
 
 #[derive(Clone, Debug)]

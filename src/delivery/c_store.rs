@@ -235,7 +235,7 @@ async fn one(
         return match spool.reader(&instance.place) {
             Ok(reader) => {
                 let length = instance.place.length;
-                let mut source = Giving { source: JournalSource(reader), way, response };
+                let mut source = Giving::new(JournalSource(reader), way, response);
                 (store(association, instance, length, &mut source).await, None)
             }
             Err(error) => (unreadable(&NotSent::Journal(error)), None),
@@ -253,7 +253,7 @@ async fn one_mapped(
 ) -> (Step, Option<SentInstance>) {
     match identities.rewritten(spool, instance).await {
         Ok(outgoing) => {
-            let (length, mut giving) = (outgoing.length, Giving { source: outgoing, way, response });
+            let (length, mut giving) = (outgoing.length, Giving::new(outgoing, way, response));
             let step = store(association, instance, length, &mut giving).await;
             let mut outgoing = giving.source;
             match outgoing.unfit() {

@@ -3,7 +3,7 @@
 //! They share the partner's line, and a line that is shared is slower for all. So routine batches end after the instance they
 //! are in, and give their association back; a slide, of which nobody can send one half now and the other later, goes on by a
 //! piece from time to time, so that its receiver does not give up. Nothing waits for ever: after [`PATIENCE`] a batch goes all
-//! the same. In the memory of this process only: what waits is owed, or on the queue.
+//! the same, and a slide that is under way gives way to nobody any more. In the memory of this process only: what waits is owed, or on the queue.
 
 use crate::dicom::scu::DataSource;
 use bytes::BytesMut;
@@ -100,13 +100,24 @@ impl Drop for Going {
 pub struct Giving<'w, S> {
     pub source: S,
     /// `None`: it gives way to nobody.
-    pub way: Option<&'w Way>,
+    way: Option<&'w Way>,
     /// The wire waits no longer than this for a piece.
-    pub response: Duration,
+    response: Duration,
+    /// It has given way for long enough then: its receiver waits for it, and its reader.
+    until: Option<Instant>,
+}
+
+impl<'w, S> Giving<'w, S> {
+    pub fn new(source: S, way: Option<&'w Way>, response: Duration) -> Self {
+        Self { source, way, response, until: way.map(|way| Instant::now() + way.patience) }
+    }
 }
 
 impl<S: DataSource> DataSource for Giving<'_, S> {
     async fn read(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            self.way = None;
+        }
         if let Some(way) = self.way.filter(|way| way.is_taken()) {
             tokio::select! {
                 () = way.until_free() => {}
@@ -163,16 +174,27 @@ mod tests {
     #[tokio::test]
     async fn a_slide_goes_on_by_a_piece_before_the_wire_gives_up() {
         let (way, begun) = (Way::with(LONG, LONG), Instant::now());
-        let mut slide = Giving { source: Endless, way: Some(&way), response: SHORT };
+        let mut slide = Giving::new(Endless, Some(&way), SHORT);
         let mut piece = BytesMut::new();
         let _going = way.go();
         for _ in 0..3 {
             assert_eq!(slide.read(&mut piece, 10).await.unwrap(), 10);
         }
         assert!(begun.elapsed() >= SHORT * 3 / 2 && begun.elapsed() < LONG, "{:?}", begun.elapsed());
-        slide.way = None;
         let before = begun.elapsed();
-        slide.read(&mut piece, 10).await.unwrap();
+        Giving::new(Endless, None, LONG).read(&mut piece, 10).await.unwrap();
         assert!(begun.elapsed() - before < SHORT * 10);
+    }
+
+    #[tokio::test]
+    async fn a_slide_does_not_give_way_for_ever() {
+        let way = Way::with(LONG, SHORT * 2);
+        let _going = way.go();
+        let (mut slide, begun) = (Giving::new(Endless, Some(&way), SHORT), Instant::now());
+        let mut piece = BytesMut::new();
+        for _ in 0..1_000 {
+            slide.read(&mut piece, 10).await.unwrap();
+        }
+        assert!(begun.elapsed() >= SHORT * 2 && begun.elapsed() < SHORT * 40, "{:?}", begun.elapsed());
     }
 }

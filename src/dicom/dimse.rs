@@ -30,6 +30,7 @@ const COMMAND_DATA_SET_TYPE: Tag = Tag(0x0000, 0x0800);
 const STATUS: Tag = Tag(0x0000, 0x0900);
 const OFFENDING_ELEMENT: Tag = Tag(0x0000, 0x0901);
 const ERROR_COMMENT: Tag = Tag(0x0000, 0x0902);
+const ERROR_ID: Tag = Tag(0x0000, 0x0903);
 const AFFECTED_SOP_INSTANCE_UID: Tag = Tag(0x0000, 0x1000);
 const REQUESTED_SOP_INSTANCE_UID: Tag = Tag(0x0000, 0x1001);
 const EVENT_TYPE_ID: Tag = Tag(0x0000, 0x1002);

@@ -38,11 +38,13 @@ pub struct Refusal {
     pub comment: &'static str,
     /// Offending Element (0000,0901).
     pub element: Option<Tag>,
+    /// Error ID (0000,0903), where the service has one.
+    pub error_id: Option<u16>,
 }
 
 impl Refusal {
     pub const fn new(status: u16, comment: &'static str) -> Self {
-        Self { status, comment, element: None }
+        Self { status, comment, element: None, error_id: None }
     }
 }
 

@@ -129,7 +129,10 @@ fn what_to_do(notice: &Notice) -> String {
     match notice.kind.as_str() {
         "case" => format!("neisse cases show {}", notice.subject),
         "specimen" => "neisse specimen list --late".to_owned(),
-        "performed" => "see that the hospital's own system knows what its scanner did".to_owned(),
+        "performed" => format!(
+            "see that the hospital's own system knows what its scanner did, then neisse cases dismiss {} --why \"…\"",
+            notice.subject
+        ),
         "commitment" => "see [dicom] destinations of the partner, and have it ask again".to_owned(),
         _ => "neisse cases list --attention".to_owned(),
     }

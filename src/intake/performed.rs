@@ -9,10 +9,7 @@ use crate::{
     model::{Aside, CaseId, Moment, chain},
     store::{AwaitedStep, CaseRow, Durability, StoreError, Tx},
 };
-use std::time::Duration;
 
-/// How long images may be on their way by the hospital's archive.
-const IMAGES_WITHIN: Duration = Duration::from_secs(3600);
 const BATCH: i64 = 500;
 const BROKEN_OFF: &str =
     "its scanner says that the examination was broken off: ask the sender whether it is to be read";
@@ -24,7 +21,7 @@ impl Completeness {
     /// When the database fails.
     pub(super) async fn look_for_images(&self, aside: &mut Aside<CaseId>) -> Result<bool, StoreError> {
         let mut is_soon = false;
-        let overdue = self.clock.now() - IMAGES_WITHIN;
+        let overdue = self.clock.now() - self.config.now().dicom.images_within;
         for step in self.store.awaited_steps(overdue, BATCH).await? {
             let is_due = step.changed <= overdue || !step.is_completed || step.instances >= step.named;
             if !is_due || step.case.is_some_and(|id| aside.waits(&id)) {
@@ -66,7 +63,8 @@ impl Completeness {
         if !step.is_completed {
             tell(tx, &mut case, BROKEN_OFF, now).await?;
         } else if missing > 0 {
-            if step.changed > now - IMAGES_WITHIN {
+            // They may be on their way by the hospital's archive.
+            if step.changed > now - self.config.now().dicom.images_within {
                 return Ok(false);
             }
             let reason = format!(

@@ -2,24 +2,35 @@
 //!
 //! In: an addendum as it came, which holds nothing but what is added. Out: the same with the words of the versions it stands on
 //! before its own, so that at the origin it takes no other's place; or why a person must look. What is kept of it stays as it came.
+//! A case may have several orders with a report each: `choice` says which of them it adds to.
 
 use super::{
     attach::read,
     identity::own_again,
     incoming::{Incoming, MAX_NAMED, Piece, Section},
+    ordered::numbers_of,
+    parts::own,
     settle::whose,
 };
 use crate::{
     config::Config,
     hl7::oru::Coded,
-    model::{CaseId, ReportStatus},
+    model::{CaseId, OrderNumbers, ReportStatus},
     store::{Durability, ReportRow, Store, StoreError},
 };
+use choice::Choice;
+
+mod bearing;
+mod choice;
 
 pub(super) const NOTHING_BEFORE: &str = "it is an addendum, and its reader has sent no report that it could add to";
 pub(super) const OVERTAKEN: &str = "it is an addendum, and another report of its case came at the same moment";
 const UNREADABLE: &str = "it is an addendum to a report that cannot be read any more: ask its reader for the whole";
 const TAKEN_BACK: &str = "an addendum is taken back: ask its reader for the whole report as it is now";
+const WHICH: &str =
+    "it is an addendum, and it cannot be told which report of its case it adds to: ask its reader for the whole report";
+const TOO_LARGE: &str =
+    "it is an addendum to reports that are too large to be sent as one: ask its reader for the whole report";
 const TOO_MANY: &str = "it is an addendum to too many others: ask its reader for the whole report";
 
 /// Addenda that follow each other.
@@ -59,20 +70,10 @@ pub(super) async fn complete_of(
         return Ok(Err(TAKEN_BACK));
     }
     let versions = store.reports(case).await?;
-    let mut formers: Vec<Incoming> = Vec::new();
-    for version in standing(&versions, incoming) {
-        if formers.len() == MAX_CHAIN {
-            return Ok(Err(TOO_MANY));
-        }
-        let kept = store.joined_report(version.id).await?;
-        let Some(mut former) = kept.and_then(|kept| read(config, kept)) else { return Ok(Err(UNREADABLE)) };
-        own_again(store, &mut former).await?;
-        let is_addendum = former.is_addendum;
-        formers.push(former);
-        if !is_addendum {
-            break;
-        }
-    }
+    let mut formers = match formers(store, config, incoming, &versions, case).await? {
+        Ok(formers) => formers,
+        Err(reason) => return Ok(Err(reason)),
+    };
     // One that a person joined though nothing was before it is the beginning, too.
     let Some(mut whole) = formers.pop() else { return Ok(Err(NOTHING_BEFORE)) };
     while let Some(next) = formers.pop() {
@@ -82,6 +83,48 @@ pub(super) async fn complete_of(
     let addition = incoming.clone();
     *incoming = Incoming { completes: Some((case, newest)), ..added(whole, addition) };
     Ok(Ok(()))
+}
+
+/// The reports it stands on, newest first: addenda to what it adds to, down to the report itself.
+async fn formers(
+    store: &Store,
+    config: &Config,
+    incoming: &Incoming,
+    versions: &[ReportRow],
+    case: CaseId,
+) -> Result<Result<Vec<Incoming>, &'static str>, StoreError> {
+    let mut choice = Choice::new(incoming, orders(store, case).await?);
+    let mut left = config.hl7.max_message_bytes as u64;
+    for (count, version) in standing(versions, incoming).enumerate() {
+        if count == MAX_CHAIN {
+            return Ok(Err(TOO_MANY));
+        }
+        // A few bytes of addendum would else bring dozens of large documents into memory.
+        let length = store.joined_report_length(version.id).await?.unwrap_or(0);
+        if length > left {
+            return Ok(Err(TOO_LARGE));
+        }
+        let kept = store.joined_report(version.id).await?;
+        let Some(mut former) = kept.and_then(|kept| read(config, kept)) else { return Ok(Err(UNREADABLE)) };
+        own_again(store, &mut former).await?;
+        if choice.weigh(former) {
+            left -= length;
+        }
+        if choice.is_made() {
+            break;
+        }
+    }
+    Ok(choice.outcome())
+}
+
+/// The origin's orders that the case answers, or what it goes by itself.
+async fn orders(store: &Store, case: CaseId) -> Result<Vec<OrderNumbers>, StoreError> {
+    let mut tx = store.begin(Durability::Process).await?;
+    let row = tx.case_as_it_is(case).await?;
+    let answered = tx.orders_answered_by(case).await?;
+    let of_origin = answered.iter().filter(|order| order.origin == row.origin);
+    let orders: Vec<OrderNumbers> = of_origin.map(numbers_of).collect();
+    Ok(if orders.is_empty() { vec![own(&row.facts)] } else { orders })
 }
 
 /// The versions of its reader, newest first, down to one that was taken back. A preliminary one beside a final one is not what the
@@ -127,7 +170,7 @@ fn added(mut former: Incoming, mut addition: Incoming) -> Incoming {
 }
 
 /// Where the addition names this order; it does then.
-fn place_of(addition: &mut Incoming, order: crate::model::OrderNumbers) -> Option<usize> {
+fn place_of(addition: &mut Incoming, order: OrderNumbers) -> Option<usize> {
     let orders = &mut addition.clues.orders;
     if let Some(known) = orders.iter().position(|known| *known == order) {
         return Some(known);
@@ -144,7 +187,7 @@ mod tests {
     use super::*;
     use crate::{
         hl7::{charset::Charset, oru::OruReport},
-        model::{Moment, PartnerId, ReportId},
+        model::{IssuedId, Moment, PartnerId, ReportId},
     };
     use bytes::Bytes;
 
@@ -189,6 +232,38 @@ mod tests {
             .map(|order| order.map(|index| whole.clues.orders[index].placer.value.as_str()))
             .collect();
         assert_eq!(orders, [Some("P1"), Some("P2")]);
+    }
+
+    #[test]
+    fn it_stands_on_the_report_of_its_own_order() {
+        let order = |placer: &str| OrderNumbers { placer: IssuedId::new(placer, "RAB"), ..OrderNumbers::default() };
+        let nameless = || {
+            let mut addendum = read("T06", "P1", "x");
+            addendum.clues.orders.clear();
+            addendum
+        };
+        // The newest version first.
+        let on = |addendum: Incoming, versions: &[&str]| -> Result<Vec<String>, &'static str> {
+            let mut choice = Choice::new(&addendum, vec![order("P1"), order("P2")]);
+            for version in versions {
+                let (event, placer) = version.split_once(' ').unwrap();
+                choice.weigh(read(event, placer, version));
+            }
+            choice.outcome().map(|found| found.iter().flat_map(texts).map(str::to_owned).collect())
+        };
+        let chosen = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect());
+        assert_eq!(on(read("T06", "P1", "x"), &["T02 P2", "T02 P1"]), chosen(&["T02 P1"]));
+        assert_eq!(on(read("T06", "P1", "x"), &["T02 P2", "T06 P1", "T02 P1"]), chosen(&["T06 P1", "T02 P1"]));
+        assert_eq!(on(read("T06", "P1", "x"), &["T02 P2"]), Err(WHICH));
+        assert_eq!(on(read("T06", "P1", "x"), &[]), Err(NOTHING_BEFORE));
+        assert_eq!(on(nameless(), &["T02 P2", "T02 P1"]), Err(WHICH));
+        assert_eq!(on(nameless(), &["T02 P1", "T02 P1"]), chosen(&["T02 P1"]));
+        // A report of both, of which one has been said anew.
+        let mut both = read("T02", "P1", "both");
+        both.clues.orders.push(order("P2"));
+        let mut choice = Choice::new(&read("T06", "P1", "x"), vec![order("P1"), order("P2")]);
+        assert!(!choice.weigh(read("T10", "P2", "anew")) && choice.weigh(both));
+        assert_eq!(choice.outcome().map(|found| found.len()), Err(WHICH));
     }
 
     #[test]

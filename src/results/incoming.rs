@@ -42,6 +42,9 @@ pub struct Incoming {
     pub header: Header,
     /// It adds to the report before it (MDM^T06).
     pub is_addendum: bool,
+    /// Of an MDM, the number of the document (TXA-12) and of the one it replaces or adds to (TXA-13). May be empty.
+    pub document: IssuedId,
+    pub parent: IssuedId,
     /// An addendum that has become the whole report again: the case and the version whose words it begins with.
     pub completes: Option<(CaseId, i64)>,
 }
@@ -139,6 +142,8 @@ impl Incoming {
             object: None,
             header: Header::AsItCame,
             is_addendum: report.is_addendum,
+            document: report.document,
+            parent: report.parent,
             completes: None,
         };
         // ASCII where MSH-18 is empty: then only what is UTF-8 can be told to be text.
@@ -236,6 +241,8 @@ impl Incoming {
             object: Some(it),
             header: Header::AsItCame,
             is_addendum: false,
+            document: IssuedId::default(),
+            parent: IssuedId::default(),
             completes: None,
         }
     }

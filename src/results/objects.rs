@@ -13,7 +13,7 @@ use super::{
 use crate::{
     dicom::{charset::SenderCharset, documents::read_report_from},
     hl7::oru::{Coded, Interpreter},
-    model::{Aside, Bell, Digest, PartnerId, ReportStatus, Uid, chain},
+    model::{Aside, Bell, Digest, IssuedId, PartnerId, ReportStatus, Uid, chain},
     spool::Spool,
     store::{Durability, ReportObject, StoreError},
 };
@@ -176,6 +176,8 @@ fn unread(object: &ReportObject) -> Incoming {
         object: None,
         header: Header::AsItCame,
         is_addendum: false,
+        document: IssuedId::default(),
+        parent: IssuedId::default(),
         completes: None,
     }
 }

@@ -35,7 +35,7 @@ pub fn answered(clues: &Clues, facts: &StudyFacts, known: &[OrderNumbers]) -> An
 }
 
 /// What the case goes by, each number with who gave it: its order, or the origin.
-fn own(facts: &StudyFacts) -> OrderNumbers {
+pub(super) fn own(facts: &StudyFacts) -> OrderNumbers {
     let origin = facts.accession.issuer.as_str();
     let numbered = |number: &str, by: &str| {
         let issuer = if by.is_empty() { origin } else { by };
@@ -155,7 +155,7 @@ fn says_a_bare_number(named: &OrderNumbers) -> bool {
 
 /// How well a named order fits a known one; the placer's number counts for more than the filler's, that for more than
 /// the accession number. Readers put any of them into the filler's place.
-fn agreement(named: &OrderNumbers, known: &OrderNumbers) -> u8 {
+pub(super) fn agreement(named: &OrderNumbers, known: &OrderNumbers) -> u8 {
     let fits = |said: &IssuedId, known: &IssuedId| {
         let same_issuer = said.issuer.is_empty() || known.issuer.is_empty() || said.issuer == known.issuer;
         !said.is_empty() && said.value == known.value && same_issuer

@@ -290,7 +290,10 @@ async fn follow(
     match case.state {
         CaseState::Reported => tx.complete_tasks(case.id, id, now).await?,
         // Nothing is left of what was reported: it is to be read again.
-        _ if incoming.status == ReportStatus::Withdrawn => drop(tx.offer_task(&case, now).await?),
+        CaseState::Routed | CaseState::Delivered if incoming.status == ReportStatus::Withdrawn => {
+            tx.offer_task(&case, now).await?;
+            tx.restart_task_clocks(&case, now + config.tasks.claim_lease, now).await?;
+        }
         _ => {}
     }
     if incoming.status == ReportStatus::Withdrawn {

@@ -22,7 +22,7 @@ use crate::{
     },
     store::{CaseRow, Down, Durability, Offer, Store, StoreError, TaskRow, Tx, Wanted, Withdrawal, spoken},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -108,9 +108,9 @@ pub struct Claims {
 
 impl Claims {
     pub async fn run(self, stop: CancellationToken) {
-        let mut aside = Aside::default();
+        let (mut aside, mut down) = (Aside::default(), Aside::default());
         loop {
-            if let Err(error) = self.look(&mut aside).await {
+            if let Err(error) = self.look(&mut aside, &mut down).await {
                 tracing::error!(error = %chain(&error), "Offers and claims cannot be looked at now; they stay as they are");
             }
             tokio::select! {
@@ -120,7 +120,8 @@ impl Claims {
         }
     }
 
-    async fn look(&self, aside: &mut Aside<Uid>) -> Result<(), StoreError> {
+    /// What cannot leave a reader that is down waits by itself: its own time may come before that.
+    async fn look(&self, aside: &mut Aside<Uid>, kept_by_down: &mut Aside<Uid>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut after = None;
         loop {
@@ -133,11 +134,9 @@ impl Claims {
         }
         let down_after = self.config.now().delivery.down_after;
         let pauses = self.store.pauses().await?;
-        let down: BTreeSet<PartnerId> =
-            pauses.into_iter().filter(|pause| pause.since <= now - down_after).map(|pause| pause.partner).collect();
-        for reader in down {
+        for pause in pauses.into_iter().filter(|pause| pause.since <= now - down_after) {
             for priority in Priority::ALL.into_iter().rev() {
-                self.take_from_who_is_down(&reader, priority, aside).await?;
+                self.take_from_who_is_down((&pause.partner, pause.channel), priority, kept_by_down).await?;
             }
         }
         self.end_abandoned(now, aside).await
@@ -145,13 +144,13 @@ impl Claims {
 
     async fn take_from_who_is_down(
         &self,
-        reader: &PartnerId,
+        down: (&PartnerId, Channel),
         priority: Priority,
         aside: &mut Aside<Uid>,
     ) -> Result<(), StoreError> {
         let mut after = None;
         loop {
-            let offers = self.store.offers_to(reader, priority, after.as_ref(), BATCH).await?;
+            let offers = self.store.offers_to(down, priority, after.as_ref(), BATCH).await?;
             self.each(&offers, Why::Down, aside).await?;
             match last(&offers) {
                 Some(last) => after = Some(last),
@@ -201,7 +200,8 @@ impl Claims {
     /// When the database fails.
     pub async fn move_on(&self, id: CaseId, task: &Uid, why: Why) -> Result<Done, StoreError> {
         let (now, config) = (self.clock.now(), self.config.now());
-        let mut tx = self.store.begin(Durability::Process).await?;
+        // Two readers have been told by then: after a power cut the case must not be the first one's again.
+        let mut tx = self.store.begin(Durability::Synced).await?;
         if config.has_mappings() {
             let origin = tx.case_as_it_is(id).await?.origin;
             tx.hold_names(&origin).await?;
@@ -222,7 +222,8 @@ impl Claims {
         // Where a person has named the reader, it is a person who names another.
         let by_hand = case.reading().is_some_and(|reading| reading.rule == BY_HAND);
         match (why, &is_down) {
-            (Why::Down, None) => return Ok(Done::InOrder),
+            // It has just come back, or is down by a channel that this case does not need: not to be asked each second.
+            (Why::Down, None) => return Ok(Done::NotNow),
             (Why::Down, Some(_)) if by_hand => return Ok(Done::NotNow),
             _ => {}
         }
@@ -295,7 +296,8 @@ impl Claims {
 
     async fn end_claim(&self, id: CaseId, task: &Uid) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let mut tx = self.store.begin(Durability::Process).await?;
+        // Its performer is told that it is canceled: it must not be claimed again by itself.
+        let mut tx = self.store.begin(Durability::Synced).await?;
         let mut case = tx.case(id).await?;
         let Some(task) = tx.task(task).await?.filter(|task| task.lease.is_some_and(|lease| lease <= now)) else {
             return Ok(());

@@ -108,22 +108,36 @@ impl RoutingStep {
     /// When the database fails; nothing has been changed then.
     #[tracing::instrument(skip_all, fields(case.id = %id))]
     async fn route(&self, id: CaseId, rules: &Rules) -> Result<(), StoreError> {
+        if !self.route_with(id, rules, Durability::Process).await? {
+            self.route_with(id, rules, Durability::Synced).await?;
+        }
+        Ok(())
+    }
+
+    /// False, and nothing done: what is decided here must survive a power cut. Who of several readers gets a case depends on the moment,
+    /// and the one that was told of it must keep it; all else would be decided in the same way again.
+    async fn route_with(&self, id: CaseId, rules: &Rules, durability: Durability) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let config = self.config.now();
         let give_up = now + config.delivery.give_up;
-        let mut tx = self.store.begin(Durability::Process).await?;
+        let mut tx = self.store.begin(durability).await?;
         if config.has_mappings() {
             let origin = tx.case_as_it_is(id).await?.origin;
             tx.hold_names(&origin).await?;
         }
         let mut case = tx.case(id).await?;
         if case.state == CaseState::New && case.waits_until.is_some_and(|until| until > now) {
-            return Ok(());
+            return Ok(true);
         }
+        let is_new = case.state == CaseState::New;
         let mut news = tx.take_order_news(id).await?;
         if case.state == CaseState::New {
             if !without_its_order(&mut tx, &config, &mut case, now).await? {
                 decide_case(&mut tx, &config, &mut case, rules, now).await?;
+            }
+            let readers = case.reading().map_or(0, |reading| reading.readers.len());
+            if durability == Durability::Process && readers > 1 {
+                return Ok(false);
             }
             hold_if_nobody_takes_its_order(&mut tx, &config, &mut case, now).await?;
             offer::offer(&mut tx, &case, now).await?;
@@ -143,8 +157,18 @@ impl RoutingStep {
         }
         tx.save_case(&case).await?;
         tx.commit().await?;
+        if is_new {
+            log(&case);
+        }
         self.handoff.ring();
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// What has been decided of a case.
+fn log(case: &CaseRow) {
+    if let Some(reading) = case.reading() {
+        tracing::info!(case.id = %case.id, site = %case.origin, rule = %reading.rule, "Case {} of {} goes to {} by \"{}\"", case.id, case.origin, names(&reading.readers), reading.rule);
     }
 }
 
@@ -167,7 +191,6 @@ async fn decide_case(
             case.take(CaseEvent::Decided)?;
             case.reader = reading.reader().cloned();
             case.report_due = reading.report_within.map(|within| case.first + within);
-            tracing::info!(case.id = %case.id, site = %case.origin, rule = %reading.rule, "Case {} of {} goes to {} by \"{}\"", case.id, case.origin, names(&reading.readers), reading.rule);
             tx.tell(case.id, now, "routing", &story(reading)).await?;
         }
         Disposition::Hold { reason } => {

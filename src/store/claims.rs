@@ -76,19 +76,22 @@ impl Store {
         offers(on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(at).bind(uid).bind(limit).fetch_all(p).await)?)
     }
 
-    /// Offers of one urgency that this reader has and nobody has claimed, in the order they were made, those behind `after`.
+    /// Offers of one urgency that this reader has by this channel and nobody has claimed, in the order they were made, those behind
+    /// `after`. Images go by DICOM, an order alone by HL7; to the origin nothing goes.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn offers_to(
         &self,
-        reader: &PartnerId,
+        (reader, channel): (&PartnerId, Channel),
         priority: Priority,
         after: Option<&(Moment, Uid)>,
         limit: i64,
     ) -> Result<Vec<Offer>, StoreError> {
         const SQL: &str = "SELECT scheduled_us, uid, case_id FROM tasks WHERE reader = $1 AND state = 'SCHEDULED' AND rank = $2 \
-             AND (scheduled_us, uid) > ($3, $4) ORDER BY scheduled_us, uid LIMIT $5";
+             AND (scheduled_us, uid) > ($3, $4) AND origin <> $1 \
+             AND EXISTS (SELECT 1 FROM cases c WHERE c.id = tasks.case_id AND c.has_study = $6) \
+             ORDER BY scheduled_us, uid LIMIT $5";
         let (at, uid) = after.map_or((i64::MIN, ""), |(at, uid)| (at.0, uid.as_str()));
         let rows = on_read!(self, |p| sqlx::query_as(SQL)
             .bind(reader.as_str())
@@ -96,6 +99,7 @@ impl Store {
             .bind(at)
             .bind(uid)
             .bind(limit)
+            .bind(i64::from(channel == Channel::Dicom))
             .fetch_all(p)
             .await)?;
         offers(rows)
@@ -171,6 +175,25 @@ impl Tx {
         let id = case.to_string();
         let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
         rows.iter().map(|(name,)| partner(name)).collect()
+    }
+
+    /// The case waits for a report again: what is open of it has a clock again, if it had none any more. The case must be held for
+    /// change.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn restart_task_clocks(&mut self, case: &CaseRow, lease: Moment, now: Moment) -> Result<(), StoreError> {
+        const OFFER: &str = "UPDATE tasks SET expires_us = $2, updated_us = $3 WHERE case_id = $1 AND state = 'SCHEDULED' \
+             AND expires_us IS NULL";
+        const CLAIM: &str =
+            "UPDATE tasks SET lease_us = $2 WHERE case_id = $1 AND state = 'IN PROGRESS' AND lease_us IS NULL";
+        let id = case.id.to_string();
+        if let Some(within) = case.reading().and_then(|reading| reading.claim_within) {
+            let expires = (now + within).0;
+            on_tx!(self, |c| sqlx::query(OFFER).bind(&id).bind(expires).bind(now.0).execute(&mut **c).await.map(drop))?;
+        }
+        on_tx!(self, |c| sqlx::query(CLAIM).bind(&id).bind(lease.0).execute(&mut **c).await.map(drop))?;
+        Ok(())
     }
 
     /// An offer that does not end by itself any more.

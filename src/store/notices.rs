@@ -169,7 +169,7 @@ const SOURCES: [Source; 5] = [
          AND NOT EXISTS (SELECT 1 FROM specimen_orders so JOIN order_cases oc ON oc.order_id = so.order_id \
            WHERE so.specimen_id = specimen_alarms.specimen_id)"
     ),
-    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> ''"),
+    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> '' AND dismissed_us IS NULL"),
     // Of what has a case the case says it.
     source!("commitment", "commitments", "partner", "''", "stopped", "stopped <> ''"),
 ];

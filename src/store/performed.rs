@@ -236,7 +236,8 @@ impl Tx {
         Ok(found.is_some())
     }
 
-    /// Moves the scheduled steps that it was. What is done stays done; what is not is listed while its order is open.
+    /// Moves the scheduled steps that it was. What is done stays done; what is not is listed while its order is open. What another
+    /// performed step is still at work on does not go back to what is scheduled.
     ///
     /// # Errors
     /// When the database fails.
@@ -245,7 +246,10 @@ impl Tx {
              orders o WHERE o.id = scheduled_steps.order_id AND o.state = 'open') THEN 1 ELSE 0 END \
              WHERE order_id IN (SELECT order_id FROM performed_orders WHERE origin = $1 AND uid = $2) AND state <> 'done' \
              AND EXISTS (SELECT 1 FROM performed_orders p WHERE p.origin = $1 AND p.uid = $2 \
-             AND p.order_id = scheduled_steps.order_id AND p.step_id = scheduled_steps.step_id)";
+             AND p.order_id = scheduled_steps.order_id AND p.step_id = scheduled_steps.step_id) \
+             AND ($3 <> 'scheduled' OR NOT EXISTS (SELECT 1 FROM performed_orders other JOIN performed_steps s \
+             ON s.origin = other.origin AND s.uid = other.uid WHERE other.order_id = scheduled_steps.order_id \
+             AND other.step_id = scheduled_steps.step_id AND other.origin = $1 AND other.uid <> $2 AND s.state = 'IN PROGRESS'))";
         let moved = on_tx!(self, |c| sqlx::query(SQL)
             .bind(origin.as_str())
             .bind(uid.as_str())

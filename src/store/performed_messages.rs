@@ -1,7 +1,7 @@
 //! What a hospital's own system is still to be told of its scanners' performed procedure steps.
 //!
-//! In: what a scanner said, in the transaction that keeps it. Out: what is due, in order within each step; an attempt is written
-//! down before it is made, and only one attempt can be. What was taken is deleted; what was given up stays without its content for
+//! In: what a scanner said, in the transaction that keeps it. Out: what is due, in order within each step, what was tried least
+//! often first; an attempt is written down before it is made, and only one attempt can be. What was taken is deleted; what was given up stays without its content for
 //! a while, so that a person is told.
 
 use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
@@ -79,13 +79,24 @@ impl Tx {
         Ok(())
     }
 
-    /// It is tried again at `next`.
+    /// It is tried again at `next`; or, where `attempts` says that nothing was sent, as if it had not been tried.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn performed_again(&mut self, message: &PerformedMessage, next: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE performed_messages SET next_us = $2 WHERE number = $1";
-        on_tx!(self, |c| sqlx::query(SQL).bind(message.number).bind(next.0).execute(&mut **c).await.map(drop))?;
+    pub async fn performed_again(
+        &mut self,
+        message: &PerformedMessage,
+        attempts: i64,
+        next: Moment,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE performed_messages SET attempts = $2, next_us = $3 WHERE number = $1";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(message.number)
+            .bind(attempts)
+            .bind(next.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
         Ok(())
     }
 
@@ -109,11 +120,19 @@ impl Tx {
         origin: &PartnerId,
         message: &PerformedMessage,
         reason: &str,
+        now: Moment,
     ) -> Result<(), StoreError> {
-        const STOP: &str = "UPDATE performed_messages SET stopped = $2, attributes = '' WHERE number = $1";
+        const STOP: &str =
+            "UPDATE performed_messages SET stopped = $2, stopped_us = $3, attributes = '' WHERE number = $1";
         const REST: &str =
             "DELETE FROM performed_messages WHERE origin = $1 AND uid = $2 AND number > $3 AND stopped = ''";
-        on_tx!(self, |c| sqlx::query(STOP).bind(message.number).bind(reason).execute(&mut **c).await.map(drop))?;
+        on_tx!(self, |c| sqlx::query(STOP)
+            .bind(message.number)
+            .bind(reason)
+            .bind(now.0)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
         if message.begins {
             on_tx!(self, |c| sqlx::query(REST)
                 .bind(origin.as_str())
@@ -126,12 +145,29 @@ impl Tx {
         Ok(())
     }
 
+    /// A person has seen to what was given up: it is listed no more. False: there is no such thing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn dismiss_performed(&mut self, id: &str, why: &str, now: Moment) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE performed_messages SET dismissed_us = $2, decided_why = $3 \
+             WHERE id = $1 AND stopped <> '' AND dismissed_us IS NULL";
+        let done = on_tx!(self, |c| sqlx::query(SQL)
+            .bind(id)
+            .bind(now.0)
+            .bind(super::plain(why))
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(done == 1)
+    }
+
     /// Forgets what was given up before this.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn forget_stopped_performed(&mut self, before: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM performed_messages WHERE stopped <> '' AND created_us < $1";
+        const SQL: &str = "DELETE FROM performed_messages WHERE stopped <> '' AND stopped_us < $1";
         on_tx!(self, |c| sqlx::query(SQL).bind(before.0).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
@@ -202,7 +238,8 @@ impl Store {
         rows.iter().map(|(origin,)| partner(origin)).collect()
     }
 
-    /// What is due of one hospital, oldest first: the first of each step that is owed.
+    /// What is due of one hospital: the first of each step that is owed, what was tried least often before the others, and of
+    /// those the oldest.
     ///
     /// # Errors
     /// When the database fails.
@@ -215,7 +252,7 @@ impl Store {
         const SQL: &str = "SELECT m.number, m.uid, m.begins, m.attributes, m.created_us, m.attempts FROM performed_messages m \
              WHERE m.origin = $1 AND m.stopped = '' AND m.next_us <= $2 AND NOT EXISTS (SELECT 1 FROM performed_messages e \
                WHERE e.origin = m.origin AND e.uid = m.uid AND e.number < m.number AND e.stopped = '') \
-             ORDER BY m.number LIMIT $3";
+             ORDER BY m.attempts, m.number LIMIT $3";
         type Row = (i64, String, i64, String, i64, i64);
         let rows: Vec<Row> =
             on_read!(self, |p| sqlx::query_as(SQL).bind(origin.as_str()).bind(now.0).bind(limit).fetch_all(p).await)?;

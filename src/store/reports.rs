@@ -523,6 +523,20 @@ impl Store {
         self.as_received(SQL, report).await
     }
 
+    /// Bytes of a version of a case's report as it came; `None`: there is no such version.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn joined_report_length(&self, report: ReportId) -> Result<Option<u64>, StoreError> {
+        const SQL: &str = "SELECT CAST(LENGTH(content) AS BIGINT) FROM reports WHERE id = $1 AND case_id IS NOT NULL";
+        let id = report.to_string();
+        let row: Option<(i64,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).fetch_optional(p).await)?;
+        match row.map(|(length,)| u64::try_from(length).unwrap_or(u64::MAX)) {
+            Some(0) => self.length_of_pieces(report, AS_RECEIVED).await,
+            length => Ok(length),
+        }
+    }
+
     async fn as_received(&self, sql: &'static str, report: ReportId) -> Result<Option<HeldContent>, StoreError> {
         const OBJECT: &str =
             "SELECT sop_class, sop_uid, transfer_syntax FROM report_objects WHERE sender = $1 AND sha256 = $2 LIMIT 1";

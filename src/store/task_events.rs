@@ -9,8 +9,9 @@ use super::{
     cases::{partner, to_json},
     on_read, on_tx,
 };
-use crate::model::{Moment, PartnerId, TaskEvent, TaskState, Uid};
+use crate::model::{CaseId, Moment, PartnerId, TaskEvent, TaskState, Uid};
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// A subscription of one receiving AE.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,21 +126,43 @@ const NOTED: Sql = Sql {
                WHERE id = ANY (ARRAY(SELECT value::bigint FROM jsonb_array_elements_text($1::jsonb)))",
 };
 
-/// State reports for one receiver alone, of tasks that it has none of yet that waits to be told: whoever subscribes again
-/// and again is told no more for it. The list in the middle is made once a statement.
-macro_rules! first_events {
-    ($which:literal $(, $rest:literal)?) => {
+/// Tasks of which this receiver has no state report of its own that waits to be told: whoever subscribes again and again is told
+/// no more for it. The list in the middle is made once a statement.
+macro_rules! without_first {
+    ($which:literal) => {
         concat!(
-            "INSERT INTO task_events (task_uid, kind, state, ready, content, only_partner, only_ae, at_us, noted) \
-             SELECT uid, 1, state, ready, '{}', $1, $2, $3, 0 FROM tasks WHERE ",
             $which,
             " AND uid NOT IN (SELECT e.task_uid FROM task_events e WHERE e.noted = 0 AND e.only_partner = $1 \
              AND e.only_ae = $2 UNION ALL SELECT e.task_uid FROM task_notices n JOIN task_events e ON e.id = n.event_id \
              WHERE n.partner = $1 AND n.ae = $2 AND e.only_partner = $1 AND e.only_ae = $2)"
-            $(, $rest)?
         )
     };
 }
+
+/// State reports for one receiver alone.
+macro_rules! first_events {
+    ($which:literal, $rest:literal) => {
+        concat!(
+            "INSERT INTO task_events (task_uid, kind, state, ready, content, only_partner, only_ae, at_us, noted) \
+             SELECT uid, 1, state, ready, '{}', $1, $2, $3, 0 FROM tasks WHERE ",
+            without_first!($which),
+            $rest
+        )
+    };
+}
+
+/// Of everything open that the partner is to read. In PostgreSQL without those that somebody is changing at this moment: what
+/// their state will be is not known yet.
+const FIRST: Sql = Sql {
+    sqlite: first_events!(
+        "reader = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')",
+        " ORDER BY scheduled_us LIMIT $4 RETURNING task_uid"
+    ),
+    postgres: first_events!(
+        "reader = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')",
+        " ORDER BY scheduled_us LIMIT $4 FOR SHARE OF tasks SKIP LOCKED RETURNING task_uid"
+    ),
+};
 
 /// One by one: a notice of an earlier event may have been written meanwhile.
 const TOLD: Sql = Sql {
@@ -175,7 +198,7 @@ impl Tx {
     }
 
     /// The first event after somebody has subscribed: the state as it is now, for this one alone. Not beside one that it has
-    /// not been told yet.
+    /// not been told yet. The task's case must be held for change: else a change that is under way could be told before it.
     ///
     /// # Errors
     /// When the database fails.
@@ -186,7 +209,7 @@ impl Tx {
         ae_title: &str,
         now: Moment,
     ) -> Result<(), StoreError> {
-        const SQL: &str = first_events!("uid = $4");
+        const SQL: &str = first_events!("uid = $4", "");
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(partner.as_str())
             .bind(ae_title)
@@ -220,7 +243,9 @@ impl Tx {
         Ok(())
     }
 
-    /// The same for everything open that this partner is to read: who subscribes to all with a lock gets it (PS3.4 CC.2.4.3).
+    /// The same for everything open that this partner is to read: who subscribes to all with a lock gets it (PS3.4 CC.2.4.3). Its
+    /// subscription is committed before, so that no change falls between the two. Those that are just being changed are left out and
+    /// returned, each with its case.
     ///
     /// # Errors
     /// When the database fails.
@@ -230,18 +255,34 @@ impl Tx {
         ae_title: &str,
         limit: i64,
         now: Moment,
-    ) -> Result<(), StoreError> {
-        const SQL: &str =
-            first_events!("reader = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')", " ORDER BY scheduled_us LIMIT $4");
-        on_tx!(self, |c| sqlx::query(SQL)
+    ) -> Result<Vec<(CaseId, Uid)>, StoreError> {
+        const WANTED: &str = concat!(
+            "SELECT case_id, uid FROM tasks WHERE ",
+            without_first!("reader = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')"),
+            " ORDER BY scheduled_us LIMIT $3"
+        );
+        let wanted: Vec<(String, String)> = on_tx!(self, |c| sqlx::query_as(WANTED)
+            .bind(partner.as_str())
+            .bind(ae_title)
+            .bind(limit)
+            .fetch_all(&mut **c)
+            .await)?;
+        let sql = self.pick(FIRST);
+        let written: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(sql)
             .bind(partner.as_str())
             .bind(ae_title)
             .bind(now.0)
             .bind(limit)
-            .execute(&mut **c)
-            .await
-            .map(drop))?;
-        Ok(())
+            .fetch_all(&mut **c)
+            .await)?;
+        let written: HashSet<String> = written.into_iter().map(|(uid,)| uid).collect();
+        let unreadable = |what| StoreError::Unreadable { what };
+        let left = wanted.into_iter().filter(|(_, uid)| !written.contains(uid));
+        left.map(|(case, uid)| {
+            let uid = Uid::new(&uid).map_err(|_| unreadable("task UID"))?;
+            Ok((case.parse().map_err(|_| unreadable("case id"))?, uid))
+        })
+        .collect()
     }
 
     /// Writes a subscription in place of the one there is for this receiver and scope.
@@ -429,11 +470,12 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets what everybody knows, and notices that nobody has taken since `before`. How many of the latter.
+    /// Forgets what everybody knows, `limit` events at most, and notices that nobody has taken since `before`. How many of the latter;
+    /// and whether there may be more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn purge_task_events(&mut self, before: Moment, limit: i64) -> Result<u64, StoreError> {
+    pub async fn purge_task_events(&mut self, before: Moment, limit: i64) -> Result<(u64, bool), StoreError> {
         const OLD: &str = "DELETE FROM task_notices WHERE event_id IN (SELECT id FROM task_events WHERE noted = 1 \
              AND at_us < $1 ORDER BY at_us LIMIT $2)";
         const KNOWN: &str = "DELETE FROM task_events WHERE id IN (SELECT e.id FROM task_events e WHERE e.noted = 1 \
@@ -444,8 +486,9 @@ impl Tx {
             .execute(&mut **c)
             .await
             .map(|done| done.rows_affected()))?;
-        on_tx!(self, |c| sqlx::query(KNOWN).bind(limit).execute(&mut **c).await.map(drop))?;
-        Ok(dropped)
+        let forgotten =
+            on_tx!(self, |c| sqlx::query(KNOWN).bind(limit).execute(&mut **c).await.map(|done| done.rows_affected()))?;
+        Ok((dropped, i64::try_from(forgotten).is_ok_and(|forgotten| forgotten >= limit)))
     }
 }
 

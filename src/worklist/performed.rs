@@ -31,8 +31,11 @@ const DUPLICATE: Refusal = Refusal::new(0x0111, "a performed procedure step of t
 const AWAY: Refusal = Refusal::new(0x0213, "it cannot be kept now; send it again");
 const TOO_MUCH: Refusal = Refusal::new(0x0213, "more is said of the step than can be kept");
 const NOT_KEPT: Refusal = Refusal::new(0x0110, "it cannot be kept");
-/// The words of PS3.4 F.7.2.2.4; Error ID A710 says the same.
-pub const NO_MORE: Refusal = Refusal::new(0x0110, "Performed Procedure Step Object may no longer be updated");
+/// PS3.4 Table F.7.2-2 and its words.
+pub const NO_MORE: Refusal = Refusal {
+    error_id: Some(rules::MAY_NO_LONGER_BE_UPDATED),
+    ..Refusal::new(0x0110, "Performed Procedure Step Object may no longer be updated")
+};
 /// Attribute List error, a warning (PS3.7 C.5.5): some were not taken over.
 const SOME_NOT_TAKEN: u16 = 0x0107;
 
@@ -145,8 +148,8 @@ pub async fn set(
         return Err(NO_MORE);
     }
     let mut attributes: DataSet = dicom_json::from_str(&step.attributes).map_err(|_| NOT_KEPT)?;
-    let said =
-        if is_sent_on(partner) { Some(dicom_json::to_string(&modifications).map_err(|_| NOT_KEPT)?) } else { None };
+    // It is read again to be sent on: what cannot be is not taken.
+    let said = if is_sent_on(partner) { Some(kept(&modifications)?) } else { None };
     let all_taken = rules::change(&mut attributes, modifications)?;
     let status = rules::status(&attributes)?;
     if status != Status::InProgress {

@@ -15,6 +15,9 @@ use dicom_dictionary_std::tags;
 /// Instances one step may name: more than any examination has.
 const MAX_INSTANCES: usize = 100_000;
 
+/// Error ID (0000,0903) of a step that has ended (PS3.4 Table F.7.2-2).
+pub const MAY_NO_LONGER_BE_UPDATED: u16 = 0xA710;
+
 /// Performed Procedure Step Status (0040,0252).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {

@@ -1,11 +1,13 @@
 //! Sends on what scanners say of their steps (MPPS as SCU, PS3.4 F) to their hospital's own system, `[dicom.mpps_to]`.
 //!
 //! In: N-CREATE and N-SET as they were taken, kept with them. Out: the same requests over associations of ours: each step's in the
-//! order they came, again with pauses while the system is away; taken, they are forgotten. What it refuses, and what it has not
-//! taken by `[delivery] give_up`, is put before a person, and what follows a beginning that was refused is left out.
+//! order they came, again with pauses while the system is away; taken, they are forgotten. What one is not answered to waits alone:
+//! the others do not wait for it. What it refuses, and what it has not taken by `[delivery] give_up`, is put before a person, and what
+//! follows a beginning that was refused is left out.
 //!
 //! Does not change what a scanner said, and does not wait: the scanner has had its answer.
 
+use super::performed_rules::{MAY_NO_LONGER_BE_UPDATED, Status, status};
 use crate::{
     config::{Config, DicomDestination, Live, Partner},
     dicom::{
@@ -16,7 +18,11 @@ use crate::{
     model::{Clock, Moment, PartnerId, Uid, chain},
     store::{Durability, PerformedMessage, Store, StoreError},
 };
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -42,86 +48,118 @@ pub struct PerformedSender {
     pub clock: Clock,
 }
 
+/// What is under way, and what is known of systems that are away.
+struct Round {
+    sending: JoinSet<(PartnerId, Reached)>,
+    busy: HashSet<PartnerId>,
+    /// How often in a row a hospital's system could not be reached.
+    away: HashMap<PartnerId, i64>,
+    forgotten: Moment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    Yes,
+    No,
+    /// It was not tried.
+    Unknown,
+}
+
 impl PerformedSender {
     pub async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
-        let (mut sending, mut busy) = (JoinSet::new(), HashSet::new());
-        let mut forgotten = this.clock.now();
+        let (sending, busy, away) = (JoinSet::new(), HashSet::new(), HashMap::new());
+        let mut round = Round { sending, busy, away, forgotten: this.clock.now() };
         loop {
-            if let Err(error) = this.look(&mut sending, &mut busy, &mut forgotten).await {
+            if let Err(error) = this.look(&mut round).await {
                 tracing::error!(error = %chain(&error), "Performed steps cannot be sent on now; they wait");
             }
             tokio::select! {
-                Some(done) = sending.join_next() => match done {
-                    Ok(origin) => drop(busy.remove(&origin)),
+                Some(done) = round.sending.join_next() => match done {
+                    Ok((origin, reached)) => round.done(origin, reached),
                     // Whose it was is not known: all are looked at again, and what is under way is nobody else's.
-                    Err(_) => busy.clear(),
+                    Err(_) => round.busy.clear(),
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => break,
             }
         }
         // What was cut off is sent again after its lease: the system takes a step once.
-        sending.abort_all();
-        while sending.join_next().await.is_some() {}
+        round.sending.abort_all();
+        while round.sending.join_next().await.is_some() {}
     }
 
-    async fn look(
-        self: &Arc<Self>,
-        sending: &mut JoinSet<PartnerId>,
-        busy: &mut HashSet<PartnerId>,
-        forgotten: &mut Moment,
-    ) -> Result<(), StoreError> {
+    async fn look(self: &Arc<Self>, round: &mut Round) -> Result<(), StoreError> {
         let now = self.clock.now();
-        if now.since(*forgotten) >= FORGET_EVERY {
-            *forgotten = now;
+        if now.since(round.forgotten) >= FORGET_EVERY {
+            round.forgotten = now;
             let mut tx = self.store.begin(Durability::Process).await?;
             tx.forget_stopped_performed(now - SHOWN).await?;
             tx.commit().await?;
         }
         for origin in self.store.performed_due(now).await? {
-            if busy.insert(origin.clone()) {
+            if round.busy.insert(origin.clone()) {
                 let this = Arc::clone(self);
-                sending.spawn(async move {
-                    if let Err(error) = this.send_all(&origin).await {
+                let away = round.away.get(&origin).copied().unwrap_or(0);
+                round.sending.spawn(async move {
+                    let reached = this.send_all(&origin, away).await.unwrap_or_else(|error| {
                         tracing::error!(site = %origin, error = %chain(&error), "Performed steps of {origin} cannot be sent on now");
-                    }
-                    origin
+                        Reached::Unknown
+                    });
+                    (origin, reached)
                 });
             }
         }
         Ok(())
     }
 
-    /// One association with all that is due of a hospital.
-    async fn send_all(&self, origin: &PartnerId) -> Result<(), StoreError> {
+    /// One association with all that is due of a hospital; its system has been away for so many tries.
+    async fn send_all(&self, origin: &PartnerId, away: i64) -> Result<Reached, StoreError> {
         let due = self.store.performed_messages(origin, self.clock.now(), AT_ONCE).await?;
-        let Some(first) = due.first() else { return Ok(()) };
+        let Some(first) = due.first() else { return Ok(Reached::Unknown) };
         let config = self.config.now();
         let Some((partner, to)) = place(&config, origin) else {
             let reason = "there is no [dicom.mpps_to] for it any more";
-            return self.away(&config, origin, first, reason, NO_PLACE).await;
+            self.away(&config, origin, first, reason, NO_PLACE).await?;
+            return Ok(Reached::No);
         };
         if !self.begin(first).await? {
-            return Ok(());
+            return Ok(Reached::Unknown);
         }
         let mut association = match open(&config, to).await {
             Ok(association) => association,
-            Err(reason) => return self.away(&config, origin, first, &reason, pause(first.attempts)).await,
+            Err(reason) => {
+                if away == 0 {
+                    tracing::warn!(site = %origin, "Performed steps do not reach the system of {origin}; they wait: {reason}");
+                }
+                self.away(&config, origin, first, &reason, pause(away)).await?;
+                return Ok(Reached::No);
+            }
         };
         for (index, message) in due.iter().enumerate() {
             if index > 0 && !self.begin(message).await? {
                 continue;
             }
             match say(&mut association, message, partner).await {
-                Ok(status) => self.settle(&config, origin, message, status).await?,
-                Err(error) => {
-                    return self.away(&config, origin, message, &chain(&error), pause(message.attempts)).await;
+                Ok(answer) => self.settle(&config, origin, message, answer).await?,
+                Err(Unsaid::Unreadable) => {
+                    let reason = format!("{} is kept here so that it cannot be read any more", what(message));
+                    self.give_up(origin, message, &reason).await?;
+                }
+                // It takes none at all.
+                Err(Unsaid::Lost(error @ ScuError::NotAccepted)) => {
+                    self.away(&config, origin, message, &chain(&error), pause(away)).await?;
+                    return Ok(Reached::No);
+                }
+                // The association is gone with it: the others have their turn before this one has its next.
+                Err(Unsaid::Lost(error)) => {
+                    self.unanswered(&config, origin, message, &chain(&error)).await?;
+                    return Ok(Reached::Yes);
                 }
             }
         }
         association.release().await;
-        Ok(())
+        Ok(Reached::Yes)
     }
 
     async fn begin(&self, message: &PerformedMessage) -> Result<bool, StoreError> {
@@ -137,11 +175,12 @@ impl PerformedSender {
         config: &Config,
         origin: &PartnerId,
         message: &PerformedMessage,
-        status: u16,
+        answer: Answer,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let is_late = now >= message.created + config.delivery.give_up;
-        match judge(message.begins, message.attempts + 1, status) {
+        let attempt = message.attempts + 1;
+        match judge(message.begins, attempt, answer) {
             Verdict::Taken => {
                 let mut tx = self.store.begin(Durability::Process).await?;
                 tx.performed_taken(message).await?;
@@ -151,22 +190,21 @@ impl PerformedSender {
             }
             Verdict::Again if !is_late => {
                 let mut tx = self.store.begin(Durability::Process).await?;
-                tx.performed_again(message, now + pause(message.attempts)).await?;
+                tx.performed_again(message, attempt, now + pause(message.attempts)).await?;
                 tx.commit().await
             }
             Verdict::Again | Verdict::Refused => {
-                let what = if message.begins { "that a scanner began a step" } else { "what a scanner did" };
-                self.give_up(
-                    origin,
-                    message,
-                    &format!("{what} was refused by the hospital's own system ({status:04X})"),
-                )
-                .await
+                let status = answer.status;
+                let mut reason = format!("{} was refused by the hospital's own system ({status:04X})", what(message));
+                if status == PROCESSING_FAILURE && answer.ends && attempt > 1 {
+                    reason.push_str("; it may have taken it before, and its answer was lost: look there");
+                }
+                self.give_up(origin, message, &reason).await
             }
         }
     }
 
-    /// There was no answer: all that is due waits with the one that was tried, or that one has waited long enough.
+    /// The system cannot be reached: all that is due of the hospital waits, or this one has waited long enough.
     async fn away(
         &self,
         config: &Config,
@@ -177,28 +215,60 @@ impl PerformedSender {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         if now >= message.created + config.delivery.give_up {
-            let what = if message.begins { "that a scanner began a step" } else { "what a scanner did" };
-            let reason = format!("{what} could not be told to the hospital's own system: {reason}");
-            return self.give_up(origin, message, &reason).await;
-        }
-        if message.attempts == 0 {
-            tracing::warn!(site = %origin, "Performed steps do not reach the system of {origin}; they wait: {reason}");
+            return self.give_up(origin, message, &could_not_be_told(message, reason)).await;
         }
         let mut tx = self.store.begin(Durability::Process).await?;
-        tx.performed_again(message, now + wait).await?;
+        tx.performed_again(message, message.attempts, now + wait).await?;
         tx.pause_performed(origin, now + wait).await?;
+        tx.commit().await
+    }
+
+    /// The system was there and this one has no answer: it alone waits.
+    async fn unanswered(
+        &self,
+        config: &Config,
+        origin: &PartnerId,
+        message: &PerformedMessage,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if now >= message.created + config.delivery.give_up {
+            return self.give_up(origin, message, &could_not_be_told(message, reason)).await;
+        }
+        tracing::warn!(site = %origin, "The system of {origin} has not answered to a performed step: {reason}");
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.performed_again(message, message.attempts + 1, now + pause(message.attempts)).await?;
         tx.commit().await
     }
 
     /// `reason` becomes a notice to the operator.
     async fn give_up(&self, origin: &PartnerId, message: &PerformedMessage, reason: &str) -> Result<(), StoreError> {
         let mut tx = self.store.begin(Durability::Synced).await?;
-        tx.stop_performed(origin, message, reason).await?;
+        tx.stop_performed(origin, message, reason, self.clock.now()).await?;
         tx.commit().await?;
         count(origin, "given_up");
         tracing::error!(site = %origin, "A performed step of {origin} is not sent on: {reason}");
         Ok(())
     }
+}
+
+impl Round {
+    fn done(&mut self, origin: PartnerId, reached: Reached) {
+        self.busy.remove(&origin);
+        match reached {
+            Reached::Yes => drop(self.away.remove(&origin)),
+            Reached::No => *self.away.entry(origin).or_insert(0) += 1,
+            Reached::Unknown => {}
+        }
+    }
+}
+
+fn what(message: &PerformedMessage) -> &'static str {
+    if message.begins { "that a scanner began a step" } else { "what a scanner did" }
+}
+
+fn could_not_be_told(message: &PerformedMessage, reason: &str) -> String {
+    format!("{} could not be told to the hospital's own system: {reason}", what(message))
 }
 
 fn place<'a>(config: &'a Config, origin: &PartnerId) -> Option<(&'a Partner, &'a DicomDestination)> {
@@ -219,15 +289,33 @@ async fn open(config: &Config, to: &DicomDestination) -> Result<Association, Str
     Association::open(&settings, &target, &proposals).await.map_err(|error| chain(&error))
 }
 
-/// The status it was answered with.
-async fn say(association: &mut Association, message: &PerformedMessage, partner: &Partner) -> Result<u16, ScuError> {
-    let unread = || ScuError::Source(std::io::ErrorKind::InvalidData.into());
-    let class = Uid::new(CLASS).map_err(|_| unread())?;
-    let set: DataSet = dicom_json::from_str(&message.attributes).map_err(|_| unread())?;
+/// What it was answered with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answer {
+    status: u16,
+    error_id: Option<u16>,
+    /// What was said ends the step.
+    ends: bool,
+}
+
+/// Why there is no answer.
+enum Unsaid {
+    /// Nothing was sent: it cannot be read, or not be written.
+    Unreadable,
+    Lost(ScuError),
+}
+
+async fn say(association: &mut Association, message: &PerformedMessage, partner: &Partner) -> Result<Answer, Unsaid> {
+    let class = Uid::new(CLASS).map_err(|_| Unsaid::Unreadable)?;
+    let set: DataSet = dicom_json::from_str(&message.attributes).map_err(|_| Unsaid::Unreadable)?;
+    let ends = !message.begins && status(&set).is_ok_and(|status| status != Status::InProgress);
     let service = if message.begins { Service::Create } else { Service::Set };
     let request = Request::new(service, CLASS, message.uid.as_str());
-    let (response, _) = association.operate(&class, request, Some(&set), &partner.dicom_answers()).await?;
-    Ok(response.status)
+    match association.operate(&class, request, Some(&set), &partner.dicom_answers()).await {
+        Ok((response, _)) => Ok(Answer { status: response.status, error_id: response.error_id, ends }),
+        Err(ScuError::Source(error)) if error.kind() == std::io::ErrorKind::InvalidData => Err(Unsaid::Unreadable),
+        Err(error) => Err(Unsaid::Lost(error)),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,15 +325,27 @@ enum Verdict {
     Refused,
 }
 
+/// PS3.7 Annex C.
+const PROCESSING_FAILURE: u16 = 0x0110;
+
 /// PS3.7 Annex C, PS3.4 F.7.2.
-fn judge(begins: bool, attempt: i64, status: u16) -> Verdict {
-    match status {
+fn judge(begins: bool, attempt: i64, answer: Answer) -> Verdict {
+    match answer.status {
         // Success, and warnings: attribute list error, attribute value out of range, B...
         0x0000 | 0x0001 | 0x0107 | 0x0116 | 0xB000..=0xBFFF => Verdict::Taken,
         // It has the step: an attempt before this one had no answer, or the scanner tells it too.
         0x0111 if begins => Verdict::Taken,
-        // Processing failure: of the moment, or "may no longer be updated".
-        0x0110 if attempt < OWN_ATTEMPTS => Verdict::Again,
+        // The step has ended there. By what was said now, where an attempt before this one had no answer; else by others, and
+        // what was said is not known there.
+        PROCESSING_FAILURE if answer.error_id == Some(MAY_NO_LONGER_BE_UPDATED) => {
+            if answer.ends && attempt > 1 {
+                Verdict::Taken
+            } else {
+                Verdict::Refused
+            }
+        }
+        // Of the moment, or "may no longer be updated" in words of its own.
+        PROCESSING_FAILURE if attempt < OWN_ATTEMPTS => Verdict::Again,
         // Duplicate invocation, resource limitation.
         0x0210 | 0x0213 => Verdict::Again,
         _ => Verdict::Refused,
@@ -291,7 +391,19 @@ mod tests {
             (true, 1, 0x0124, V::Refused),
             (true, 1, 0x0211, V::Refused),
         ] {
-            assert_eq!(judge(begins, attempt, status), expected, "{status:04X}");
+            let answer = Answer { status, ..Answer::default() };
+            assert_eq!(judge(begins, attempt, answer), expected, "{status:04X}");
+        }
+        // "May no longer be updated": to what has been said before, and to what never was.
+        for (attempt, ends, expected) in [
+            (1, true, V::Refused),
+            (2, true, V::Taken),
+            (9, true, V::Taken),
+            (1, false, V::Refused),
+            (2, false, V::Refused),
+        ] {
+            let answer = Answer { status: PROCESSING_FAILURE, error_id: Some(MAY_NO_LONGER_BE_UPDATED), ends };
+            assert_eq!(judge(false, attempt, answer), expected, "{attempt} {ends}");
         }
     }
 

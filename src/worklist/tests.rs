@@ -258,7 +258,11 @@ async fn what_is_done_leaves_the_list_and_what_is_broken_off_stays() {
     assert_eq!(words().await, ["STARTED"]);
     assert_eq!(desk.says("rabenstein", "1.2.9", ended("DISCONTINUED")).await, Ok(0));
     assert_eq!(words().await, ["SCHEDULED"]);
-    assert_eq!(desk.begins("rabenstein", "1.2.10", begun).await, Ok(0));
+    assert_eq!(desk.begins("rabenstein", "1.2.10", begun.clone()).await, Ok(0));
+    // Begun a second time, and given up by one of both: the other is at work on it.
+    assert_eq!(desk.begins("rabenstein", "1.2.11", begun).await, Ok(0));
+    assert_eq!(desk.says("rabenstein", "1.2.11", ended("DISCONTINUED")).await, Ok(0));
+    assert_eq!(words().await, ["STARTED"]);
     assert_eq!(desk.says("rabenstein", "1.2.10", ended("COMPLETED")).await, Ok(0));
     assert_eq!(words().await, Vec::<String>::new());
     // A change of the order does not bring back what has been done.

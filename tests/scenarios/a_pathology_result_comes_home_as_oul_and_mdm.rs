@@ -34,8 +34,9 @@ async fn a_pathology_result_comes_home_as_oul_and_mdm() {
         by_specimen(&network, &patient).await;
         let case = network.case_in(&patient.study(), CaseState::Reported).await;
         corrected_as_a_document(&network, &patient).await;
-        held_and_attached(&network, &case).await;
         added_to(&network, &patient).await;
+        held_and_attached(&network, &case).await;
+        added_to_nobody_knows_what(&network, &patient).await;
         refused(&network, &patient).await;
         let stored = network.node().store.reports(case.id).await.expect("the store");
         let stored: Vec<_> = stored.iter().map(|report| (report.source.as_str(), report.status)).collect();
@@ -44,8 +45,8 @@ async fn a_pathology_result_comes_home_as_oul_and_mdm() {
             [
                 ("oul", ReportStatus::Final),
                 ("mdm", ReportStatus::Corrected),
-                ("oul", ReportStatus::Final),
-                ("mdm", ReportStatus::Corrected)
+                ("mdm", ReportStatus::Corrected),
+                ("oul", ReportStatus::Final)
             ]
         );
         network.at_rest().await;
@@ -141,33 +142,46 @@ async fn held_and_attached(network: &Network, case: &CaseRow) {
     assert_eq!((held.len(), held[0].source.as_str()), (1, "oul"));
     let (report, id) = (held[0].id.to_string(), case.id.to_string());
     let said = network.cases_screen(&["attach", &report, &id, "--why", "the laboratory told me"]).await;
-    assert!(said.contains("version 3") && said.contains("2 forms owed"), "{said}");
-    eventually("it is back in both forms", SOON, async || network.hospital.reports().len() == 6).await;
+    assert!(said.contains("version 4") && said.contains("2 forms owed"), "{said}");
+    eventually("it is back in both forms", SOON, async || network.hospital.reports().len() == 8).await;
 }
 
-/// An addendum brings nothing but what is added: the hospital gets the whole.
-async fn added_to(network: &Network, patient: &SampleCase) {
+fn addendum(patient: &SampleCase) -> String {
     let (id, accession) = (&patient.patient_id, &patient.accession);
-    let message = format!(
+    format!(
         "MSH|^~\\&|DOC|KCHEMNITZ|NEISSE|NEISSE|20261125091500||MDM^T06^MDM_T02|D3|P|2.5.1||||||UNICODE UTF-8\r\
          EVN|T06|20261125091500\rPID|1||{id}^^^RABENSTEIN||X^Y\rPV1|1|U\r\
          TXA|1|SP|FT|20261125091500||||||||DOC3^LIS|DOC2^LIS||{accession}^RABENSTEIN||LA||AV|||4711^Beispiel^Ruth\r\
          OBX|1|FT|D^Diagnose^L||Zweite Meinung eingeholt||||||F\r"
-    );
-    accepted(network, &message).await;
-    eventually("the whole is back in both forms", SOON, async || network.hospital.reports().len() == 8).await;
-    for (kind, count) in [("OUL", 4), ("MDM", 4)] {
+    )
+}
+
+/// An addendum brings nothing but what is added: the hospital gets the whole.
+async fn added_to(network: &Network, patient: &SampleCase) {
+    accepted(network, &addendum(patient)).await;
+    eventually("the whole is back in both forms", SOON, async || network.hospital.reports().len() == 6).await;
+    for (kind, count) in [("OUL", 3), ("MDM", 3)] {
         let all = received(network, kind);
         let (text, _) = &all[count - 1];
-        for words in ["Tubuläres Adenom", "Addendum", "Zweite Meinung eingeholt"] {
+        for words in ["Serratiertes Adenom", "Addendum", "Zweite Meinung eingeholt"] {
             assert!(text.contains(words), "{words} in {text}");
         }
     }
+}
+
+/// It names a document that a report of another number came after, and a person has joined that.
+async fn added_to_nobody_knows_what(network: &Network, patient: &SampleCase) {
+    let accession = &patient.accession;
+    let again = addendum(patient).replace("|D3|", "|D5|").replace("DOC3^", "DOC5^");
     // To a case of which its reader has said nothing, it is the whole of nothing.
-    let alone = message.replace("|D3|", "|D4|").replace(&format!("{accession}^"), "NOBODYS^");
-    accepted(network, &alone).await;
-    let held = network.node().store.held_reports().await.expect("the store");
-    assert_eq!((held.len(), held[0].source.as_str()), (1, "mdm"));
+    let alone = again.replace("|D5|", "|D4|").replace(&format!("{accession}^"), "NOBODYS^");
+    for (message, reason) in [(again, "which report of its case"), (alone, "no case")] {
+        let before = network.node().store.held_reports().await.expect("the store").len();
+        accepted(network, &message).await;
+        let held = network.node().store.held_reports().await.expect("the store");
+        assert_eq!((held.len(), held[0].source.as_str()), (before + 1, "mdm"));
+        assert!(held[0].hold_reason.contains(reason), "{}", held[0].hold_reason);
+    }
 }
 
 async fn refused(network: &Network, patient: &SampleCase) {

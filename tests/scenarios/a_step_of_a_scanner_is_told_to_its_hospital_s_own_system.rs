@@ -1,6 +1,6 @@
 //! What a scanner says of its steps (MPPS) is sent on to the hospital's own system, played by pynetdicom: each step's in order, though
 //! the system is away at first or cannot for a moment; once. What it refuses is told to the operator, and what follows a beginning
-//! that it refused is left out. When the images leave the disk the steps leave the database.
+//! that it refused is left out. One that it breaks down at keeps no other from it. When the images leave the disk the steps leave the database.
 
 use crate::support::{
     center::Center,
@@ -85,7 +85,7 @@ async fn a_step_of_a_scanner_is_told_to_its_hospital_s_own_system() {
         says(&side, &network, "1.2.9.2", true, begun("1.2.3.99")).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         // It is there again, and has no room for the very first that it is told; the second it does not want.
-        let ask = json!({ "do": "ris", "ae_title": "RIS", "port": port, "statuses": [0x0213, 0x0106] });
+        let ask = json!({ "do": "ris", "ae_title": "RIS", "port": port, "statuses": [0x0213, 0x0106], "aborts": ["1.2.9.3"] });
         assert_eq!(side.ask(ask).await, port);
         network.clock.advance(Duration::from_secs(6));
         eventually("it is told of both", SOON, async || told(&side, "RIS").await.len() == 2).await;
@@ -98,15 +98,24 @@ async fn a_step_of_a_scanner_is_told_to_its_hospital_s_own_system() {
         assert_eq!(all[0]["PatientName"], "Müller^Jörg");
         let last = all.last().expect("the end");
         assert_eq!(last["PerformedProcedureStepStatus"], "COMPLETED", "{last}");
+        says(&side, &network, "1.2.9.3", true, begun("1.2.3.98")).await;
+        says(&side, &network, "1.2.9.4", true, begun("1.2.3.98")).await;
+        eventually("the other is told", SOON, async || told(&side, "RIS").await.len() == 6).await;
+        assert_eq!(kinds(&told(&side, "RIS").await, "1.2.9.4"), ["create 0000"]);
         let raw = Raw::of(&network, footing).await;
         let notice = "SELECT reason FROM notices WHERE kind = 'performed'";
         eventually("a person is told", SOON, async || !raw.rows(notice).await.is_empty()).await;
         let reason = raw.ask(notice).await;
         assert_eq!(reason, "that a scanner began a step was refused by the hospital's own system (0106)");
+        let id = raw.ask("SELECT id FROM performed_messages WHERE stopped <> ''").await;
+        let said = network.cases_screen(&["dismiss", &id, "--why", "entered there by hand"]).await;
+        assert!(said.contains("no longer waits for a person"), "{said}");
+        let open = "SELECT id FROM notices WHERE kind = 'performed' AND resolved_us IS NULL";
+        eventually("the notice ends", SOON, async || raw.rows(open).await.is_empty()).await;
         // What has been taken is owed no more; the steps themselves go with the images.
         let count = |table: &str| format!("SELECT CAST(COUNT(*) AS TEXT) FROM {table}");
-        assert_eq!(raw.ask(&count("performed_messages")).await, "1", "what was given up, without its content");
-        assert_eq!(raw.ask("SELECT attributes FROM performed_messages").await, "");
+        assert_eq!(raw.ask(&count("performed_messages")).await, "2", "what was given up, and what has no answer");
+        assert_eq!(raw.ask("SELECT attributes FROM performed_messages WHERE stopped <> ''").await, "");
         network.case_in(&patient.study(), CaseState::Delivered).await;
         network.clock.advance(Duration::from_secs(61 * 86_400));
         for table in ["performed_steps", "performed_studies", "performed_messages"] {

@@ -1,4 +1,5 @@
-//! Held reports: listed, and what a person decides about one: `neisse cases attach`, `dismiss`.
+//! Held reports: listed, and what a person decides about one: `neisse cases attach`, `dismiss`. What could not be told to a hospital's
+//! own system (MPPS) is dismissed in the same way.
 
 use super::{Desk, counted, now};
 use crate::{
@@ -45,7 +46,13 @@ impl Desk {
     pub(super) async fn dismiss(&self, report: ReportId, why: &str) -> anyhow::Result<()> {
         let mut tx = self.store.begin(Durability::Synced).await?;
         if !tx.dismiss_report(report, why, now()).await? {
-            bail!("report {report} is not held: it does not exist, or somebody has attached or dismissed it");
+            // Notices give the same kind of id to a performed step that was given up.
+            if !tx.dismiss_performed(&report.to_string(), why, now()).await? {
+                bail!("report {report} is not held: it does not exist, or somebody has attached or dismissed it");
+            }
+            tx.commit().await?;
+            println!("The performed step {report} no longer waits for a person.");
+            return Ok(());
         }
         tx.commit().await?;
         println!("Report {report} no longer waits for a person. It is kept.");

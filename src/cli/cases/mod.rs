@@ -130,9 +130,10 @@ enum Command {
         #[arg(long)]
         why: String,
     },
-    /// Take a held report off the list: it came again, or is nobody's here. It is kept.
+    /// Take a held report off the list: it came again, or is nobody's here. It is kept. Or what a scanner did, where its hospital's
+    /// own system has been told otherwise.
     Dismiss {
-        /// The report's id, as `neisse cases list` shows it.
+        /// The report's id, as `neisse cases list` shows it; or that of the performed step in the notice.
         #[arg(value_parser = report_id)]
         report: ReportId,
         /// What was found or done, for whoever asks later. No patient data.

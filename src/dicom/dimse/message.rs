@@ -6,7 +6,7 @@
 use super::set::{CommandSet, Element, at, number, tags, text, uid, us, words};
 use super::{
     ACTION_TYPE_ID, AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, ATTRIBUTE_IDENTIFIER_LIST, COMMAND_FIELD,
-    COMPLETED_SUB_OPERATIONS, CommandError, ERROR_COMMENT, EVENT_TYPE_ID, FAILED_SUB_OPERATIONS, MESSAGE_ID,
+    COMPLETED_SUB_OPERATIONS, CommandError, ERROR_COMMENT, ERROR_ID, EVENT_TYPE_ID, FAILED_SUB_OPERATIONS, MESSAGE_ID,
     MESSAGE_ID_BEING_RESPONDED_TO, MOVE_DESTINATION, OFFENDING_ELEMENT, PRIORITY, REMAINING_SUB_OPERATIONS,
     REQUESTED_SOP_CLASS_UID, REQUESTED_SOP_INSTANCE_UID, RESPONSE, STATUS, WARNING_SUB_OPERATIONS, comment,
     data_set_type, has_data_set, request_id, response_id, status,
@@ -157,6 +157,7 @@ impl Request {
             sop_instance: self.sop_instance.clone(),
             status,
             comment: None,
+            error_id: None,
             element: None,
             type_id: self.type_id,
             counts: None,
@@ -184,6 +185,8 @@ pub struct Response {
     pub sop_instance: String,
     pub status: u16,
     pub comment: Option<String>,
+    /// Which fault of the service it is, of an N-service that failed.
+    pub error_id: Option<u16>,
     /// Offending Element.
     pub element: Option<Tag>,
     /// Event Type ID or Action Type ID.
@@ -203,6 +206,7 @@ impl Response {
             sop_instance: text(set, AFFECTED_SOP_INSTANCE_UID),
             status: status(set)?,
             comment: comment(set),
+            error_id: number(set, ERROR_ID),
             element: tags(set, OFFENDING_ELEMENT).first().copied(),
             type_id: service.type_id().and_then(|tag| number(set, tag)),
             counts: is_counted.then(|| Counts {
@@ -226,6 +230,7 @@ impl Response {
         let named = [(class, &self.sop_class), (instance, &self.sop_instance)];
         elements.extend(named.into_iter().filter(|(_, value)| !value.is_empty()).map(|(tag, value)| uid(tag, value)));
         elements.extend(self.comment.as_deref().map(|comment| words(ERROR_COMMENT, comment)));
+        elements.extend(self.error_id.map(|id| us(ERROR_ID, id)));
         elements.extend(self.element.map(|element| at(OFFENDING_ELEMENT, &[element])));
         elements.extend(self.service.type_id().zip(self.type_id).map(|(tag, id)| us(tag, id)));
         if let Some(counts) = &self.counts {

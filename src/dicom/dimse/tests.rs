@@ -72,6 +72,7 @@ fn requests_and_responses_of_every_service_survive_the_wire() {
         let mut response = request.answer(0xB000);
         response.comment = Some("some instances could not be sent".into());
         response.element = Some(Tag(0x0008, 0x0052));
+        response.error_id = Some(0xA710);
         response.counts = Some(Counts { remaining: Some(4), completed: 3, failed: 2, warning: 1 });
         response.has_data_set = true;
         let command = Command::Response(response);

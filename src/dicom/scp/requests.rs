@@ -212,6 +212,7 @@ impl<A: StoreAssociation> Dialogue<A> {
         let mut response = request.answer(refusal.status);
         response.comment = Some(refusal.comment.to_owned());
         response.element = refusal.element;
+        response.error_id = refusal.error_id;
         self.answer(context, response, None).await
     }
 

@@ -13,6 +13,8 @@ pub(in crate::hl7) struct Notification {
     completion: String,
     is_unavailable: bool,
     replaces_another: bool,
+    document: IssuedId,
+    parent: IssuedId,
     pub(in crate::hl7) placer: IssuedId,
     pub(in crate::hl7) filler: IssuedId,
     pub(in crate::hl7) at: String,
@@ -31,6 +33,7 @@ impl Notification {
         self.completion = reader.text(txa.field(17).component(1)).to_ascii_uppercase();
         // Table 0273: CA, deleted.
         self.is_unavailable = reader.text(txa.field(19).component(1)).eq_ignore_ascii_case("CA");
+        (self.document, self.parent) = (reader.entity(txa.field(12)), reader.entity(txa.field(13)));
         self.replaces_another = txa.field(13).is_valued();
         (self.placer, self.filler) = (reader.entity(txa.field(14)), reader.entity(txa.field(15)));
         self.at = reader.text(txa.field(4).component(1));
@@ -55,6 +58,7 @@ impl Notification {
         let event = event.raw().trim_ascii();
         report.cancelled = event == b"T11" || self.is_unavailable;
         report.is_addendum = event == b"T06";
+        (report.document, report.parent) = (std::mem::take(&mut self.document), std::mem::take(&mut self.parent));
         self.status = if report.cancelled { Some(ReportStatus::Withdrawn) } else { self.completed()? };
         let is_replacement = matches!(event, b"T06" | b"T08" | b"T10") || self.replaces_another;
         report.groups = groups.of_document(self)?;

@@ -71,6 +71,9 @@ pub struct OruReport {
     pub cancelled: bool,
     /// It adds to the report before it, which it does not repeat (MDM^T06).
     pub is_addendum: bool,
+    /// TXA-12 and TXA-13 of a document: its number, and that of the document it replaces or adds to.
+    pub document: IssuedId,
+    pub parent: IssuedId,
     /// Bytes that mean nothing in the message's character set became U+FFFD somewhere in this report.
     pub lossy: bool,
 }

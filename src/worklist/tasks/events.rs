@@ -37,7 +37,9 @@ const WITHOUT_DESTINATION: Duration = Duration::from_secs(60);
 /// The standard wants no event kept for who is away (CC.2.4.3); a weekend is.
 pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// Each in a transaction of its own; so many of them before what is to be told has its turn again.
 const PURGE_BATCH: i64 = 5_000;
+const PURGE_BATCHES: usize = 10;
 
 /// The wire that brings events to a subscriber.
 pub trait TellsEvents: Send + Sync + 'static {
@@ -80,9 +82,8 @@ impl EventTeller {
     async fn look(&self, telling: &mut JoinSet<()>, purged: &mut Moment) -> Result<(), StoreError> {
         while self.note().await? {}
         let now = self.tasks.clock.now();
-        if now.since(*purged) >= PURGE_EVERY {
+        if now.since(*purged) >= PURGE_EVERY && self.purge(now).await? {
             *purged = now;
-            self.purge(now).await?;
         }
         let free = RECEIVERS.saturating_sub(i64::try_from(telling.len()).unwrap_or(i64::MAX));
         for (partner, ae_title, attempts) in self.tasks.store.task_receivers_due(now, free.max(0)).await? {
@@ -106,15 +107,24 @@ impl EventTeller {
         Ok(taken)
     }
 
-    async fn purge(&self, now: Moment) -> Result<(), StoreError> {
-        let mut tx = self.tasks.store.begin(Durability::Process).await?;
-        let dropped = tx.purge_task_events(now - KEPT, PURGE_BATCH).await?;
-        tx.commit().await?;
+    /// False: there is more.
+    async fn purge(&self, now: Moment) -> Result<bool, StoreError> {
+        let (mut dropped, mut is_done) = (0, false);
+        for _ in 0..PURGE_BATCHES {
+            let mut tx = self.tasks.store.begin(Durability::Process).await?;
+            let (some, is_full) = tx.purge_task_events(now - KEPT, PURGE_BATCH).await?;
+            tx.commit().await?;
+            dropped += some;
+            is_done = !is_full;
+            if is_done {
+                break;
+            }
+        }
         if dropped > 0 {
             metrics::counter!("neisse_task_events_dropped_total").increment(dropped);
             tracing::warn!("{dropped} events of tasks were given up: their subscribers have been away for too long");
         }
-        Ok(())
+        Ok(is_done)
     }
 
     /// Writes notices for the next events. True: there may be more. Who is to be told is asked before the transaction, which

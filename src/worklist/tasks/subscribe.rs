@@ -11,7 +11,7 @@ use crate::{
         service::{Asker, DataSet, Done, Refusal, Target},
         ups::{self, FILTERED, GLOBAL},
     },
-    model::{Moment, TaskRefusal, Uid},
+    model::{CaseId, Moment, TaskRefusal, Uid},
     store::{Durability, StoreError, TaskSubscription, Tx},
 };
 use dicom_dictionary_std::tags;
@@ -25,7 +25,7 @@ const MAX_KEYS_BYTES: usize = 16 << 10;
 
 /// What is subscribed to.
 enum Scope {
-    One(Uid),
+    One(Uid, CaseId),
     All,
     Filtered,
 }
@@ -46,15 +46,15 @@ pub(super) async fn subscribe(
         GLOBAL => Scope::All,
         FILTERED => Scope::Filtered,
         _ => {
-            tasks.seen(asker, target).await?;
-            Scope::One(uid.clone())
+            let (task, _) = tasks.seen(asker, target).await?;
+            Scope::One(uid.clone(), task.case)
         }
     };
     let change = match action_type {
         action::SUBSCRIBE => Change::Subscribe(wanted(tasks, asker, &scope, &receiver, information).await?),
         action::UNSUBSCRIBE => Change::Unsubscribe,
         // Only what is global can be suspended: C314.
-        _ if matches!(scope, Scope::One(_)) => return Err(refused(TaskRefusal::ActionNotFitting)),
+        _ if matches!(scope, Scope::One(..)) => return Err(refused(TaskRefusal::ActionNotFitting)),
         _ => Change::Suspend,
     };
     write(tasks, asker, &receiver, &scope, change).await.map_err(|error| failed(&error))?;
@@ -92,7 +92,7 @@ async fn wanted(
         partner: asker.partner.clone(),
         ae_title: receiver.to_owned(),
         scope: match scope {
-            Scope::One(uid) => uid.as_str().to_owned(),
+            Scope::One(uid, _) => uid.as_str().to_owned(),
             Scope::All => GLOBAL.to_owned(),
             Scope::Filtered => FILTERED.to_owned(),
         },
@@ -124,8 +124,19 @@ async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, chan
     let mut tx = tasks.store.begin(Durability::Synced).await?;
     match change {
         Change::Subscribe(wanted) => {
+            // Whoever changes the task holds its case: it has done so, or will find the subscription.
+            if let Scope::One(uid, case) = scope {
+                tx.case(*case).await?;
+                tx.save_task_subscription(&wanted).await?;
+                tx.add_first_task_event(uid, &wanted.partner, &wanted.ae_title, now).await?;
+                return tx.commit().await;
+            }
             tx.save_task_subscription(&wanted).await?;
-            first_events(&mut tx, scope, &wanted, now).await?;
+            tx.commit().await?;
+            if matches!(scope, Scope::All) && wanted.deletion_lock {
+                first_events(tasks, &wanted, now).await?;
+            }
+            return Ok(());
         }
         Change::Unsubscribe => unsubscribe(&mut tx, asker, receiver, scope, now).await?,
         Change::Suspend => {
@@ -135,15 +146,19 @@ async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, chan
     tx.commit().await
 }
 
-/// Who subscribes to one, or to all with a lock, is told at once how things are (PS3.4 Table CC.2.3-2).
-async fn first_events(tx: &mut Tx, scope: &Scope, wanted: &TaskSubscription, now: Moment) -> Result<(), StoreError> {
-    match scope {
-        Scope::One(uid) => tx.add_first_task_event(uid, &wanted.partner, &wanted.ae_title, now).await,
-        Scope::All if wanted.deletion_lock => {
-            tx.add_first_task_events(&wanted.partner, &wanted.ae_title, MAX_FIRST, now).await
-        }
-        Scope::All | Scope::Filtered => Ok(()),
+/// Who subscribes to all with a lock is told at once how things are (PS3.4 Table CC.2.3-2), as who subscribes to one is. After the
+/// subscription is committed: what has changed before is in what is read here, what changes later finds the subscription.
+async fn first_events(tasks: &Tasks, wanted: &TaskSubscription, now: Moment) -> Result<(), StoreError> {
+    let mut tx = tasks.store.begin(Durability::Synced).await?;
+    let left = tx.add_first_task_events(&wanted.partner, &wanted.ae_title, MAX_FIRST, now).await?;
+    tx.commit().await?;
+    for (case, task) in left {
+        let mut tx = tasks.store.begin(Durability::Synced).await?;
+        tx.case(case).await?;
+        tx.add_first_task_event(&task, &wanted.partner, &wanted.ae_title, now).await?;
+        tx.commit().await?;
     }
+    Ok(())
 }
 
 /// From all: from each one, too. From one: also where a global subscription would have it.
@@ -151,7 +166,7 @@ async fn unsubscribe(tx: &mut Tx, asker: &Asker, receiver: &str, scope: &Scope, 
     match scope {
         Scope::All => tx.drop_task_subscriptions(&asker.partner, receiver, None).await,
         Scope::Filtered => tx.drop_task_subscriptions(&asker.partner, receiver, Some(FILTERED)).await,
-        Scope::One(uid) => {
+        Scope::One(uid, _) => {
             if !tx.is_task_subscriber(&asker.partner, receiver, [GLOBAL, FILTERED]).await? {
                 return tx.drop_task_subscriptions(&asker.partner, receiver, Some(uid.as_str())).await;
             }

@@ -9,8 +9,8 @@ use super::{
 use neisse::{
     config::DatabaseUrl,
     model::{
-        CaseId, CaseState, DeliveryKind, Digest, Discipline, InstanceFacts, JournalId, JournalPlace, Lane, Moment,
-        PartnerId, Priority, ReceivedInstance, StudyFacts, Uid,
+        CaseId, CaseState, Decision, DeliveryKind, Digest, Discipline, Disposition, InstanceFacts, JournalId,
+        JournalPlace, Lane, Moment, PartnerId, Priority, Reading, ReadingMode, ReceivedInstance, StudyFacts, Uid,
     },
     store::{CaseRow, Durability, NewDelivery, Store, Tx},
 };
@@ -51,6 +51,28 @@ impl Ledger {
         assert!(tx.add_case(&case).await.expect("the case"));
         tx.commit().await.expect("a commit");
         case
+    }
+
+    /// A case that chemnitz is to claim within ten minutes, and its offer.
+    pub async fn offered(&self, study: &str, has_study: bool) -> (CaseRow, Uid) {
+        let reading = Reading {
+            rule: "Nights".into(),
+            readers: vec![partner("chemnitz"), partner("leipzig-ukl")],
+            also_to: Vec::new(),
+            reading_mode: ReadingMode::RemoteReading,
+            claim_within: Some(Duration::from_secs(600)),
+            report_within: None,
+            window_ends: None,
+        };
+        let disposition = Disposition::Read(reading);
+        let decision = Decision { disposition, reasons: Vec::new(), rules_version: String::new(), decided_at: NOW };
+        let (state, decision) = (CaseState::Routed, Some(decision));
+        let case = CaseRow { state, has_study, decision, ..case("rabenstein", study) };
+        let mut tx = self.begin().await;
+        assert!(tx.add_case(&case).await.expect("the case"));
+        let task = tx.offer_task(&case, NOW).await.expect("an offer").expect("a new one");
+        tx.commit().await.expect("a commit");
+        (case, task)
     }
 
     pub async fn owe(&self, owed: &NewDelivery) -> neisse::model::DeliveryId {

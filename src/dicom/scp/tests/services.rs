@@ -96,7 +96,7 @@ impl Services for Made {
                 "SLOW" => (stream::iter(0..1).map(counted).chain(stream::pending()).boxed(), false),
                 _ => {
                     let element = Some(tags::QUERY_RETRIEVE_LEVEL);
-                    return Err(Refusal { status: 0xA900, comment: "no level", element });
+                    return Err(Refusal { element, ..Refusal::new(0xA900, "no level") });
                 }
             };
             Ok(Answers { matches, has_unsupported_keys, is_partial: false })
