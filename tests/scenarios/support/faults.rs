@@ -159,6 +159,8 @@ impl Network {
 
     /// The value of a metric, given with its labels as the page shows them.
     pub async fn metric(&self, name: &str) -> Option<f64> {
+        // The page is believed for a second: what has just happened is on the next one.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
         let page = self.page("/metrics").await;
         let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit(' ').next()?.parse().ok()
