@@ -299,15 +299,15 @@ impl Running {
         let stop = || listeners.stop.clone();
         let storage: Arc<dyn OpenStorage> = Arc::new(intake.clone());
         let services = Arc::new(Desk { completeness: intake.completeness.clone(), ..self.desk.clone() });
-        let held = JournalsHeld {
+        let held = Arc::new(JournalsHeld {
             spool: spool.clone(),
             store: self.store.clone(),
             config: self.config.clone(),
             clock: self.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
-        };
+        });
         let settings = scp_settings(&config);
-        listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), Arc::new(held), stop()));
+        listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), held.clone(), stop()));
         listeners.spawn(listener::serve(hl7, hl7_settings(&config), desk, stop()));
         let watched = Watched {
             store: self.store.clone(),
@@ -316,7 +316,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
         };
-        listeners.spawn(http.serve(watched, Some(services), storage, stop()));
+        listeners.spawn(http.serve(watched, Some(services), held, storage, stop()));
     }
 
     /// Puts another configuration in force. Associations and attempts go on with the one they began with; what cannot

@@ -27,7 +27,14 @@ pub use json_model::to_json;
 pub use problem::Problem;
 pub use storing::{OpenStorage, Storing};
 
-use crate::{config::Live, dicom::service::Services, model::Clock, queue::Carrier, spool::Spool, store::Store};
+use crate::{
+    config::Live,
+    dicom::{scp::Held, service::Services},
+    model::Clock,
+    queue::Carrier,
+    spool::Spool,
+    store::Store,
+};
 use axum::{
     extract::State,
     http::{HeaderMap, header},
@@ -55,6 +62,8 @@ pub struct Site {
     pub watched: Watched,
     /// Who answers questions. `None`: this node takes instances and answers nothing.
     pub services: Option<Arc<dyn Services>>,
+    /// How the instances are read that a caller is to have under identifiers of its own.
+    pub held: Arc<dyn Held>,
     /// Who takes instances.
     pub storage: Arc<dyn OpenStorage>,
     shelf: Shelf,
@@ -101,6 +110,7 @@ impl Http {
         self,
         watched: Watched,
         services: Option<Arc<dyn Services>>,
+        held: Arc<dyn Held>,
         storage: Arc<dyn OpenStorage>,
         stop: CancellationToken,
     ) {
@@ -113,6 +123,7 @@ impl Http {
         let site = Arc::new(Site {
             watched,
             services,
+            held,
             storage,
             shelf,
             callers,

@@ -95,7 +95,7 @@ async fn begun(site: Arc<Site>, base: Arc<str>, held: HeldInstance) -> String {
 
 /// `None`: it cannot be read, or is too large to be written as JSON.
 async fn written(site: Arc<Site>, bulk: String, held: HeldInstance) -> Option<String> {
-    let opened = site.shelf.open(&site.watched.spool, &held).await.ok()?;
+    let opened = site.shelf.open(&site, &held).await.ok()?;
     let config = site.watched.config.now();
     let sender = SenderCharset::of(config.partners.get(opened.source.origin()));
     let turn = site.shelf.writing().await.ok()?;

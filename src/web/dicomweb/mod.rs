@@ -253,8 +253,6 @@ impl Below {
     /// 404 where that is nothing.
     async fn retrieve(&self, site: &Site, caller: &Caller) -> Result<Vec<HeldInstance>, Problem> {
         let held = site.services()?.retrieve(&caller.0, self.identifier()).await?;
-        // Toward whoever has identifiers of its own nothing is served from the journal as it lies there.
-        held.iter().try_for_each(|held| held.as_received().map(drop))?;
         if held.is_empty() { Err(Problem::not_found()) } else { Ok(held) }
     }
 

@@ -115,7 +115,7 @@ async fn shown(
     });
     let form = form.ok_or(Problem::not_acceptable("pictures are image/jpeg or image/png"))?;
     let viewport = viewport(uri)?.or(otherwise);
-    let opened = site.shelf.open(&site.watched.spool, held).await?;
+    let opened = site.shelf.open(site, held).await?;
     let turn = site.shelf.rendering().await?;
     // A codec that gives up by a panic is a frame that is not shown, no fault of the caller's.
     let made = tokio::task::spawn_blocking(move || {

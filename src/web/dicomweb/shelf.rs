@@ -2,12 +2,16 @@
 //!
 //! What is kept is bounded in bytes; how many are taken apart at once, too: a header may take 16 MiB.
 
-use super::{super::Problem, unreadable};
+use super::{
+    super::{Problem, Site},
+    unreadable,
+};
 use crate::{
     dicom::{
         instance::{FrameIndex, Head, InstanceError, ReadAt, inflated},
+        rewrite::{Patches, Renamed},
         scan::is_deflated,
-        service::HeldInstance,
+        service::{HeldInstance, Lies},
     },
     model::{JournalPlace, PartnerId, Uid},
     spool::{RangeReader, Spool, SpoolError},
@@ -41,29 +45,50 @@ const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// An open instance.
 pub struct Source {
-    journal: RangeReader,
-    /// Of a deflated one, whose parts lie nowhere in the journal.
-    inflated: Option<Vec<u8>>,
+    origin: PartnerId,
+    bytes: Lying,
+}
+
+enum Lying {
+    Journal(RangeReader),
+    /// Toward a caller that has identifiers of its own.
+    Patched(RangeReader, Patches),
+    /// A deflated one, whose parts lie nowhere in the journal.
+    Memory(Vec<u8>),
 }
 
 impl Source {
     /// Who sent it: how texts are read that name no character set.
     pub fn origin(&self) -> &PartnerId {
-        self.journal.origin()
+        &self.origin
+    }
+
+    fn patches(&self) -> Option<&Patches> {
+        if let Lying::Patched(_, patches) = &self.bytes { Some(patches) } else { None }
     }
 }
 
 impl ReadAt for Source {
     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        let Some(inflated) = &self.inflated else { return self.journal.read_exact_at(into, offset) };
+        let all = match &self.bytes {
+            Lying::Journal(journal) => return journal.read_exact_at(into, offset),
+            Lying::Patched(journal, patches) => {
+                return patches.read_exact_at(into, offset, |into, at| journal.read_exact_at(into, at));
+            }
+            Lying::Memory(all) => all,
+        };
         let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let found = from.checked_add(into.len()).and_then(|to| inflated.get(from..to));
+        let found = from.checked_add(into.len()).and_then(|to| all.get(from..to));
         into.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn length(&self) -> u64 {
-        self.inflated.as_ref().map_or(self.journal.length(), |inflated| inflated.len() as u64)
+        match &self.bytes {
+            Lying::Journal(journal) => journal.length(),
+            Lying::Patched(journal, patches) => patches.length(journal.length()),
+            Lying::Memory(all) => all.len() as u64,
+        }
     }
 }
 
@@ -106,25 +131,32 @@ impl Default for Shelf {
 }
 
 impl Shelf {
-    /// Its header, and its frames where it has some.
+    /// Its header, and its frames where it has some: under the caller's identifiers where it has its own.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub async fn open(&self, spool: &Spool, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
-        let place = *held.as_received()?;
-        if let Some(opened) = self.kept(place) {
+    pub async fn open(&self, site: &Site, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
+        let (Lies::AsReceived(place) | Lies::UnderOthers { place, .. }) = &held.lies;
+        let (place, renamed) = (*place, site.held.renamed(held).await);
+        let renamed = renamed.map_err(|error| unreadable("its identifiers", &error))?;
+        // The caller's identifiers may be others than the last time; what was deflated has been inflated with them.
+        let may_be_kept = !matches!(renamed, Some(Renamed::Whole(_)));
+        let patches = if let Some(Renamed::Patched(patches)) = &renamed { Some(patches) } else { None };
+        if let Some(opened) = self.kept(place, patches).filter(|_| may_be_kept) {
             return Ok(opened);
         }
         let turn = self.looking().await?;
-        let (spool, syntax) = (spool.clone(), held.transfer_syntax.clone());
+        let (spool, syntax) = (site.watched.spool.clone(), held.transfer_syntax.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            open(&spool, place, &syntax)
+            open(&spool, place, renamed, &syntax)
         })
         .await;
         let opened = opened.map_err(|error| unreadable("reading its header was given up", &error))?;
         let opened = Arc::new(opened.map_err(|error| unreadable("its header", &error))?);
-        self.keep(opened.clone());
+        if may_be_kept {
+            self.keep(opened.clone());
+        }
         Ok(opened)
     }
 
@@ -164,9 +196,9 @@ impl Shelf {
         waited.unwrap_or(Err(Problem::unavailable("metadata in JSON are being stored: try again later")))
     }
 
-    fn kept(&self, place: JournalPlace) -> Option<Arc<Opened>> {
+    fn kept(&self, place: JournalPlace, patches: Option<&Patches>) -> Option<Arc<Opened>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|opened| opened.place == place)?;
+        let at = kept.iter().position(|opened| opened.place == place && opened.source.patches() == patches)?;
         let opened = kept.remove(at)?;
         kept.push_back(opened.clone());
         Some(opened)
@@ -195,20 +227,27 @@ enum NotOpened {
     Header(#[from] InstanceError),
 }
 
-fn open(spool: &Spool, place: JournalPlace, stored: &Uid) -> Result<Opened, NotOpened> {
-    let mut source = Source { journal: spool.ranges(&place)?, inflated: None };
+fn open(spool: &Spool, place: JournalPlace, renamed: Option<Renamed>, stored: &Uid) -> Result<Opened, NotOpened> {
+    let journal = spool.ranges(&place)?;
+    let origin = journal.origin().clone();
+    let bytes = match renamed {
+        None => Lying::Journal(journal),
+        Some(Renamed::Patched(patches)) => Lying::Patched(journal, patches),
+        Some(Renamed::Whole(all)) => Lying::Memory(all),
+    };
+    let mut source = Source { origin, bytes };
     let mut syntax = stored.clone();
     if is_deflated(&syntax)
         && let Some(bytes) = inflated(&source, MAX_INFLATED_BYTES)?
         && let Ok(explicit) = Uid::new(uids::EXPLICIT_VR_LITTLE_ENDIAN)
     {
-        (source.inflated, syntax) = (Some(bytes), explicit);
+        (source.bytes, syntax) = (Lying::Memory(bytes), explicit);
     }
     let mut head = Head::read(&source, &syntax)?;
     head.transfer_syntax = stored.clone();
     // Frames of what is too long to be inflated as a whole lie nowhere.
     let frames = if head.is_deflated { None } else { FrameIndex::read(&source, &head).ok() };
-    let kept = head.bytes().len() + source.inflated.as_ref().map_or(0, Vec::len);
+    let kept = head.bytes().len() + if let Lying::Memory(all) = &source.bytes { all.len() } else { 0 };
     let weight = 1024 + kept + frames.as_ref().map_or(0, FrameIndex::weight);
     Ok(Opened { source: Arc::new(source), head, frames, place, weight })
 }

@@ -8,10 +8,12 @@ use super::{MULTIPART, shelf::Source};
 use crate::{
     dicom::{
         instance::{ReadAt as _, file_head},
-        service::HeldInstance,
+        scp::{Held, HeldBytes},
+        service::{HeldInstance, Lies},
     },
     model::JournalPlace,
     spool::{PlaceReader, Spool},
+    web::Site,
 };
 use axum::{
     body::Body,
@@ -40,18 +42,46 @@ pub enum Piece {
 }
 
 struct Pieces {
-    spool: Spool,
+    from: From,
     left: VecDeque<Piece>,
-    open: Option<PlaceReader>,
+    open: Option<Open>,
     /// The file after that, while the end of this one is on its way to the caller.
     next: Option<Opening>,
 }
 
 type Opening = JoinHandle<io::Result<PlaceReader>>;
 
+/// Where instances are read.
+#[derive(Clone)]
+struct From {
+    spool: Spool,
+    held: Arc<dyn Held>,
+}
+
+/// A file on its way out.
+enum Open {
+    Journal(PlaceReader),
+    /// Under identifiers of the caller's own.
+    Renamed(Box<dyn HeldBytes>),
+}
+
+impl Open {
+    async fn block(&mut self) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Journal(reader) => reader.block().await,
+            Self::Renamed(bytes) => {
+                let mut block = BytesMut::new();
+                let read = bytes.read(&mut block, PIECE_BYTES as usize).await?;
+                Ok((read > 0).then(|| block.freeze()))
+            }
+        }
+    }
+}
+
 /// A body of these pieces.
-pub fn body(spool: Spool, pieces: impl IntoIterator<Item = Piece>) -> Body {
-    let pieces = Pieces { spool, left: pieces.into_iter().collect(), open: None, next: None };
+pub fn body(site: &Site, pieces: impl IntoIterator<Item = Piece>) -> Body {
+    let from = From { spool: site.watched.spool.clone(), held: site.held.clone() };
+    let pieces = Pieces { from, left: pieces.into_iter().collect(), open: None, next: None };
     Body::from_stream(stream::try_unfold(pieces, |mut pieces| async move {
         let next = pieces.next().await.inspect_err(|error| {
             tracing::error!(%error, "An answer of HTTP broke off: an instance cannot be read");
@@ -65,7 +95,7 @@ impl Pieces {
         loop {
             if let Some(reader) = &mut self.open {
                 let block = reader.block().await?;
-                if reader.is_read() {
+                if matches!(reader, Open::Journal(reader) if reader.is_read()) {
                     self.open_ahead();
                 }
                 if block.is_some() {
@@ -85,9 +115,7 @@ impl Pieces {
                     return part(source, from, now, swap).await.map(Some);
                 }
                 Some(Piece::File(held)) => {
-                    let place = *held.as_received().map_err(|refusal| io::Error::other(refusal.comment))?;
-                    let opening = self.next.take().unwrap_or_else(|| open(&self.spool, place));
-                    self.open = Some(opening.await.map_err(io::Error::other)??);
+                    self.open = Some(self.opened(&held).await?);
                     return Ok(Some(file_head(&held.sop_class, &held.sop_instance, &held.transfer_syntax).into()));
                 }
             }
@@ -96,12 +124,21 @@ impl Pieces {
 }
 
 impl Pieces {
+    async fn opened(&mut self, held: &HeldInstance) -> io::Result<Open> {
+        let Lies::AsReceived(place) = held.lies else {
+            let opened = self.from.held.open(held).await?;
+            return Ok(Open::Renamed(opened.bytes));
+        };
+        let opening = self.next.take().unwrap_or_else(|| open(&self.from.spool, place));
+        Ok(Open::Journal(opening.await.map_err(io::Error::other)??))
+    }
+
     /// Files are handed out in their order: the first that is left is the next one.
     fn open_ahead(&mut self) {
         if self.next.is_none() {
             let next = self.left.iter().find_map(|piece| if let Piece::File(held) = piece { Some(held) } else { None });
             let place = next.and_then(|held| held.as_received().ok().copied());
-            self.next = place.map(|place| open(&self.spool, place));
+            self.next = place.map(|place| open(&self.from.spool, place));
         }
     }
 }
@@ -150,10 +187,10 @@ impl Multipart {
         self.pieces.extend(content);
     }
 
-    pub fn response(mut self, spool: Spool) -> Response {
+    pub fn response(mut self, site: &Site) -> Response {
         self.pieces.push(Piece::Bytes(format!("\r\n--{}--\r\n", self.boundary).into()));
         let content_type = format!("{MULTIPART}; type=\"{}\"; boundary={}", self.media, self.boundary);
-        answer(&content_type, body(spool, self.pieces))
+        answer(&content_type, body(site, self.pieces))
     }
 }
 

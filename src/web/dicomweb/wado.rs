@@ -56,7 +56,7 @@ pub async fn instance(
     let alone = |wish: &&Wish| wish.takes(DICOM) && wish.takes_syntax(held.transfer_syntax.as_str());
     if wishes.iter().find(alone).is_some_and(|wish| !wish.multipart && !wish.is_anything()) {
         let content_type = content_type(&held);
-        let file = body(site.watched.spool.clone(), [Piece::File(Box::new(held))]);
+        let file = body(&site, [Piece::File(Box::new(held))]);
         return Ok(answer(&content_type, file));
     }
     files(&site, &headers, &wishes, vec![held])
@@ -86,5 +86,5 @@ fn files(site: &Site, headers: &HeaderMap, wishes: &[Wish], held: Vec<HeldInstan
             "instances are sent as they were received: accept multipart/related; type=\"application/dicom\"; transfer-syntax=*",
         ));
     }
-    Ok(multipart.response(site.watched.spool.clone()))
+    Ok(multipart.response(site))
 }

@@ -40,19 +40,19 @@ pub async fn frames(
 ) -> Result<Response, Problem> {
     let (wishes, numbers) = (wishes(&headers, &uri)?, frame_numbers(&list)?);
     let held = Below::instance(&study, &series, &instance)?.retrieve_one(&site, &caller).await?;
-    let opened = site.shelf.open(&site.watched.spool, &held).await?;
+    let opened = site.shelf.open(&site, &held).await?;
     let form = Form::of(&opened, &wishes, numbers.len() == 1)?;
     let frames = lying(&site, opened.clone(), numbers.clone()).await?;
     let url = instance_url(&site.base_url(&headers), &held);
     if let ([frame], false) = (&frames[..], form.multipart) {
-        return Ok(answer(&form.content_type(), body(site.watched.spool.clone(), form.pieces(&opened, frame))));
+        return Ok(answer(&form.content_type(), body(&site, form.pieces(&opened, frame))));
     }
     let mut multipart = Multipart::new(form.media);
     for (number, frame) in numbers.iter().zip(&frames) {
         let location = format!("{url}/frames/{number}");
         multipart.part(&form.content_type(), Some(&location), form.pieces(&opened, frame));
     }
-    Ok(multipart.response(site.watched.spool.clone()))
+    Ok(multipart.response(&site))
 }
 
 pub async fn bulkdata(
@@ -64,7 +64,7 @@ pub async fn bulkdata(
 ) -> Result<Response, Problem> {
     let wishes = wishes(&headers, &uri)?;
     let held = Below::instance(&study, &series, &instance)?.retrieve_one(&site, &caller).await?;
-    let opened = site.shelf.open(&site.watched.spool, &held).await?;
+    let opened = site.shelf.open(&site, &held).await?;
     match value_at(&site, opened.clone(), path.clone()).await?.ok_or(Problem::not_found())? {
         Bulk::Value(range) => {
             let bytes = opened.head.bytes().get(range).unwrap_or_default();
@@ -90,18 +90,16 @@ async fn value_at(site: &Site, opened: Arc<Opened>, path: String) -> Result<Opti
 fn value(site: &Site, wishes: &[Wish], bytes: Bytes, location: &str) -> Result<Response, Problem> {
     let wish = wishes.iter().find(|wish| wish.takes(OCTETS));
     let wish = wish.ok_or(Problem::not_acceptable("bulk data is application/octet-stream"))?;
-    let spool = site.watched.spool.clone();
     if wish.multipart || wish.is_anything() {
         let mut multipart = Multipart::new(OCTETS);
         multipart.part(OCTETS, Some(location), [Piece::Bytes(bytes)]);
-        return Ok(multipart.response(spool));
+        return Ok(multipart.response(site));
     }
-    Ok(answer(OCTETS, body(spool, [Piece::Bytes(bytes)])))
+    Ok(answer(OCTETS, body(site, [Piece::Bytes(bytes)])))
 }
 
 /// Pixel Data as a whole: one part where it is not compressed, a part for each frame where it is.
 async fn all_pixels(site: &Site, opened: Arc<Opened>, wishes: &[Wish]) -> Result<Response, Problem> {
-    let spool = site.watched.spool.clone();
     let pixels = opened.head.pixels.ok_or(Problem::not_found())?;
     let frames = match (&opened.frames, pixels.length) {
         (Some(FrameIndex::Encapsulated(spans)), _) if spans.len() > MAX_FRAMES => {
@@ -115,13 +113,13 @@ async fn all_pixels(site: &Site, opened: Arc<Opened>, wishes: &[Wish]) -> Result
     };
     let form = Form::of(&opened, wishes, frames.len() == 1)?;
     if let ([frame], false) = (&frames[..], form.multipart) {
-        return Ok(answer(&form.content_type(), body(spool, form.pieces(&opened, frame))));
+        return Ok(answer(&form.content_type(), body(site, form.pieces(&opened, frame))));
     }
     let mut multipart = Multipart::new(form.media);
     for frame in &frames {
         multipart.part(&form.content_type(), None, form.pieces(&opened, frame));
     }
-    Ok(multipart.response(spool))
+    Ok(multipart.response(site))
 }
 
 /// Where frames lie, looked up off the async threads.

@@ -7,10 +7,13 @@ use super::*;
 use crate::{
     config::{self, QueueUrl},
     dicom::{
+        rewrite::Renamed,
         scan::HeaderScanner,
         scp::{
-            AssociationEnd, AssociationRequest, InstanceOffer, Rejection, StorageScp, StoreAssociation, StoreRefusal,
+            AssociationEnd, AssociationRequest, InstanceOffer, OpenInstance, Rejection, StorageScp, StoreAssociation,
+            StoreRefusal,
         },
+        scu::ScuSettings,
         service::{Answers, Asker, DataSet, Done, Find, HeldInstance, Lies, MoveDestination, Refusal, Room, Target},
         status::StoreStatus,
     },
@@ -26,6 +29,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -246,7 +250,7 @@ impl Node {
         };
         let stop = CancellationToken::new();
         let (desk, storage) = (Arc::new(Desk(held.clone())), Arc::new(Storage { spool, held }));
-        tokio::spawn(http.serve(watched, Some(desk), storage, stop.clone()));
+        tokio::spawn(http.serve(watched, Some(desk), Arc::new(NothingRenamed), storage, stop.clone()));
         // Of an HTTP client that only ever speaks plain text here, the provider is not used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -409,4 +413,22 @@ async fn a_renewed_certificate_is_served_to_the_next_connection() {
     }
     std::fs::write(&key, "no key").unwrap();
     assert!(Http::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), &checked(folder.path(), &lines).http).is_err());
+}
+
+/// Nobody here has identifiers of its own.
+struct NothingRenamed;
+
+impl crate::dicom::scp::Held for NothingRenamed {
+    fn open<'a>(&'a self, _: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+
+    fn renamed<'a>(&'a self, _: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn outgoing(&self) -> ScuSettings {
+        let patience = Duration::from_secs(5);
+        ScuSettings { calling_ae: "NEISSE".into(), connect: patience, response: patience }
+    }
 }
