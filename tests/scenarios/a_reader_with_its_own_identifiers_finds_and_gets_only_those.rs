@@ -1,13 +1,18 @@
 //! Chemnitz wants identifiers of its own domain. It searches by them and not by the hospital's, is answered in them, and what
-//! it fetches by C-GET and C-MOVE has them in its header, as what was delivered. No number of the hospital's reaches it.
+//! it fetches by C-GET, C-MOVE and WADO-RS has them in its header, as what was delivered. No number of the hospital's reaches it.
 
 use crate::support::{
-    center::Center,
+    center::{Arrived, Center},
     hospital::{Scanner, head_ct},
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
     network_side::NetworkSide,
+    readers::{Reader, said},
 };
-use neisse::model::CaseState;
+use neisse::{
+    cli::sample::{SampleCase, SampleInstance},
+    model::CaseState,
+};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,5 +85,49 @@ async fn it_knows_only_its_own(footing: Footing, side: &NetworkSide) {
         let same = delivered.iter().find(|one| one.offer.sop_instance == moved.offer.sop_instance).expect("delivered");
         assert_eq!(moved.data_set, same.data_set, "the same bytes as were delivered");
     }
+    over_the_web(&network, &patient, &slices, &delivered, &theirs).await;
     network.at_rest().await;
+}
+
+/// WADO-RS: files as they were delivered, their headers as JSON, and the frames as they were received.
+async fn over_the_web(
+    network: &Network,
+    patient: &SampleCase,
+    slices: &[SampleInstance],
+    delivered: &[Arrived],
+    theirs: &str,
+) {
+    const FILES: &str = "multipart/related; type=\"application/dicom\"; transfer-syntax=*";
+    const FRAMES: &str = "multipart/related; type=\"application/octet-stream\"; transfer-syntax=*";
+    let reader = Reader::of(network, "chemnitz", "WS1").await;
+    let hospital = Reader::of(network, "rabenstein", "PACS").await;
+    let study = format!("/dicom-web/studies/{}", patient.study());
+    let holds = |all: &[u8], part: &[u8]| all.windows(part.len()).any(|window| window == part);
+    let (status, files) = reader.get(&study, FILES).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(delivered.iter().all(|arrival| holds(&files, &arrival.data_set)), "the same bytes as were delivered");
+    let (_, own) = hospital.get(&study, FILES).await;
+    assert!(slices.iter().all(|slice| holds(&own, &slice.data_set)), "and the hospital's as it sent them");
+    let metadata = reader.ask(Method::GET, &format!("{study}/metadata"), None).await;
+    let objects = metadata.body.as_array().expect("a list");
+    assert_eq!(objects.len(), slices.len());
+    for object in objects {
+        assert_eq!((said(object, "00100020"), said(object, "00100021")), (theirs.to_owned(), "CHEMNITZ".to_owned()));
+        let (series, instance) = (said(object, "0020000E"), said(object, "00080018"));
+        let frame = format!("{study}/series/{series}/instances/{instance}/frames/1");
+        let ((status, theirs), (_, ours)) = (reader.get(&frame, FRAMES).await, hospital.get(&frame, FRAMES).await);
+        assert_eq!(status, StatusCode::OK);
+        let pixels = pixels(&ours);
+        assert!(pixels.len() > 1_000, "{} bytes", pixels.len());
+        assert!(holds(&theirs, pixels), "the same pixels");
+        let picture = format!("{study}/series/{series}/instances/{instance}/rendered");
+        assert_eq!(reader.get(&picture, "image/png").await, hospital.get(&picture, "image/png").await);
+    }
+}
+
+/// The one part of an answer.
+fn pixels(answer: &[u8]) -> &[u8] {
+    let begin = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a part") + 4;
+    let end = answer.windows(4).rposition(|window| window == b"\r\n--").expect("an end");
+    &answer[begin..end]
 }

@@ -68,6 +68,14 @@ impl Reader {
         Told { status, warning, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
     }
 
+    /// What is there, as it comes.
+    pub async fn get(&self, path: &str, accept: &str) -> (StatusCode, Vec<u8>) {
+        let request = self.client.get(format!("http://{}{path}", self.http)).bearer_auth(&self.token);
+        let answer = request.header("Accept", accept).send().await.expect("an answer");
+        let status = answer.status();
+        (status, answer.bytes().await.expect("a body").to_vec())
+    }
+
     /// Tasks that fit the query.
     pub async fn tasks(&self, query: &str) -> Vec<Value> {
         let told = self.ask(Method::GET, &format!("/workitems?{query}"), None).await;
