@@ -8,9 +8,12 @@
 //!
 //! Commits to nothing but what the asker itself sent. A promise lasts as long as `[retention]` keeps images.
 
-use super::Shelves;
+use super::{
+    Shelves,
+    judging::{Judged, Verdict, Wait, judge},
+};
 use crate::{
-    config::{Commit, Config},
+    config::Config,
     dicom::{
         dimse::{Request, Service},
         matching,
@@ -20,7 +23,7 @@ use crate::{
     model::{CaughtUp, Moment, Outgoing, PartnerId, Uid, chain},
     store::{CommitmentEnd, CommitmentRow, Durability, KeptInstance, StoreError, Tx},
 };
-use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use std::{
     collections::{HashMap, HashSet},
@@ -53,11 +56,6 @@ const AT_MOST_OF_ONE: usize = 4;
 const ATTEMPTS: i64 = 8;
 /// Transactions of one partner that wait for their answer.
 const MOST_OPEN: i64 = 1_000;
-
-/// Failure Reason (0008,1197), PS3.3 C.14.1.1.
-const PROCESSING_FAILURE: u16 = 0x0110;
-const NO_SUCH_INSTANCE: u16 = 0x0112;
-const CLASS_CONFLICT: u16 = 0x0119;
 
 const GIVEN_UP: &str = "its sender asked for a storage commitment and took no answer: see [dicom] destinations";
 
@@ -133,95 +131,6 @@ fn referenced(information: &DataSet) -> Result<Vec<(String, String)>, Refusal> {
         Ok((class, instance))
     };
     items.iter().map(read).collect()
-}
-
-/// What is to be said of each instance.
-#[derive(Default)]
-struct Verdict {
-    kept: Vec<(String, String)>,
-    failed: Vec<(String, String, u16)>,
-}
-
-enum Judged {
-    /// Something may still come.
-    NotYet,
-    Now(Verdict),
-}
-
-/// What is not here: may it still come?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wait {
-    /// Everything is known that was received up to a while after the question.
-    is_settled: bool,
-    is_over: bool,
-}
-
-/// Pure. `known` by SOP instance.
-fn judge(row: &CommitmentRow, known: &HashMap<&str, Vec<&KeptInstance>>, commit: Commit, wait: Wait) -> Judged {
-    let mut verdict = Verdict::default();
-    for (class, instance) in &row.instances {
-        let found = known.get(instance.as_str()).map(Vec::as_slice).unwrap_or_default();
-        // Sent under several studies, one that is kept is enough.
-        let of_class = found
-            .iter()
-            .filter(|kept| kept.sop_class == *class && !kept.is_conflict)
-            .max_by_key(|kept| (kept.on_disk, kept.is_with_reader));
-        let reason = match of_class {
-            // Which of the two its sender would delete, nobody knows.
-            _ if found.iter().any(|kept| kept.is_conflict) => Some(PROCESSING_FAILURE),
-            Some(kept) if !kept.on_disk => Some(NO_SUCH_INSTANCE),
-            Some(kept) if commit == Commit::Reader && !kept.is_with_reader => {
-                if !wait.is_over {
-                    return Judged::NotYet;
-                }
-                Some(PROCESSING_FAILURE)
-            }
-            Some(_) => None,
-            None if !found.is_empty() => Some(CLASS_CONFLICT),
-            None if wait.is_settled => Some(NO_SUCH_INSTANCE),
-            None if !wait.is_over => return Judged::NotYet,
-            // It may be here: this node has not been able to look.
-            None => Some(PROCESSING_FAILURE),
-        };
-        match reason {
-            None => verdict.kept.push((class.clone(), instance.clone())),
-            Some(reason) => verdict.failed.push((class.clone(), instance.clone(), reason)),
-        }
-    }
-    Judged::Now(verdict)
-}
-
-impl Verdict {
-    /// PS3.4 Table J.3-3: 1 all kept, 2 failures exist.
-    fn event_type(&self) -> u16 {
-        if self.failed.is_empty() { 1 } else { 2 }
-    }
-
-    fn information(&self, transaction: &str) -> DataSet {
-        let item = |class: &str, instance: &str| {
-            let mut item = DataSet::new_empty();
-            let uid = |tag, text: &str| DataElement::new(tag, VR::UI, PrimitiveValue::from(text));
-            item.put(uid(tags::REFERENCED_SOP_CLASS_UID, class));
-            item.put(uid(tags::REFERENCED_SOP_INSTANCE_UID, instance));
-            item
-        };
-        let mut set = DataSet::new_empty();
-        set.put(DataElement::new(tags::TRANSACTION_UID, VR::UI, PrimitiveValue::from(transaction)));
-        let kept: Vec<DataSet> = self.kept.iter().map(|(class, instance)| item(class, instance)).collect();
-        if !kept.is_empty() {
-            set.put(DataElement::new(tags::REFERENCED_SOP_SEQUENCE, VR::SQ, DataSetSequence::from(kept)));
-        }
-        let with_reason = |(class, instance, reason): &(String, String, u16)| {
-            let mut item = item(class, instance);
-            item.put(DataElement::new(tags::FAILURE_REASON, VR::US, PrimitiveValue::from(*reason)));
-            item
-        };
-        let failed: Vec<DataSet> = self.failed.iter().map(with_reason).collect();
-        if !failed.is_empty() {
-            set.put(DataElement::new(tags::FAILED_SOP_SEQUENCE, VR::SQ, DataSetSequence::from(failed)));
-        }
-        set
-    }
 }
 
 /// Who asked, and under which Transaction UID.
@@ -452,59 +361,6 @@ mod tests {
         }
     }
 
-    fn kept(sop_class: &str, sop_instance: &str, on_disk: bool, is_with_reader: bool) -> KeptInstance {
-        KeptInstance {
-            sop_class: sop_class.into(),
-            sop_instance: sop_instance.into(),
-            on_disk,
-            is_conflict: false,
-            is_with_reader,
-            case: None,
-        }
-    }
-
-    const SOON: Wait = Wait { is_settled: false, is_over: false };
-    const SETTLED: Wait = Wait { is_settled: true, is_over: false };
-    const OVER: Wait = Wait { is_settled: true, is_over: true };
-
-    /// The failures; `None`: it is waited for.
-    fn failures(known: &[KeptInstance], commit: Commit, wait: Wait) -> Option<Vec<(String, u16)>> {
-        let mut by_uid: HashMap<&str, Vec<&KeptInstance>> = HashMap::new();
-        known.iter().for_each(|kept| by_uid.entry(kept.sop_instance.as_str()).or_default().push(kept));
-        match judge(&row(), &by_uid, commit, wait) {
-            Judged::NotYet => None,
-            Judged::Now(verdict) => {
-                assert_eq!(verdict.event_type(), if verdict.failed.is_empty() { 1 } else { 2 });
-                Some(verdict.failed.into_iter().map(|(_, uid, reason)| (uid, reason)).collect())
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_on_the_disk_is_kept() {
-        let both = [kept("CT", "1", true, false), kept("CT", "2", true, false)];
-        assert_eq!(failures(&both, Commit::Held, SOON), Some(vec![]));
-        let purged = [kept("CT", "1", true, false), kept("CT", "2", false, true)];
-        assert_eq!(failures(&purged, Commit::Held, SOON), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
-        let other = [kept("CT", "1", true, false), kept("MR", "2", true, false)];
-        assert_eq!(failures(&other, Commit::Held, SOON), Some(vec![("2".into(), CLASS_CONFLICT)]));
-    }
-
-    #[test]
-    fn one_that_is_kept_is_enough_and_two_that_differ_are_not() {
-        let twice = [
-            kept("CT", "1", true, true),
-            kept("CT", "2", false, false),
-            kept("CT", "2", true, false),
-            kept("CT", "2", true, true),
-            kept("CT", "2", false, true),
-        ];
-        assert_eq!(failures(&twice, Commit::Reader, SOON), Some(vec![]));
-        let conflict = KeptInstance { is_conflict: true, ..kept("CT", "2", true, true) };
-        let both = [kept("CT", "1", true, true), kept("CT", "2", true, true), conflict];
-        assert_eq!(failures(&both, Commit::Held, SOON), Some(vec![("2".into(), PROCESSING_FAILURE)]));
-    }
-
     #[test]
     fn whoever_waits_long_is_looked_at_less_often() {
         let after = |secs| wait(&row(), ASKED + Duration::from_secs(secs)).as_secs();
@@ -524,24 +380,6 @@ mod tests {
             panic!("on purpose");
         }));
         assert!(panicked.is_err() && hand.busy().is_empty() && hand.take(&row_of(9)).is_some());
-    }
-
-    #[test]
-    fn what_is_not_known_may_still_come() {
-        let one = [kept("CT", "1", true, false)];
-        assert_eq!(failures(&one, Commit::Held, SOON), None);
-        assert_eq!(failures(&one, Commit::Held, SETTLED), Some(vec![("2".into(), NO_SUCH_INSTANCE)]));
-        let blind = Wait { is_settled: false, is_over: true };
-        assert_eq!(failures(&one, Commit::Held, blind), Some(vec![("2".into(), PROCESSING_FAILURE)]));
-    }
-
-    #[test]
-    fn the_reader_is_waited_for_until_the_time_is_up() {
-        let both = [kept("CT", "1", true, true), kept("CT", "2", true, false)];
-        assert_eq!(failures(&both, Commit::Reader, SETTLED), None);
-        assert_eq!(failures(&both, Commit::Reader, OVER), Some(vec![("2".into(), PROCESSING_FAILURE)]));
-        let both = [kept("CT", "1", true, true), kept("CT", "2", true, true)];
-        assert_eq!(failures(&both, Commit::Reader, SOON), Some(vec![]));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod commitment;
 mod items;
+mod judging;
 mod look;
 mod naming;
 mod retrieve;
