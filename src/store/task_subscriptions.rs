@@ -19,18 +19,22 @@ pub struct TaskSubscription {
     /// Not this task, though a global subscription would have it.
     pub excluded: bool,
     pub since: Moment,
+    /// The last event that its first state report includes already; 0: none. Read back, not written.
+    pub after: i64,
     /// Global, but suspended: no task made later.
     pub until: Option<Moment>,
 }
 
 impl Tx {
-    /// Writes a subscription in place of the one there is for this receiver and scope.
+    /// Writes a subscription in place of the one there is for this receiver and scope. Of one task: its case must be held for
+    /// change, so that no other event of it is being written.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn save_task_subscription(&mut self, wanted: &TaskSubscription) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO task_subscriptions (partner, ae, scope, keys, deletion_lock, excluded, since_us, until_us) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (partner, ae, scope) DO UPDATE SET keys = excluded.keys, \
+        const SQL: &str = "INSERT INTO task_subscriptions (partner, ae, scope, keys, deletion_lock, excluded, since_us, until_us, \
+             after_event) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, (SELECT COALESCE(MAX(id), 0) FROM task_events \
+             WHERE noted = 0 AND task_uid = $3)) ON CONFLICT (partner, ae, scope) DO UPDATE SET keys = excluded.keys, \
              deletion_lock = excluded.deletion_lock, excluded = excluded.excluded, until_us = excluded.until_us";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(wanted.partner.as_str())
@@ -124,13 +128,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn task_subscriptions(&self, scopes: [&str; 3]) -> Result<Vec<TaskSubscription>, StoreError> {
-        const SQL: &str = "SELECT partner, ae, scope, keys, deletion_lock, excluded, since_us, until_us \
+        const SQL: &str = "SELECT partner, ae, scope, keys, deletion_lock, excluded, since_us, until_us, after_event \
              FROM task_subscriptions WHERE scope IN ($1, $2, $3) ORDER BY partner, ae, scope";
-        type Row = (String, String, String, String, i64, i64, i64, Option<i64>);
+        type Row = (String, String, String, String, i64, i64, i64, Option<i64>, i64);
         let [a, b, c] = scopes;
         let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL).bind(a).bind(b).bind(c).fetch_all(p).await)?;
         rows.into_iter()
-            .map(|(name, ae_title, scope, keys, lock, excluded, since, until)| {
+            .map(|(name, ae_title, scope, keys, lock, excluded, since, until, after)| {
                 Ok(TaskSubscription {
                     partner: partner(&name)?,
                     ae_title,
@@ -139,6 +143,7 @@ impl Store {
                     deletion_lock: lock != 0,
                     excluded: excluded != 0,
                     since: Moment(since),
+                    after,
                     until: until.map(Moment),
                 })
             })
