@@ -104,6 +104,25 @@ impl Store {
             .await)?;
         offers(rows)
     }
+
+    /// Claims whose lease has passed, with their case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claims_past_lease(&self, now: Moment, limit: i64) -> Result<Vec<(CaseId, Uid)>, StoreError> {
+        // With the condition of the partial index `tasks_leased`, word for word.
+        const SQL: &str = "SELECT case_id, uid FROM tasks WHERE lease_us IS NOT NULL AND lease_us <= $1 \
+             ORDER BY lease_us LIMIT $2";
+        let rows: Vec<(String, String)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(limit).fetch_all(p).await)?;
+        let unreadable = |what| StoreError::Unreadable { what };
+        rows.into_iter()
+            .map(|(case, uid)| {
+                let case = case.parse().map_err(|_| unreadable("case id"))?;
+                Ok((case, Uid::new(&uid).map_err(|_| unreadable("task UID"))?))
+            })
+            .collect()
+    }
 }
 
 impl Tx {

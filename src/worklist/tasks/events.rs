@@ -191,7 +191,10 @@ impl EventTeller {
 /// Whose business it is, and of a task made while the subscription held.
 fn concerns(subscription: &TaskSubscription, event: &TaskNews) -> bool {
     let is_seen = subscription.partner == event.reader || subscription.partner == event.origin;
-    is_seen && !subscription.excluded && subscription.until.is_none_or(|until| event.created <= until)
+    is_seen
+        && event.id > subscription.after
+        && !subscription.excluded
+        && subscription.until.is_none_or(|until| event.created <= until)
 }
 
 /// Where a subscriber of this AE title is told.
@@ -291,6 +294,7 @@ mod tests {
             deletion_lock: false,
             excluded: false,
             since: Moment(0),
+            after: 0,
             until,
         }
     }
@@ -300,6 +304,7 @@ mod tests {
         assert!(concerns(&global("chemnitz", None), &news()));
         assert!(concerns(&global("rabenstein", None), &news()));
         assert!(!concerns(&global("liberec", None), &news()));
+        assert!(!concerns(&TaskSubscription { after: news().id, ..global("chemnitz", None) }, &news()), "told already");
         assert!(!concerns(&TaskSubscription { excluded: true, ..global("chemnitz", None) }, &news()));
     }
 

@@ -100,6 +100,7 @@ async fn wanted(
         deletion_lock: lock,
         excluded: false,
         since: tasks.clock.now(),
+        after: 0,
         until: None,
     })
 }
@@ -178,6 +179,7 @@ async fn unsubscribe(tx: &mut Tx, asker: &Asker, receiver: &str, scope: &Scope, 
                 deletion_lock: false,
                 excluded: true,
                 since: now,
+                after: 0,
                 until: None,
             };
             tx.save_task_subscription(&not_this).await
