@@ -39,7 +39,7 @@ use std::{
     sync::Arc,
 };
 
-/// The first page is short, so that its answers come at once; the next are longer.
+/// The first page is short, so that its answers come at once, and no longer than who asks for so many needs; the next are longer.
 const FIRST_PAGE: i64 = 50;
 const PAGE: i64 = 500;
 /// Studies looked at for one query: beyond it the keys are too wide.
@@ -112,6 +112,7 @@ struct Question {
     /// Without those that tell identifiers, which are compared once they have been named.
     may_fit: Prepared,
     level: Level,
+    first_page: i64,
     /// Of this node: Retrieve AE Title (0008,0054).
     ae_title: String,
     /// UIDs named by the keys.
@@ -141,6 +142,7 @@ impl Shelves {
             fits: Prepared::new(&find.identifier, options),
             may_fit: Prepared::new(&items::without_identifiers(&find.identifier), options),
             level,
+            first_page: first_page(level, &find),
             ae_title: self.config.now().dicom.ae_title.clone(),
             series: keys.uids(tags::SERIES_INSTANCE_UID),
             instances: keys.uids(tags::SOP_INSTANCE_UID),
@@ -154,6 +156,13 @@ impl Shelves {
         let matches = answers(Arc::new(question), search).skip(skip).take(limit.saturating_add(1)).boxed();
         Ok(Answers { matches, has_unsupported_keys, is_partial: false })
     }
+}
+
+/// With the one study more that tells that there are more.
+fn first_page(level: Level, find: &Find) -> i64 {
+    let wanted =
+        find.limit.filter(|_| level == Level::Study).map(|limit| find.skip.saturating_add(limit).saturating_add(1));
+    wanted.map_or(FIRST_PAGE, |wanted| i64::try_from(wanted).unwrap_or(PAGE).clamp(FIRST_PAGE, PAGE))
 }
 
 fn answers(question: Arc<Question>, search: StudySearch) -> Found<DataSet> {
@@ -215,7 +224,7 @@ impl Reading {
         if self.looked_at >= MAX_LOOKED_AT {
             return Err(TOO_MANY);
         }
-        let limit = if self.looked_at == 0 { FIRST_PAGE } else { PAGE };
+        let limit = if self.looked_at == 0 { self.question.first_page } else { PAGE };
         let store = &self.question.store;
         let page = store.search_studies(&self.search, self.after.as_ref(), limit).await;
         let page = page.map_err(|error| failed(&error))?;
