@@ -36,6 +36,7 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
+        commitments::CommitmentAsker,
         held::{Shelves, commitment},
         performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
@@ -245,6 +246,8 @@ impl Running {
         stages.spawn(worker::run(delivering, stop()));
         let shelves = Shelves { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(commitment::run(shelves, stop()));
+        let asker = CommitmentAsker { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(asker.run(stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };

@@ -67,6 +67,7 @@ fn read_dicom(top: &mut Table<'_>) -> DicomListener {
         handshake: Duration::from_secs(15),
         reserve_bytes: 5 * GIB,
         quiet: Duration::from_secs(30),
+        commitment_within: Duration::from_secs(4 * 3600),
     };
     let Some(mut table) = top.table("dicom") else {
         return listener;
@@ -89,6 +90,7 @@ fn read_dicom(top: &mut Table<'_>) -> DicomListener {
     span(&mut table, "idle", ("1s", "1h"), &mut listener.idle);
     span(&mut table, "handshake", ("1s", "5m"), &mut listener.handshake);
     span(&mut table, "quiet", ("1s", "1h"), &mut listener.quiet);
+    span(&mut table, "commitment_within", ("1m", "7d"), &mut listener.commitment_within);
     listener
 }
 

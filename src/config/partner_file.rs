@@ -94,10 +94,12 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         let host = target.parsed("host", v::host);
         let port = port(&mut target);
         let associations = target.number("associations", 1..=16).map_or(2, |count| usize::try_from(count).unwrap_or(2));
+        let commitment = target.flag("commitment").unwrap_or(false);
         let charset = target.parsed("charset", v::dicom_written).map_or(Charset::UTF_8, |found| found.value);
         let utf8 = target.flag("utf8").unwrap_or(true);
         letters::check(&target, &transliterate, charset);
-        Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations, charset, utf8 })
+        let (ae_title, host) = (ae_title?.value, host?.value);
+        Some(DicomTarget { ae_title, host, port: port?, associations, commitment, charset, utf8 })
     });
     let given = table.has("deliver");
     let destinations = read_destinations(&mut table);

@@ -14,6 +14,7 @@
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
+mod asked_commitments;
 mod cases;
 mod claims;
 mod commitments;
@@ -52,6 +53,7 @@ mod tasks;
 mod tokens;
 mod views;
 
+pub use asked_commitments::{AskedCommitment, AskedState, Committed};
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
 pub use commitments::{CommitmentRow, KeptInstance};
