@@ -11,7 +11,7 @@ use crate::support::{
     orthanc::Orthanc,
 };
 use neisse::{
-    model::{CaseState, Uid},
+    model::{CaseState, DeliveryState, Uid},
     store::{CaseRow, Durability, PurgeBefore},
 };
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
 const WITHIN: Duration = Duration::from_secs(600);
+/// What is delivered within this time is asked for at once.
+const GATHERED: Duration = Duration::from_secs(10);
 const COMMITTED: &str = "3 images: chemnitz has committed them";
 
 /// A node at this port whose reader, at that one, is asked.
@@ -106,6 +108,7 @@ impl Scene {
         let (patient, slices) = head_ct(number, 3);
         send_study(self.network.node().dicom, &slices).await;
         let case = self.network.case_in(&patient.study(), CaseState::Delivered).await;
+        self.network.clock.advance(GATHERED);
         (case, slices.iter().map(|slice| slice.sop_instance.as_str().to_owned()).collect())
     }
 
@@ -142,6 +145,12 @@ impl Scene {
         let now = self.network.clock.now();
         assert!(tx.resend(case.id, true, now, now + WITHIN).await.expect("the store").again > 0);
         tx.commit().await.expect("a commit");
+        eventually("all of it is there again", SOON, async || {
+            let rows = self.network.ledger(&case).await;
+            rows.iter().all(|row| row.state == DeliveryState::Delivered)
+        })
+        .await;
+        self.network.clock.advance(GATHERED);
         self.story_has(&case, COMMITTED).await;
         let asked = self.is_asked(&instances, 2).await;
         assert_ne!(asked[0]["transaction"], asked[1]["transaction"]);
@@ -190,7 +199,7 @@ impl Scene {
         for times in 1..=3 {
             self.is_asked(&instances, times).await;
             // Taken, and waited for.
-            tokio::time::sleep(Duration::from_secs(6)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
             self.network.clock.advance(WITHIN);
         }
         self.story_has(&case, "chemnitz was asked 3 times to commit 3 images, and did not answer").await;
