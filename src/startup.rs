@@ -36,6 +36,7 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
+        availability::AvailabilityTeller,
         commitments::CommitmentAsker,
         held::{Shelves, commitment},
         performed_sending::PerformedSender,
@@ -276,6 +277,8 @@ impl Running {
         stages.spawn(teller.run(stop()));
         let performed = PerformedSender { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(performed.run(stop()));
+        let available = AvailabilityTeller { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(available.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {

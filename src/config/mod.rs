@@ -327,6 +327,8 @@ pub struct PartnerDicom {
     pub commit: Commit,
     /// Its own system that is told what its scanners say of their steps.
     pub mpps_to: Option<DicomDestination>,
+    /// Its own system that is told which studies are whole and delivered.
+    pub availability_to: Option<DicomDestination>,
 }
 
 /// When instances count as kept (PS3.4 J).

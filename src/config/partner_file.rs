@@ -104,10 +104,21 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
     let given = table.has("deliver");
     let destinations = read_destinations(&mut table);
     let commit = table.parsed("commit", committed).map(|found| found.value).unwrap_or_default();
-    let mpps_to = table.table("mpps_to").and_then(|mut place| read_destination(&mut place).map(|(place, _)| place));
+    let place = |found: Option<Table<'_>>| found.and_then(|mut place| Some(read_destination(&mut place)?.0));
+    let mpps_to = place(table.table("mpps_to"));
+    let availability_to = place(table.table("availability_to"));
     let transliterate = letters::values(transliterate);
-    let dicom =
-        PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations, commit, mpps_to };
+    let dicom = PartnerDicom {
+        senders,
+        charset,
+        charset_instead_of,
+        transliterate,
+        deliver,
+        destinations,
+        commit,
+        mpps_to,
+        availability_to,
+    };
     (Some(dicom), spots, given)
 }
 

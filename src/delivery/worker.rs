@@ -240,7 +240,7 @@ impl Delivering {
         // For what the rooms of the wire and the disk log meanwhile, at whatever level.
         let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
         let span = tracing::error_span!("attempt", case.id = %case, %site, attempt);
-        let attempted = self.make(&delivery, lines).instrument(span).await;
+        let attempted = Box::pin(self.make(&delivery, lines)).instrument(span).await;
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
         let config = self.config.now();

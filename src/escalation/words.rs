@@ -129,6 +129,7 @@ fn what_to_do(notice: &Notice) -> String {
     match notice.kind.as_str() {
         "case" => format!("neisse cases show {}", notice.subject),
         "specimen" => "neisse specimen list --late".to_owned(),
+        "availability" => "see that its own system knows which studies are available".to_owned(),
         "performed" => "see that the hospital's own system knows what its scanner did".to_owned(),
         _ => "neisse cases list --attention".to_owned(),
     }

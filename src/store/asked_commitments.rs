@@ -214,7 +214,9 @@ impl Tx {
         let mut skipped: Vec<i64> = delivery.refused.iter().map(|one| one.seq).collect();
         for row in known.into_iter().map(Raw::read).collect::<Result<Vec<_>, _>>()? {
             let is_new = row.state == AskedState::Owed && row.attempts == 0;
-            if !row.runs.iter().any(|run| overlap(*run, arrived)) && !(is_new && row.items + length(arrived) <= MOST) {
+            let is_about_the_same = row.runs.iter().any(|run| overlap(*run, arrived));
+            let has_room = is_new && row.items + length(arrived) <= MOST;
+            if !is_about_the_same && !has_room {
                 continue;
             }
             let (id, state) = (row.id.to_string(), row.state.as_str());

@@ -15,6 +15,7 @@
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
 mod asked_commitments;
+mod available;
 mod cases;
 mod claims;
 mod commitments;
@@ -74,7 +75,7 @@ pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
 pub use pauses::Pause;
 pub use performed::{AwaitedStep, PerformedStep, StepNamed};
-pub use performed_messages::PerformedMessage;
+pub use performed_messages::{PerformedMessage, Telling};
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
 };

@@ -146,7 +146,7 @@ macro_rules! source {
 }
 
 /// Everything that waits for a person. Whoever puts something else before one adds it here.
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 5] = [
     // A held case without a reason has been seen by a person.
     source!(
         "case",
@@ -169,7 +169,8 @@ const SOURCES: [Source; 4] = [
          AND NOT EXISTS (SELECT 1 FROM specimen_orders so JOIN order_cases oc ON oc.order_id = so.order_id \
            WHERE so.specimen_id = specimen_alarms.specimen_id)"
     ),
-    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> ''"),
+    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> '' AND kind = 'performed'"),
+    source!("availability", "performed_messages", "origin", "''", "stopped", "stopped <> '' AND kind = 'availability'"),
 ];
 
 /// Every channel is held before any notice is written: whoever writes notices down, and whoever gathers those that a channel

@@ -3,9 +3,10 @@
 //! [`Desk`] is the one handler of [`Services`]: it says who asks, and hands each question to the file of its SOP class. In:
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there. `modality`: what a scanner is to do; `performed`:
-//! what it says it did, `performed_sending`: and who else is told that. `held::commitment`: what we promise to keep;
+//! what it says it did, `performed_sending`: and who else is told that; `availability`: what is whole and delivered. `held::commitment`: what we promise to keep;
 //! `commitments`: what we have promised to us.
 
+pub mod availability;
 pub mod commitments;
 mod modality;
 mod performed;

@@ -1,26 +1,26 @@
-//! Sends on what scanners say of their steps (MPPS as SCU, PS3.4 F) to their hospital's own system, `[dicom.mpps_to]`.
+//! Sends on what scanners say of their steps (MPPS as SCU, PS3.4 F) to their hospital's own system, `[dicom.mpps_to]`; and which
+//! studies are available (PS3.4 R) to those that want to know, `[dicom.availability_to]`.
 //!
-//! In: N-CREATE and N-SET as they were taken, kept with them. Out: the same requests over associations of ours: each step's in the
-//! order they came, again with pauses while the system is away; taken, they are forgotten. What it refuses, and what it has not
+//! In: N-CREATE and N-SET as they were taken, kept with them; notifications, made by `availability`. Out: these requests over
+//! associations of ours: each step's in the order they came, again with pauses while the system is away; taken, they are forgotten. What it refuses, and what it has not
 //! taken by `[delivery] give_up`, is put before a person, and what follows a beginning that was refused is left out.
 //!
 //! Does not change what a scanner said, and does not wait: the scanner has had its answer.
 
 use crate::{
-    config::{Config, DicomDestination, Live, Partner},
+    config::{Config, DicomDestination, Live, Partner, PartnerDicom},
     dicom::{
         dimse::{Request, Service},
         scu::{Association, Proposal, ScuError, ScuSettings, Target},
         service::DataSet,
     },
     model::{Clock, Moment, PartnerId, Uid, chain},
-    store::{Durability, PerformedMessage, Store, StoreError},
+    store::{Durability, PerformedMessage, Store, StoreError, Telling},
 };
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-const CLASS: &str = "1.2.840.10008.3.1.2.3.3";
 /// Explicit and Implicit VR Little Endian.
 const SYNTAXES: [&str; 2] = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"];
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +35,47 @@ const OWN_ATTEMPTS: i64 = 8;
 /// What was given up is shown to a person for so long.
 const SHOWN: Duration = Duration::from_secs(7 * 24 * 3600);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// SOP class, where it goes, and the words for it.
+struct Way {
+    class: &'static str,
+    key: &'static str,
+    place: fn(&PartnerDicom) -> Option<&DicomDestination>,
+    /// That of whose beginning, that of whose change nobody was told.
+    what: (&'static str, &'static str),
+    whose: &'static str,
+}
+
+const PERFORMED: Way = Way {
+    class: "1.2.840.10008.3.1.2.3.3",
+    key: "[dicom.mpps_to]",
+    place: |dicom| dicom.mpps_to.as_ref(),
+    what: ("that a scanner began a step", "what a scanner did"),
+    whose: "the hospital's own system",
+};
+const AVAILABILITY: Way = Way {
+    class: "1.2.840.10008.5.1.4.33",
+    key: "[dicom.availability_to]",
+    place: |dicom| dicom.availability_to.as_ref(),
+    what: ("that a study is available", "that a study is available"),
+    whose: "the partner's own system",
+};
+
+fn way(about: Telling) -> &'static Way {
+    match about {
+        Telling::Performed => &PERFORMED,
+        Telling::Availability => &AVAILABILITY,
+    }
+}
+
+impl Way {
+    fn what(&self, message: &PerformedMessage) -> &'static str {
+        if message.begins { self.what.0 } else { self.what.1 }
+    }
+}
+
+/// Whose system, and of what it is told.
+type Line = (Telling, PartnerId);
 
 pub struct PerformedSender {
     pub store: Store,
@@ -53,7 +94,7 @@ impl PerformedSender {
             }
             tokio::select! {
                 Some(done) = sending.join_next() => match done {
-                    Ok(origin) => drop(busy.remove(&origin)),
+                    Ok(line) => drop(busy.remove(&line)),
                     // Whose it was is not known: all are looked at again, and what is under way is nobody else's.
                     Err(_) => busy.clear(),
                 },
@@ -68,8 +109,8 @@ impl PerformedSender {
 
     async fn look(
         self: &Arc<Self>,
-        sending: &mut JoinSet<PartnerId>,
-        busy: &mut HashSet<PartnerId>,
+        sending: &mut JoinSet<Line>,
+        busy: &mut HashSet<Line>,
         forgotten: &mut Moment,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
@@ -79,14 +120,15 @@ impl PerformedSender {
             tx.forget_stopped_performed(now - SHOWN).await?;
             tx.commit().await?;
         }
-        for origin in self.store.performed_due(now).await? {
-            if busy.insert(origin.clone()) {
+        for line in self.store.performed_due(now).await? {
+            if busy.insert(line.clone()) {
                 let this = Arc::clone(self);
                 sending.spawn(async move {
-                    if let Err(error) = this.send_all(&origin).await {
-                        tracing::error!(site = %origin, error = %chain(&error), "Performed steps of {origin} cannot be sent on now");
+                    let (about, origin) = &line;
+                    if let Err(error) = this.send_all(*about, origin).await {
+                        tracing::error!(site = %origin, error = %chain(&error), "What the system of {origin} is to be told cannot be sent now");
                     }
-                    origin
+                    line
                 });
             }
         }
@@ -94,18 +136,19 @@ impl PerformedSender {
     }
 
     /// One association with all that is due of a hospital.
-    async fn send_all(&self, origin: &PartnerId) -> Result<(), StoreError> {
-        let due = self.store.performed_messages(origin, self.clock.now(), AT_ONCE).await?;
+    async fn send_all(&self, about: Telling, origin: &PartnerId) -> Result<(), StoreError> {
+        let due = self.store.performed_messages(about, origin, self.clock.now(), AT_ONCE).await?;
         let Some(first) = due.first() else { return Ok(()) };
         let config = self.config.now();
-        let Some((partner, to)) = place(&config, origin) else {
-            let reason = "there is no [dicom.mpps_to] for it any more";
-            return self.away(&config, origin, first, reason, NO_PLACE).await;
+        let way = way(about);
+        let Some((partner, to)) = place(&config, origin, way) else {
+            let reason = format!("there is no {} for it any more", way.key);
+            return self.away(&config, origin, first, &reason, NO_PLACE).await;
         };
         if !self.begin(first).await? {
             return Ok(());
         }
-        let mut association = match open(&config, to).await {
+        let mut association = match open(&config, to, way).await {
             Ok(association) => association,
             Err(reason) => return self.away(&config, origin, first, &reason, pause(first.attempts)).await,
         };
@@ -146,7 +189,7 @@ impl PerformedSender {
                 let mut tx = self.store.begin(Durability::Process).await?;
                 tx.performed_taken(message).await?;
                 tx.commit().await?;
-                count(origin, "taken");
+                count(message.about, origin, "taken");
                 Ok(())
             }
             Verdict::Again if !is_late => {
@@ -155,13 +198,9 @@ impl PerformedSender {
                 tx.commit().await
             }
             Verdict::Again | Verdict::Refused => {
-                let what = if message.begins { "that a scanner began a step" } else { "what a scanner did" };
-                self.give_up(
-                    origin,
-                    message,
-                    &format!("{what} was refused by the hospital's own system ({status:04X})"),
-                )
-                .await
+                let way = way(message.about);
+                let reason = format!("{} was refused by {} ({status:04X})", way.what(message), way.whose);
+                self.give_up(origin, message, &reason).await
             }
         }
     }
@@ -177,16 +216,16 @@ impl PerformedSender {
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         if now >= message.created + config.delivery.give_up {
-            let what = if message.begins { "that a scanner began a step" } else { "what a scanner did" };
-            let reason = format!("{what} could not be told to the hospital's own system: {reason}");
+            let way = way(message.about);
+            let reason = format!("{} could not be told to {}: {reason}", way.what(message), way.whose);
             return self.give_up(origin, message, &reason).await;
         }
         if message.attempts == 0 {
-            tracing::warn!(site = %origin, "Performed steps do not reach the system of {origin}; they wait: {reason}");
+            tracing::warn!(site = %origin, "{} cannot be told to the system of {origin}; it waits: {reason}", way(message.about).what(message));
         }
         let mut tx = self.store.begin(Durability::Process).await?;
         tx.performed_again(message, now + wait).await?;
-        tx.pause_performed(origin, now + wait).await?;
+        tx.pause_performed(message.about, origin, now + wait).await?;
         tx.commit().await
     }
 
@@ -195,18 +234,18 @@ impl PerformedSender {
         let mut tx = self.store.begin(Durability::Synced).await?;
         tx.stop_performed(origin, message, reason).await?;
         tx.commit().await?;
-        count(origin, "given_up");
-        tracing::error!(site = %origin, "A performed step of {origin} is not sent on: {reason}");
+        count(message.about, origin, "given_up");
+        tracing::error!(site = %origin, "The system of {origin} is not told: {reason}");
         Ok(())
     }
 }
 
-fn place<'a>(config: &'a Config, origin: &PartnerId) -> Option<(&'a Partner, &'a DicomDestination)> {
+fn place<'a>(config: &'a Config, origin: &PartnerId, way: &Way) -> Option<(&'a Partner, &'a DicomDestination)> {
     let partner = config.partners.get(origin)?;
-    Some((partner, partner.dicom.as_ref()?.mpps_to.as_ref()?))
+    Some((partner, (way.place)(partner.dicom.as_ref()?)?))
 }
 
-async fn open(config: &Config, to: &DicomDestination) -> Result<Association, String> {
+async fn open(config: &Config, to: &DicomDestination, way: &Way) -> Result<Association, String> {
     let settings = ScuSettings {
         calling_ae: config.dicom.ae_title.clone(),
         connect: config.delivery.connect,
@@ -214,7 +253,7 @@ async fn open(config: &Config, to: &DicomDestination) -> Result<Association, Str
     };
     let target = Target { host: to.host.clone(), port: to.port, called_ae: to.ae_title.clone() };
     let proposal =
-        |syntax: &str| Some(Proposal { sop_class: Uid::new(CLASS).ok()?, transfer_syntax: Uid::new(syntax).ok()? });
+        |syntax: &str| Some(Proposal { sop_class: Uid::new(way.class).ok()?, transfer_syntax: Uid::new(syntax).ok()? });
     let proposals: Vec<Proposal> = SYNTAXES.iter().filter_map(|syntax| proposal(syntax)).collect();
     Association::open(&settings, &target, &proposals).await.map_err(|error| chain(&error))
 }
@@ -222,10 +261,10 @@ async fn open(config: &Config, to: &DicomDestination) -> Result<Association, Str
 /// The status it was answered with.
 async fn say(association: &mut Association, message: &PerformedMessage, partner: &Partner) -> Result<u16, ScuError> {
     let unread = || ScuError::Source(std::io::ErrorKind::InvalidData.into());
-    let class = Uid::new(CLASS).map_err(|_| unread())?;
+    let class = Uid::new(way(message.about).class).map_err(|_| unread())?;
     let set: DataSet = dicom_json::from_str(&message.attributes).map_err(|_| unread())?;
     let service = if message.begins { Service::Create } else { Service::Set };
-    let request = Request::new(service, CLASS, message.uid.as_str());
+    let request = Request::new(service, class.as_str(), message.uid.as_str());
     let (response, _) = association.operate(&class, request, Some(&set), &partner.dicom_answers()).await?;
     Ok(response.status)
 }
@@ -237,7 +276,7 @@ enum Verdict {
     Refused,
 }
 
-/// PS3.7 Annex C, PS3.4 F.7.2.
+/// PS3.7 Annex C, PS3.4 F.7.2, R.3.2.
 fn judge(begins: bool, attempt: i64, status: u16) -> Verdict {
     match status {
         // Success, and warnings: attribute list error, attribute value out of range, B...
@@ -258,9 +297,17 @@ fn pause(attempts: i64) -> Duration {
     Duration::from_secs(5).saturating_mul(1 << doublings).min(Duration::from_secs(600))
 }
 
-fn count(origin: &PartnerId, outcome: &'static str) {
-    metrics::counter!("neisse_performed_steps_sent_total", "partner" => origin.to_string(), "outcome" => outcome)
-        .increment(1);
+fn count(about: Telling, origin: &PartnerId, outcome: &'static str) {
+    let partner = origin.to_string();
+    let counter = match about {
+        Telling::Performed => {
+            metrics::counter!("neisse_performed_steps_sent_total", "partner" => partner, "outcome" => outcome)
+        }
+        Telling::Availability => {
+            metrics::counter!("neisse_availability_told_total", "partner" => partner, "outcome" => outcome)
+        }
+    };
+    counter.increment(1);
 }
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ impl Scene {
         assert!(!self.may_leave(&case).await, "images whose commitment is awaited stay");
         self.network.restart().await;
         let kept: Vec<(&str, &str)> = instances.iter().map(|uid| (CT, uid.as_str())).collect();
-        let many = vec![(CT, "1.2.3"); 100_000];
+        let many = vec![(CT, "1.2.3"); 40_000];
         for (calling, transaction, kept, r#type, status, why) in [
             ("RAB_PACS", transaction, &kept[..], 1, 0x0115, "another was asked"),
             ("CHEMNITZ", &json!("2.25.1.1"), &kept[..], 1, 0x0115, "nobody was asked that"),
