@@ -36,6 +36,8 @@ use crate::{
     web::{self, Http, OpenStorage, Watched},
     worklist::{
         Desk,
+        availability::AvailabilityTeller,
+        commitments::CommitmentAsker,
         held::{Rooms, commitment},
         performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
@@ -252,6 +254,8 @@ impl Running {
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         stages.spawn(commitment::run(self.desk.held(), index.caught_up.clone(), stop()));
+        let asker = CommitmentAsker { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(asker.run(stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(escalation.run(stop()));
         let critical = CriticalWatch { store: store.clone(), clock: clock.clone() };
@@ -280,6 +284,8 @@ impl Running {
         stages.spawn(teller.run(stop()));
         let performed = PerformedSender { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(performed.run(stop()));
+        let available = AvailabilityTeller { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(available.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };
         stages.spawn(objects.run(stop()));
         let intake = Intake {

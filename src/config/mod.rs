@@ -84,6 +84,12 @@ impl Config {
         (!there).then_some(reason)
     }
 
+    /// Whether this one is asked to keep the images it has taken.
+    pub fn asks_commitment_of(&self, partner: &PartnerId) -> bool {
+        let dicom = self.partners.get(partner).and_then(|partner| partner.dicom.as_ref());
+        dicom.and_then(|dicom| dicom.deliver.as_ref()).is_some_and(|target| target.commitment)
+    }
+
     /// Whether any reader wants identifiers of its own.
     pub fn has_mappings(&self) -> bool {
         self.partners.values().any(|partner| partner.identity.identifiers != Identifiers::AsIs)
@@ -163,6 +169,8 @@ pub struct DicomListener {
     pub quiet: Duration,
     /// What a scanner says it made must have come this long after it said so, or a person is told. Default 1 h.
     pub images_within: Duration,
+    /// A storage commitment that we asked for is asked for again after this. Default 4 h.
+    pub commitment_within: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -321,6 +329,8 @@ pub struct PartnerDicom {
     pub commit: Commit,
     /// Its own system that is told what its scanners say of their steps.
     pub mpps_to: Option<DicomDestination>,
+    /// Its own system that is told which studies are whole and delivered.
+    pub availability_to: Option<DicomDestination>,
 }
 
 /// When instances count as kept (PS3.4 J).
@@ -356,6 +366,8 @@ pub struct DicomTarget {
     pub port: u16,
     /// Associations at a time, 1 to 16, default 2.
     pub associations: usize,
+    /// It is asked whether it keeps the images it has taken (storage commitment, PS3.4 J). Default false.
+    pub commitment: bool,
     /// Of the objects made for it. Default UTF-8 (ISO_IR 192).
     pub charset: Charset,
     /// It takes UTF-8 where its set does not hold a letter. Default true.

@@ -68,6 +68,7 @@ fn read_dicom(top: &mut Table<'_>) -> DicomListener {
         reserve_bytes: 5 * GIB,
         quiet: Duration::from_secs(30),
         images_within: Duration::from_secs(3600),
+        commitment_within: Duration::from_secs(4 * 3600),
     };
     let Some(mut table) = top.table("dicom") else {
         return listener;
@@ -91,6 +92,7 @@ fn read_dicom(top: &mut Table<'_>) -> DicomListener {
     span(&mut table, "handshake", ("1s", "5m"), &mut listener.handshake);
     span(&mut table, "quiet", ("1s", "1h"), &mut listener.quiet);
     span(&mut table, "images_within", ("1m", "7d"), &mut listener.images_within);
+    span(&mut table, "commitment_within", ("1m", "7d"), &mut listener.commitment_within);
     listener
 }
 

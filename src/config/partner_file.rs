@@ -94,18 +94,31 @@ fn read_dicom(top: &mut Table<'_>) -> (Option<PartnerDicom>, Vec<Spot>, bool) {
         let host = target.parsed("host", v::host);
         let port = port(&mut target);
         let associations = target.number("associations", 1..=16).map_or(2, |count| usize::try_from(count).unwrap_or(2));
+        let commitment = target.flag("commitment").unwrap_or(false);
         let charset = target.parsed("charset", v::dicom_written).map_or(Charset::UTF_8, |found| found.value);
         let utf8 = target.flag("utf8").unwrap_or(true);
         letters::check(&target, &transliterate, charset);
-        Some(DicomTarget { ae_title: ae_title?.value, host: host?.value, port: port?, associations, charset, utf8 })
+        let (ae_title, host) = (ae_title?.value, host?.value);
+        Some(DicomTarget { ae_title, host, port: port?, associations, commitment, charset, utf8 })
     });
     let given = table.has("deliver");
     let destinations = read_destinations(&mut table);
     let commit = table.parsed("commit", committed).map(|found| found.value).unwrap_or_default();
-    let mpps_to = table.table("mpps_to").and_then(|mut place| read_destination(&mut place).map(|(place, _)| place));
+    let place = |found: Option<Table<'_>>| found.and_then(|mut place| Some(read_destination(&mut place)?.0));
+    let mpps_to = place(table.table("mpps_to"));
+    let availability_to = place(table.table("availability_to"));
     let transliterate = letters::values(transliterate);
-    let dicom =
-        PartnerDicom { senders, charset, charset_instead_of, transliterate, deliver, destinations, commit, mpps_to };
+    let dicom = PartnerDicom {
+        senders,
+        charset,
+        charset_instead_of,
+        transliterate,
+        deliver,
+        destinations,
+        commit,
+        mpps_to,
+        availability_to,
+    };
     (Some(dicom), spots, given)
 }
 

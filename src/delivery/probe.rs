@@ -177,6 +177,7 @@ mod tests {
             host: "127.0.0.1".into(),
             port,
             associations: 1,
+            commitment: false,
             charset: Charset::UTF_8,
             utf8: true,
         };

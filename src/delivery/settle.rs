@@ -13,17 +13,29 @@ use crate::{
     store::{CaseRow, Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError, Tx},
 };
 
+/// How an attempt ended.
+pub struct Ending<'a> {
+    pub attempted: &'a Attempted,
+    pub verdict: &'a Verdict,
+    /// The receiver is asked whether it keeps what it has taken.
+    pub asks_commitment: bool,
+    pub now: Moment,
+}
+
+impl Ending<'_> {
+    /// The images arrived, all that were not refused.
+    fn is_to_be_kept(&self, delivery: &Claimed) -> bool {
+        let arrived = matches!(self.attempted.outcome, Outcome::Delivered { .. });
+        self.asks_commitment && arrived && delivery.kind == DeliveryKind::Images
+    }
+}
+
 /// May be repeated: what was written the first time is not ours the second.
 ///
 /// # Errors
 /// When the database fails, or the case cannot be read.
-pub async fn settle(
-    store: &Store,
-    delivery: &Claimed,
-    attempted: &Attempted,
-    verdict: &Verdict,
-    now: Moment,
-) -> Result<Settled, StoreError> {
+pub async fn settle(store: &Store, delivery: &Claimed, ending: &Ending<'_>) -> Result<Settled, StoreError> {
+    let Ending { attempted, verdict, now, .. } = *ending;
     let mut tx = store.begin(Durability::Process).await?;
     // The case before its deliveries, as everywhere: `cases hold` may be under way with the same two.
     let mut case = tx.case(delivery.case).await?;
@@ -37,6 +49,9 @@ pub async fn settle(
     }
     if tx.settle(&settlement(delivery, attempted, settled, now)).await? {
         tx.note_sent(delivery.case, &delivery.partner, &attempted.mapped).await?;
+        if ending.is_to_be_kept(delivery) {
+            tx.owe_commitment(delivery, attempted.done_to, now).await?;
+        }
         let channel = delivery.kind.channel();
         match verdict.pause_until {
             Some(until) => tx.pause(&delivery.partner, channel, now, until, reason(&attempted.outcome)).await?,
@@ -52,15 +67,19 @@ pub async fn settle(
 }
 
 /// Ends a delivery whose case cannot be read. What has arrived has arrived; anything else waits for a person.
-pub async fn settle_alone(store: &Store, delivery: &Claimed, attempted: &Attempted, error: &StoreError, now: Moment) {
+pub async fn settle_alone(store: &Store, delivery: &Claimed, ending: &Ending<'_>, error: &StoreError) {
+    let Ending { attempted, now, .. } = *ending;
     tracing::error!(case.id = %delivery.case, site = %delivery.partner, error = %chain(error), "Case {} cannot be read: its delivery to {} is settled without it", delivery.case, delivery.partner);
     let arrived = matches!(attempted.outcome, Outcome::Delivered { .. }) && attempted.refused.is_empty();
     let settled = if arrived { Settled::Delivered } else { Settled::Stopped };
     let settling = async {
         let mut tx = store.begin(Durability::Process).await?;
         tx.mark_for_a_person(delivery.case, "it cannot be read: see the log").await?;
-        tx.settle(&settlement(delivery, attempted, settled, now)).await?;
+        let is_ours = tx.settle(&settlement(delivery, attempted, settled, now)).await?;
         tx.note_sent(delivery.case, &delivery.partner, &attempted.mapped).await?;
+        if is_ours && ending.is_to_be_kept(delivery) {
+            tx.owe_commitment(delivery, attempted.done_to, now).await?;
+        }
         tx.commit().await
     };
     if let Err(error) = settling.await {

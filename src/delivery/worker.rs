@@ -10,7 +10,7 @@ use super::{
     identity::Identities,
     report::{self, Hl7Line},
     retry::{OWN_ATTEMPTS, verdict},
-    settle::{log, reason, settle, settle_alone, unwanted},
+    settle::{Ending, log, reason, settle, settle_alone, unwanted},
     slots::{Slot, Slots},
     way::{Going, Way},
 };
@@ -240,19 +240,26 @@ impl Delivering {
         // For what the rooms of the wire and the disk log meanwhile, at whatever level.
         let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
         let span = tracing::error_span!("attempt", case.id = %case, %site, attempt);
-        let attempted = self.make(&delivery, lines).instrument(span).await;
+        let attempted = Box::pin(self.make(&delivery, lines)).instrument(span).await;
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
-        let verdict = verdict(&delivery, &attempted, &self.config.now().delivery, now);
+        let config = self.config.now();
+        let verdict = verdict(&delivery, &attempted, &config.delivery, now);
+        let ending = Ending {
+            attempted: &attempted,
+            verdict: &verdict,
+            asks_commitment: config.asks_commitment_of(&delivery.partner),
+            now,
+        };
         loop {
-            match settle(&self.store, &delivery, &attempted, &verdict, now).await {
+            match settle(&self.store, &delivery, &ending).await {
                 Ok(settled) => {
                     log(&delivery, &attempted.outcome, settled);
                     break;
                 }
                 // Its case cannot be read or moved: no worker waits for that.
                 Err(error) if error.is_about_one() => {
-                    settle_alone(&self.store, &delivery, &attempted, &error, now).await;
+                    settle_alone(&self.store, &delivery, &ending, &error).await;
                     break;
                 }
                 Err(error) => database_away(&envelope.partner, &error, end).await?,

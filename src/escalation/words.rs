@@ -133,6 +133,10 @@ fn what_to_do(notice: &Notice) -> String {
             "see that the hospital's own system knows what its scanner did, then neisse cases dismiss {} --why \"…\"",
             notice.subject
         ),
+        "availability" => format!(
+            "see that its own system knows which studies are available, then neisse cases dismiss {} --why \"…\"",
+            notice.subject
+        ),
         "commitment" => "see [dicom] destinations of the partner, and have it ask again".to_owned(),
         _ => "neisse cases list --attention".to_owned(),
     }

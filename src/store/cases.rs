@@ -496,6 +496,7 @@ impl Tx {
             (false, false) => "its order has been delivered",
         };
         self.tell(case.id, now, "delivery", what).await?;
+        self.note_available(case, now).await?;
         Ok(true)
     }
 

@@ -14,6 +14,8 @@
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
+mod asked_commitments;
+mod available;
 mod cases;
 mod claims;
 mod commitments;
@@ -55,6 +57,7 @@ mod tasks;
 mod tokens;
 mod views;
 
+pub use asked_commitments::{AskedCommitment, AskedState, Committed};
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
 pub use commitments::{CommitmentEnd, CommitmentRow, KeptInstance};
@@ -75,7 +78,7 @@ pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
 pub use patients::PatientMessage;
 pub use pauses::Pause;
 pub use performed::{AwaitedStep, PerformedStep, StepNamed};
-pub use performed_messages::PerformedMessage;
+pub use performed_messages::{PerformedMessage, Telling};
 pub use reports::{
     HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
 };

@@ -146,7 +146,7 @@ macro_rules! source {
 }
 
 /// Everything that waits for a person. Whoever puts something else before one adds it here.
-const SOURCES: [Source; 5] = [
+const SOURCES: [Source; 6] = [
     // A held case without a reason has been seen by a person.
     source!(
         "case",
@@ -169,7 +169,22 @@ const SOURCES: [Source; 5] = [
          AND NOT EXISTS (SELECT 1 FROM specimen_orders so JOIN order_cases oc ON oc.order_id = so.order_id \
            WHERE so.specimen_id = specimen_alarms.specimen_id)"
     ),
-    source!("performed", "performed_messages", "origin", "''", "stopped", "stopped <> '' AND dismissed_us IS NULL"),
+    source!(
+        "performed",
+        "performed_messages",
+        "origin",
+        "''",
+        "stopped",
+        "stopped <> '' AND kind = 'performed' AND dismissed_us IS NULL"
+    ),
+    source!(
+        "availability",
+        "performed_messages",
+        "origin",
+        "''",
+        "stopped",
+        "stopped <> '' AND kind = 'availability' AND dismissed_us IS NULL"
+    ),
     // Of what has a case the case says it.
     source!("commitment", "commitments", "partner", "''", "stopped", "stopped <> ''"),
 ];

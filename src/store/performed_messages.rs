@@ -1,16 +1,42 @@
-//! What a hospital's own system is still to be told of its scanners' performed procedure steps.
+//! What partners' own systems are still to be told: of their scanners' performed procedure steps, and of studies that are available.
 //!
-//! In: what a scanner said, in the transaction that keeps it. Out: what is due, in order within each step, what was tried least
-//! often first; an attempt is written down before it is made, and only one attempt can be. What was taken is deleted; what was given up stays without its content for
+//! In: what a scanner said, in the transaction that keeps it; a notification, with the end of what it was made of. Out: what is due,
+//! in order within each step, what was tried least often first; an attempt is written down before it is made, and only one attempt
+//! can be. What was taken is deleted; what was given up stays without its content for
 //! a while, so that a person is told.
 
 use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
 use crate::model::{Moment, PartnerId, Uid};
 use uuid::Uuid;
 
+/// What a message is about, which says of which SOP class it is and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Telling {
+    /// A scanner's step: MPPS, PS3.4 F.
+    Performed,
+    /// Instance availability, PS3.4 R.
+    Availability,
+}
+
+impl Telling {
+    fn as_str(self) -> &'static str {
+        match self {
+            Telling::Performed => "performed",
+            Telling::Availability => "availability",
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self, StoreError> {
+        let known = [Telling::Performed, Telling::Availability];
+        let found = known.into_iter().find(|about| about.as_str() == word);
+        found.ok_or(StoreError::Unreadable { what: "kind of message" })
+    }
+}
+
 /// One that is owed. Holds patient data: never into a log.
 #[derive(Clone, Debug)]
 pub struct PerformedMessage {
+    pub about: Telling,
     pub number: i64,
     pub uid: Uid,
     /// N-CREATE, or else N-SET.
@@ -24,12 +50,13 @@ pub struct PerformedMessage {
 
 impl Tx {
     /// Owes what a scanner said to its hospital's own system; unless that has refused the beginning of the step, and so does not
-    /// know it.
+    /// know it. Or a notification, as one that begins.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn owe_performed(
+    pub async fn owe_telling(
         &mut self,
+        about: Telling,
         origin: &PartnerId,
         uid: &Uid,
         begins: bool,
@@ -37,7 +64,7 @@ impl Tx {
         now: Moment,
     ) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO performed_messages (id, origin, uid, begins, attributes, created_us, attempts, next_us, \
-             stopped) SELECT $1, $2, $3, $4, $5, $6, 0, $6, '' WHERE NOT EXISTS (SELECT 1 FROM performed_messages \
+             stopped, kind) SELECT $1, $2, $3, $4, $5, $6, 0, $6, '', $7 WHERE NOT EXISTS (SELECT 1 FROM performed_messages \
              WHERE origin = $2 AND uid = $3 AND begins = 1 AND stopped <> '')";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(Uuid::now_v7().to_string())
@@ -46,6 +73,7 @@ impl Tx {
             .bind(i64::from(begins))
             .bind(attributes)
             .bind(now.0)
+            .bind(about.as_str())
             .execute(&mut **c)
             .await
             .map(drop))?;
@@ -104,10 +132,21 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pause_performed(&mut self, origin: &PartnerId, next: Moment) -> Result<(), StoreError> {
-        const SQL: &str =
-            "UPDATE performed_messages SET next_us = $2 WHERE origin = $1 AND stopped = '' AND next_us < $2";
-        on_tx!(self, |c| sqlx::query(SQL).bind(origin.as_str()).bind(next.0).execute(&mut **c).await.map(drop))?;
+    pub async fn pause_performed(
+        &mut self,
+        about: Telling,
+        origin: &PartnerId,
+        next: Moment,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE performed_messages SET next_us = $2 WHERE origin = $1 AND kind = $3 AND stopped = '' \
+             AND next_us < $2";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(origin.as_str())
+            .bind(next.0)
+            .bind(about.as_str())
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
         Ok(())
     }
 
@@ -228,38 +267,45 @@ impl Tx {
 }
 
 impl Store {
-    /// The hospitals whose own system may be told something now.
+    /// The partners whose own system may be told something now, and of what.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn performed_due(&self, now: Moment) -> Result<Vec<PartnerId>, StoreError> {
-        const SQL: &str = "SELECT DISTINCT origin FROM performed_messages WHERE stopped = '' AND next_us <= $1";
-        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).fetch_all(p).await)?;
-        rows.iter().map(|(origin,)| partner(origin)).collect()
+    pub async fn performed_due(&self, now: Moment) -> Result<Vec<(Telling, PartnerId)>, StoreError> {
+        const SQL: &str = "SELECT DISTINCT kind, origin FROM performed_messages WHERE stopped = '' AND next_us <= $1";
+        let rows: Vec<(String, String)> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).fetch_all(p).await)?;
+        rows.iter().map(|(about, origin)| Ok((Telling::parse(about)?, partner(origin)?))).collect()
     }
 
-    /// What is due of one hospital: the first of each step that is owed, what was tried least often before the others, and of
+    /// What is due of one partner: the first of each step that is owed, what was tried least often before the others, and of
     /// those the oldest.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn performed_messages(
         &self,
+        about: Telling,
         origin: &PartnerId,
         now: Moment,
         limit: i64,
     ) -> Result<Vec<PerformedMessage>, StoreError> {
         const SQL: &str = "SELECT m.number, m.uid, m.begins, m.attributes, m.created_us, m.attempts FROM performed_messages m \
-             WHERE m.origin = $1 AND m.stopped = '' AND m.next_us <= $2 AND NOT EXISTS (SELECT 1 FROM performed_messages e \
+             WHERE m.origin = $1 AND m.kind = $4 AND m.stopped = '' AND m.next_us <= $2 AND NOT EXISTS (SELECT 1 FROM performed_messages e \
                WHERE e.origin = m.origin AND e.uid = m.uid AND e.number < m.number AND e.stopped = '') \
              ORDER BY m.attempts, m.number LIMIT $3";
         type Row = (i64, String, i64, String, i64, i64);
-        let rows: Vec<Row> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(origin.as_str()).bind(now.0).bind(limit).fetch_all(p).await)?;
+        let rows: Vec<Row> = on_read!(self, |p| sqlx::query_as(SQL)
+            .bind(origin.as_str())
+            .bind(now.0)
+            .bind(limit)
+            .bind(about.as_str())
+            .fetch_all(p)
+            .await)?;
         rows.into_iter()
             .map(|(number, uid, begins, attributes, created, attempts)| {
                 let uid = Uid::new(&uid).map_err(|_| StoreError::Unreadable { what: "UID" })?;
                 Ok(PerformedMessage {
+                    about,
                     number,
                     uid,
                     begins: begins != 0,

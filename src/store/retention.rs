@@ -23,8 +23,8 @@ pub struct JournalUse {
     pub indexed_to: u64,
 }
 
-/// A case that is done: nothing owed, on its way, stopped or for a person to look at; the last image, the last report
-/// and the last delivery are before the time of its state. `$1` reported, `$2` unreported; NULL compares as never.
+/// A case that is done: nothing owed, on its way, stopped or for a person to look at, and everybody who was asked whether it
+/// keeps the images has answered; the last image, the last report and the last delivery are before the time of its state. `$1` reported, `$2` unreported; NULL compares as never.
 macro_rules! done_cases {
     ($select:literal, $rest:literal) => {
         concat!(
@@ -35,7 +35,8 @@ macro_rules! done_cases {
              AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.case_id = c.id AND (d.finished_us IS NULL \
                OR d.state = 'stopped' OR d.finished_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END)) \
              AND NOT EXISTS (SELECT 1 FROM reports r WHERE r.case_id = c.id \
-               AND r.received_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END) ",
+               AND r.received_us > CASE c.state WHEN 'reported' THEN CAST($1 AS BIGINT) ELSE CAST($2 AS BIGINT) END) \
+             AND NOT EXISTS (SELECT 1 FROM asked_commitments a WHERE a.case_id = c.id AND a.ended_us IS NULL) ",
             $rest
         )
     };

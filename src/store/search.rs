@@ -560,18 +560,37 @@ impl Store {
         after: i64,
         limit: i64,
     ) -> Result<InstancePage, StoreError> {
+        self.instances(study.case, &study.seen, which, after, limit).await
+    }
+
+    /// The next instances of a case, whoever may see them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn instances_of_case(&self, case: CaseId, after: i64, limit: i64) -> Result<InstancePage, StoreError> {
+        self.instances(case, &Seen::All, &Searched::default(), after, limit).await
+    }
+
+    async fn instances(
+        &self,
+        case: CaseId,
+        seen: &Seen,
+        which: &Searched,
+        after: i64,
+        limit: i64,
+    ) -> Result<InstancePage, StoreError> {
         let (sql, list) = match which {
             Searched { instances, .. } if !instances.is_empty() => (OF_UIDS, to_json(instances, "list of UIDs")?),
             Searched { series, .. } if !series.is_empty() => (OF_SERIES, to_json(series, "list of UIDs")?),
             Searched { .. } => (ALL_INSTANCES, String::new()),
         };
-        let (sql, id) = (self.pick(sql), study.case.to_string());
+        let (sql, id) = (self.pick(sql), case.to_string());
         let raws: Vec<RawInstance> =
             on_read!(self, |p| sqlx::query_as(sql).bind(&id).bind(after).bind(&list).bind(limit).fetch_all(p).await)?;
         let is_last = i64::try_from(raws.len()).is_ok_and(|count| count < limit);
         let next = raws.last().filter(|_| !is_last).map(|last| last.seq);
-        let seen = raws.into_iter().filter(|raw| study.seen.has(raw.seq));
-        Ok(InstancePage { instances: seen.map(RawInstance::read).collect::<Result<_, _>>()?, next })
+        let shown = raws.into_iter().filter(|raw| seen.has(raw.seq));
+        Ok(InstancePage { instances: shown.map(RawInstance::read).collect::<Result<_, _>>()?, next })
     }
 }
 

@@ -3,8 +3,11 @@
 //! [`Desk`] is the one handler of [`Services`]: it says who asks, and hands each question to the file of its SOP class. In:
 //! questions of `dicom::scp` and `web`. Out: answers from the store, each durable before it is given. A partner sees what
 //! it sent or is to read; everything else is for it as if it were not there. `modality`: what a scanner is to do; `performed`:
-//! what it says it did, `performed_sending`: and who else is told that.
+//! what it says it did, `performed_sending`: and who else is told that; `availability`: what is whole and delivered. `held::commitment`: what we promise to keep;
+//! `commitments`: what we have promised to us.
 
+pub mod availability;
+pub mod commitments;
 mod modality;
 mod performed;
 mod performed_rules;
@@ -104,6 +107,11 @@ impl Desk {
         let (store, config, clock) = (self.store.clone(), self.config.clone(), self.clock.clone());
         held::Shelves { store, config, clock, rooms: self.rooms.clone() }
     }
+
+    fn commitments(&self) -> commitments::CommitmentAsker {
+        let (store, config, clock) = (self.store.clone(), self.config.clone(), self.clock.clone());
+        commitments::CommitmentAsker { store, config, clock }
+    }
 }
 
 impl Services for Desk {
@@ -199,6 +207,19 @@ impl Services for Desk {
             }
             Some(Room::Commitment) => Box::pin(self.held().commit(asker, target, action_type, information)),
             Some(Room::Performed) | None => refused(NO_SUCH_CLASS),
+        }
+    }
+
+    fn event<'a>(
+        &'a self,
+        asker: &'a Asker,
+        target: Target,
+        event_type: u16,
+        information: DataSet,
+    ) -> BoxFuture<'a, Result<Done, Refusal>> {
+        match Room::of(&target) {
+            Some(Room::Commitment) => Box::pin(self.commitments().told(asker, target, event_type, information)),
+            Some(Room::Tasks | Room::Performed) | None => refused(NO_SUCH_CLASS),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         service::{DataSet, Done, Refusal, Target},
     },
     model::{IssuedId, Moment, StepState, Uid, chain},
-    store::{Durability, PerformedStep, StepNamed, Store, StoreError, Tx},
+    store::{Durability, PerformedStep, StepNamed, Store, StoreError, Telling, Tx},
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -95,7 +95,7 @@ async fn begin(
     link(&mut tx, step, attributes).await?;
     tx.move_steps_of(&step.origin, &step.uid, StepState::Started).await?;
     if is_sent_on(partner) {
-        tx.owe_performed(&step.origin, &step.uid, true, &step.attributes, step.created).await?;
+        tx.owe_telling(Telling::Performed, &step.origin, &step.uid, true, &step.attributes, step.created).await?;
     }
     tx.commit().await?;
     Ok(true)
@@ -162,7 +162,7 @@ pub async fn set(
     step.awaited = status != Status::InProgress;
     tx.save_performed_step(&step).await.map_err(away)?;
     if let Some(said) = said {
-        tx.owe_performed(&partner.id, &uid, false, &said, now).await.map_err(away)?;
+        tx.owe_telling(Telling::Performed, &partner.id, &uid, false, &said, now).await.map_err(away)?;
     }
     let scheduled = match status {
         Status::InProgress => StepState::Started,

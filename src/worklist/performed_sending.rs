@@ -1,7 +1,8 @@
-//! Sends on what scanners say of their steps (MPPS as SCU, PS3.4 F) to their hospital's own system, `[dicom.mpps_to]`.
+//! Sends on what scanners say of their steps (MPPS as SCU, PS3.4 F) to their hospital's own system, `[dicom.mpps_to]`; and which
+//! studies are available (PS3.4 R) to those that want to know, `[dicom.availability_to]`.
 //!
-//! In: N-CREATE and N-SET as they were taken, kept with them. Out: the same requests over associations of ours: each step's in the
-//! order they came, again with pauses while the system is away; taken, they are forgotten. What one is not answered to waits alone:
+//! In: N-CREATE and N-SET as they were taken, kept with them; notifications, made by `availability`. Out: these requests over
+//! associations of ours: each step's in the order they came, again with pauses while the system is away; taken, they are forgotten. What one is not answered to waits alone:
 //! the others do not wait for it. What it refuses, and what it has not taken by `[delivery] give_up`, is put before a person, and what
 //! follows a beginning that was refused is left out.
 //!
@@ -9,14 +10,14 @@
 
 use super::performed_rules::{MAY_NO_LONGER_BE_UPDATED, Status, status};
 use crate::{
-    config::{Config, DicomDestination, Live, Partner},
+    config::{Config, DicomDestination, Live, Partner, PartnerDicom},
     dicom::{
         dimse::{Request, Service},
         scu::{Association, Proposal, ScuError, ScuSettings, Target},
         service::DataSet,
     },
     model::{Clock, Moment, PartnerId, Uid, chain},
-    store::{Durability, PerformedMessage, Store, StoreError},
+    store::{Durability, PerformedMessage, Store, StoreError, Telling},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -26,7 +27,6 @@ use std::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-const CLASS: &str = "1.2.840.10008.3.1.2.3.3";
 /// Explicit and Implicit VR Little Endian.
 const SYNTAXES: [&str; 2] = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"];
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -42,6 +42,47 @@ const OWN_ATTEMPTS: i64 = 8;
 const SHOWN: Duration = Duration::from_secs(7 * 24 * 3600);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
+/// SOP class, where it goes, and the words for it.
+struct Way {
+    class: &'static str,
+    key: &'static str,
+    place: fn(&PartnerDicom) -> Option<&DicomDestination>,
+    /// That of whose beginning, that of whose change nobody was told.
+    what: (&'static str, &'static str),
+    whose: &'static str,
+}
+
+const PERFORMED: Way = Way {
+    class: "1.2.840.10008.3.1.2.3.3",
+    key: "[dicom.mpps_to]",
+    place: |dicom| dicom.mpps_to.as_ref(),
+    what: ("that a scanner began a step", "what a scanner did"),
+    whose: "the hospital's own system",
+};
+const AVAILABILITY: Way = Way {
+    class: "1.2.840.10008.5.1.4.33",
+    key: "[dicom.availability_to]",
+    place: |dicom| dicom.availability_to.as_ref(),
+    what: ("that a study is available", "that a study is available"),
+    whose: "the partner's own system",
+};
+
+fn way(about: Telling) -> &'static Way {
+    match about {
+        Telling::Performed => &PERFORMED,
+        Telling::Availability => &AVAILABILITY,
+    }
+}
+
+impl Way {
+    fn what(&self, message: &PerformedMessage) -> &'static str {
+        if message.begins { self.what.0 } else { self.what.1 }
+    }
+}
+
+/// Whose system, and of what it is told.
+type Line = (Telling, PartnerId);
+
 pub struct PerformedSender {
     pub store: Store,
     pub config: Live,
@@ -50,10 +91,10 @@ pub struct PerformedSender {
 
 /// What is under way, and what is known of systems that are away.
 struct Round {
-    sending: JoinSet<(PartnerId, Reached)>,
-    busy: HashSet<PartnerId>,
-    /// How often in a row a hospital's system could not be reached.
-    away: HashMap<PartnerId, i64>,
+    sending: JoinSet<(Line, Reached)>,
+    busy: HashSet<Line>,
+    /// How often in a row a system could not be reached.
+    away: HashMap<Line, i64>,
     forgotten: Moment,
 }
 
@@ -72,11 +113,11 @@ impl PerformedSender {
         let mut round = Round { sending, busy, away, forgotten: this.clock.now() };
         loop {
             if let Err(error) = this.look(&mut round).await {
-                tracing::error!(error = %chain(&error), "Performed steps cannot be sent on now; they wait");
+                tracing::error!(error = %chain(&error), "What partners' systems are to be told cannot be sent now; it waits");
             }
             tokio::select! {
                 Some(done) = round.sending.join_next() => match done {
-                    Ok((origin, reached)) => round.done(origin, reached),
+                    Ok((line, reached)) => round.done(line, reached),
                     // Whose it was is not known: all are looked at again, and what is under way is nobody else's.
                     Err(_) => round.busy.clear(),
                 },
@@ -97,40 +138,42 @@ impl PerformedSender {
             tx.forget_stopped_performed(now - SHOWN).await?;
             tx.commit().await?;
         }
-        for origin in self.store.performed_due(now).await? {
-            if round.busy.insert(origin.clone()) {
+        for line in self.store.performed_due(now).await? {
+            if round.busy.insert(line.clone()) {
                 let this = Arc::clone(self);
-                let away = round.away.get(&origin).copied().unwrap_or(0);
+                let away = round.away.get(&line).copied().unwrap_or(0);
                 round.sending.spawn(async move {
-                    let reached = this.send_all(&origin, away).await.unwrap_or_else(|error| {
-                        tracing::error!(site = %origin, error = %chain(&error), "Performed steps of {origin} cannot be sent on now");
+                    let (about, origin) = &line;
+                    let reached = this.send_all(*about, origin, away).await.unwrap_or_else(|error| {
+                        tracing::error!(site = %origin, error = %chain(&error), "What the system of {origin} is to be told cannot be sent now");
                         Reached::Unknown
                     });
-                    (origin, reached)
+                    (line, reached)
                 });
             }
         }
         Ok(())
     }
 
-    /// One association with all that is due of a hospital; its system has been away for so many tries.
-    async fn send_all(&self, origin: &PartnerId, away: i64) -> Result<Reached, StoreError> {
-        let due = self.store.performed_messages(origin, self.clock.now(), AT_ONCE).await?;
+    /// One association with all that is due of a partner; its system has been away for so many tries.
+    async fn send_all(&self, about: Telling, origin: &PartnerId, away: i64) -> Result<Reached, StoreError> {
+        let due = self.store.performed_messages(about, origin, self.clock.now(), AT_ONCE).await?;
         let Some(first) = due.first() else { return Ok(Reached::Unknown) };
         let config = self.config.now();
-        let Some((partner, to)) = place(&config, origin) else {
-            let reason = "there is no [dicom.mpps_to] for it any more";
-            self.away(&config, origin, first, reason, NO_PLACE).await?;
+        let way = way(about);
+        let Some((partner, to)) = place(&config, origin, way) else {
+            let reason = format!("there is no {} for it any more", way.key);
+            self.away(&config, origin, first, &reason, NO_PLACE).await?;
             return Ok(Reached::No);
         };
         if !self.begin(first).await? {
             return Ok(Reached::Unknown);
         }
-        let mut association = match open(&config, to).await {
+        let mut association = match open(&config, to, way).await {
             Ok(association) => association,
             Err(reason) => {
                 if away == 0 {
-                    tracing::warn!(site = %origin, "Performed steps do not reach the system of {origin}; they wait: {reason}");
+                    tracing::warn!(site = %origin, "The system of {origin} cannot be told {}; it waits: {reason}", way.what(first));
                 }
                 self.away(&config, origin, first, &reason, pause(away)).await?;
                 return Ok(Reached::No);
@@ -143,7 +186,7 @@ impl PerformedSender {
             match say(&mut association, message, partner).await {
                 Ok(answer) => self.settle(&config, origin, message, answer).await?,
                 Err(Unsaid::Unreadable) => {
-                    let reason = format!("{} is kept here so that it cannot be read any more", what(message));
+                    let reason = format!("{} is kept here so that it cannot be read any more", way.what(message));
                     self.give_up(origin, message, &reason).await?;
                 }
                 // It takes none at all.
@@ -185,7 +228,7 @@ impl PerformedSender {
                 let mut tx = self.store.begin(Durability::Process).await?;
                 tx.performed_taken(message).await?;
                 tx.commit().await?;
-                count(origin, "taken");
+                count(message.about, origin, "taken");
                 Ok(())
             }
             Verdict::Again if !is_late => {
@@ -194,8 +237,8 @@ impl PerformedSender {
                 tx.commit().await
             }
             Verdict::Again | Verdict::Refused => {
-                let status = answer.status;
-                let mut reason = format!("{} was refused by the hospital's own system ({status:04X})", what(message));
+                let (status, way) = (answer.status, way(message.about));
+                let mut reason = format!("{} was refused by {} ({status:04X})", way.what(message), way.whose);
                 if status == PROCESSING_FAILURE && answer.ends && attempt > 1 {
                     reason.push_str("; it may have taken it before, and its answer was lost: look there");
                 }
@@ -219,7 +262,7 @@ impl PerformedSender {
         }
         let mut tx = self.store.begin(Durability::Process).await?;
         tx.performed_again(message, message.attempts, now + wait).await?;
-        tx.pause_performed(origin, now + wait).await?;
+        tx.pause_performed(message.about, origin, now + wait).await?;
         tx.commit().await
     }
 
@@ -235,7 +278,7 @@ impl PerformedSender {
         if now >= message.created + config.delivery.give_up {
             return self.give_up(origin, message, &could_not_be_told(message, reason)).await;
         }
-        tracing::warn!(site = %origin, "The system of {origin} has not answered to a performed step: {reason}");
+        tracing::warn!(site = %origin, "The system of {origin} has not answered when told {}: {reason}", way(message.about).what(message));
         let mut tx = self.store.begin(Durability::Process).await?;
         tx.performed_again(message, message.attempts + 1, now + pause(message.attempts)).await?;
         tx.commit().await
@@ -246,37 +289,34 @@ impl PerformedSender {
         let mut tx = self.store.begin(Durability::Synced).await?;
         tx.stop_performed(origin, message, reason, self.clock.now()).await?;
         tx.commit().await?;
-        count(origin, "given_up");
-        tracing::error!(site = %origin, "A performed step of {origin} is not sent on: {reason}");
+        count(message.about, origin, "given_up");
+        tracing::error!(site = %origin, "The system of {origin} is not told: {reason}");
         Ok(())
     }
 }
 
 impl Round {
-    fn done(&mut self, origin: PartnerId, reached: Reached) {
-        self.busy.remove(&origin);
+    fn done(&mut self, line: Line, reached: Reached) {
+        self.busy.remove(&line);
         match reached {
-            Reached::Yes => drop(self.away.remove(&origin)),
-            Reached::No => *self.away.entry(origin).or_insert(0) += 1,
+            Reached::Yes => drop(self.away.remove(&line)),
+            Reached::No => *self.away.entry(line).or_insert(0) += 1,
             Reached::Unknown => {}
         }
     }
 }
 
-fn what(message: &PerformedMessage) -> &'static str {
-    if message.begins { "that a scanner began a step" } else { "what a scanner did" }
-}
-
 fn could_not_be_told(message: &PerformedMessage, reason: &str) -> String {
-    format!("{} could not be told to the hospital's own system: {reason}", what(message))
+    let way = way(message.about);
+    format!("{} could not be told to {}: {reason}", way.what(message), way.whose)
 }
 
-fn place<'a>(config: &'a Config, origin: &PartnerId) -> Option<(&'a Partner, &'a DicomDestination)> {
+fn place<'a>(config: &'a Config, origin: &PartnerId, way: &Way) -> Option<(&'a Partner, &'a DicomDestination)> {
     let partner = config.partners.get(origin)?;
-    Some((partner, partner.dicom.as_ref()?.mpps_to.as_ref()?))
+    Some((partner, (way.place)(partner.dicom.as_ref()?)?))
 }
 
-async fn open(config: &Config, to: &DicomDestination) -> Result<Association, String> {
+async fn open(config: &Config, to: &DicomDestination, way: &Way) -> Result<Association, String> {
     let settings = ScuSettings {
         calling_ae: config.dicom.ae_title.clone(),
         connect: config.delivery.connect,
@@ -284,7 +324,7 @@ async fn open(config: &Config, to: &DicomDestination) -> Result<Association, Str
     };
     let target = Target { host: to.host.clone(), port: to.port, called_ae: to.ae_title.clone() };
     let proposal =
-        |syntax: &str| Some(Proposal { sop_class: Uid::new(CLASS).ok()?, transfer_syntax: Uid::new(syntax).ok()? });
+        |syntax: &str| Some(Proposal { sop_class: Uid::new(way.class).ok()?, transfer_syntax: Uid::new(syntax).ok()? });
     let proposals: Vec<Proposal> = SYNTAXES.iter().filter_map(|syntax| proposal(syntax)).collect();
     Association::open(&settings, &target, &proposals).await.map_err(|error| chain(&error))
 }
@@ -306,11 +346,13 @@ enum Unsaid {
 }
 
 async fn say(association: &mut Association, message: &PerformedMessage, partner: &Partner) -> Result<Answer, Unsaid> {
-    let class = Uid::new(CLASS).map_err(|_| Unsaid::Unreadable)?;
+    let class = Uid::new(way(message.about).class).map_err(|_| Unsaid::Unreadable)?;
     let set: DataSet = dicom_json::from_str(&message.attributes).map_err(|_| Unsaid::Unreadable)?;
-    let ends = !message.begins && status(&set).is_ok_and(|status| status != Status::InProgress);
+    let ends = message.about == Telling::Performed
+        && !message.begins
+        && status(&set).is_ok_and(|status| status != Status::InProgress);
     let service = if message.begins { Service::Create } else { Service::Set };
-    let request = Request::new(service, CLASS, message.uid.as_str());
+    let request = Request::new(service, class.as_str(), message.uid.as_str());
     match association.operate(&class, request, Some(&set), &partner.dicom_answers()).await {
         Ok((response, _)) => Ok(Answer { status: response.status, error_id: response.error_id, ends }),
         Err(ScuError::Source(error)) if error.kind() == std::io::ErrorKind::InvalidData => Err(Unsaid::Unreadable),
@@ -328,7 +370,7 @@ enum Verdict {
 /// PS3.7 Annex C.
 const PROCESSING_FAILURE: u16 = 0x0110;
 
-/// PS3.7 Annex C, PS3.4 F.7.2.
+/// PS3.7 Annex C, PS3.4 F.7.2, R.3.2.
 fn judge(begins: bool, attempt: i64, answer: Answer) -> Verdict {
     match answer.status {
         // Success, and warnings: attribute list error, attribute value out of range, B...
@@ -358,9 +400,17 @@ fn pause(attempts: i64) -> Duration {
     Duration::from_secs(5).saturating_mul(1 << doublings).min(Duration::from_secs(600))
 }
 
-fn count(origin: &PartnerId, outcome: &'static str) {
-    metrics::counter!("neisse_performed_steps_sent_total", "partner" => origin.to_string(), "outcome" => outcome)
-        .increment(1);
+fn count(about: Telling, origin: &PartnerId, outcome: &'static str) {
+    let partner = origin.to_string();
+    let counter = match about {
+        Telling::Performed => {
+            metrics::counter!("neisse_performed_steps_sent_total", "partner" => partner, "outcome" => outcome)
+        }
+        Telling::Availability => {
+            metrics::counter!("neisse_availability_told_total", "partner" => partner, "outcome" => outcome)
+        }
+    };
+    counter.increment(1);
 }
 
 #[cfg(test)]

@@ -7,7 +7,11 @@ use crate::support::{
 };
 use neisse::{
     config::DeliveryTimes,
-    delivery::{retry::verdict, settle::settle, worker::Attempted},
+    delivery::{
+        retry::verdict,
+        settle::{Ending, settle},
+        worker::Attempted,
+    },
     intake::matching::{join, keep_report},
     model::{
         CaseEvent, Channel, DeliveryId, DeliveryKind, DeliveryState, Fault, IssuedId, Lane, Moment, Outcome,
@@ -431,7 +435,8 @@ async fn what_the_reader_refused_before_a_case_was_held_is_owed_again() {
         let outcome = Outcome::Delivered { warning: None };
         let attempted = Attempted { done_to: 10, refused, ..Attempted::ended(&claimed, outcome) };
         let verdict = verdict(&claimed, &attempted, &DELIVERY, NOW);
-        let settled = settle(&ledger.store, &claimed, &attempted, &verdict, NOW).await.expect("settled");
+        let ending = Ending { attempted: &attempted, verdict: &verdict, asks_commitment: false, now: NOW };
+        let settled = settle(&ledger.store, &claimed, &ending).await.expect("settled");
         assert_eq!(settled, Settled::Withdrawn, "{}", ledger.name);
         let of = ledger.store.case(of.id).await.expect("the case");
         assert_eq!((of.routed_to, of.attention.as_str()), (2, ""), "{}", ledger.name);

@@ -6,11 +6,11 @@
 use super::{
     OpenError, Proposal, ScuError, ScuSettings, Target, VERIFICATION, negotiate,
     negotiate::Role,
-    wire::{self, Wire},
+    wire::{self, Message, Wire},
 };
 use crate::{dicom::dimse::Command, model::Uid};
 use bytes::BytesMut;
-use std::{io::IoSlice, time::Duration};
+use std::{collections::VecDeque, io::IoSlice, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
 /// Largest fragment we send, whatever the peer would take: one buffer of this size is all an instance needs.
@@ -28,6 +28,8 @@ pub struct Association {
     /// False while an operation runs, so that one that was dropped half-way leaves it closed.
     open: bool,
     pub(super) buffer: BytesMut,
+    /// Events that the partner reported while it was to answer something.
+    pub(super) heard: VecDeque<Message>,
 }
 
 impl Association {
@@ -99,6 +101,7 @@ impl Association {
             message_id: 0,
             open: true,
             buffer: BytesMut::new(),
+            heard: VecDeque::new(),
         })
     }
 
@@ -153,6 +156,12 @@ impl Association {
     pub(super) fn agreed_for(&self, class: &Uid) -> Option<(u8, Uid)> {
         let found = self.contexts.iter().find(|(proposal, _)| proposal.sop_class == *class);
         found.map(|(proposal, id)| (*id, proposal.transfer_syntax.clone()))
+    }
+
+    /// The transfer syntax of an accepted context.
+    pub(super) fn syntax_of(&self, context: u8) -> Option<(Uid, Uid)> {
+        let found = self.contexts.iter().find(|(_, id)| *id == context);
+        found.map(|(proposal, _)| (proposal.sop_class.clone(), proposal.transfer_syntax.clone()))
     }
 
     pub(super) fn context(&self, fits: impl Fn(&Proposal) -> bool) -> Option<u8> {

@@ -6,11 +6,14 @@
 //! instance's length; header and fragment leave in one write; every step has a time limit, and an instance as a whole
 //! one too.
 //!
+//! Events that a partner reports on an association of ours, because we asked it something there, are heard and answered.
+//!
 //! Does not decide what to send, in which syntax, or when to try again; does not transcode, pad or look into a data
 //! set; one operation at a time (asynchronous operations window 1/1).
 
 mod answer;
 mod association;
+mod events;
 mod negotiate;
 mod operate;
 mod store;
@@ -24,6 +27,7 @@ use std::{future::Future, io, time::Duration};
 
 pub use answer::{StoreAnswer, read_answer};
 pub use association::Association;
+pub use events::Heard;
 pub use negotiate::MAX_PROPOSALS;
 
 const VERIFICATION: &str = "1.2.840.10008.1.1";

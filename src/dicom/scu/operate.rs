@@ -2,7 +2,7 @@
 //!
 //! Whole messages, small ones: what goes out is in memory, what comes back is bounded. Does not judge a status.
 
-use super::{Association, ScuError, wire::Message};
+use super::{Association, ScuError, events, wire::Message};
 use crate::{
     dicom::{
         charset::SenderCharset,
@@ -49,11 +49,16 @@ impl Association {
         bytes.extend(data.map(|data| self.framed(context, data, false)).unwrap_or_default());
         let mut early = None;
         self.wire.send(&mut [IoSlice::new(&bytes)], &mut early).await?;
-        let message = match early {
-            Some(message) => message,
-            None => self.wire.next_message().await?,
-        };
-        answer(message, request, syntax)
+        loop {
+            let message = match early.take() {
+                Some(message) => message,
+                None => self.wire.next_message().await?,
+            };
+            if !events::is_report(&message) {
+                return answer(message, request, syntax);
+            }
+            self.keep_for_later(message)?;
+        }
     }
 }
 

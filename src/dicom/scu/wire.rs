@@ -55,6 +55,8 @@ pub(super) struct RawPdu {
 
 /// A message of the peer.
 pub(super) struct Message {
+    /// Presentation context it came on.
+    pub context: u8,
     pub command: Command,
     /// Empty where none belongs to it.
     pub data_set: Vec<u8>,
@@ -252,7 +254,7 @@ impl Wire {
     fn take_fragments(&mut self, mut body: Bytes) -> Result<Option<Message>, ScuError> {
         let mut complete = None;
         while !body.is_empty() {
-            let &[a, b, c, d, _context, control, ..] = &body[..] else {
+            let &[a, b, c, d, context, control, ..] = &body[..] else {
                 return Err(ScuError::Protocol("a PDV is cut short"));
             };
             let length = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -265,14 +267,14 @@ impl Wire {
             let is_last = control & IS_LAST != 0;
             complete = match control & IS_COMMAND {
                 0 => self.take_data_set(&body[6..4 + length], is_last)?,
-                _ => self.take_command(&body[6..4 + length], is_last)?,
+                _ => self.take_command(context, &body[6..4 + length], is_last)?,
             };
             body.advance(4 + length);
         }
         Ok(complete)
     }
 
-    fn take_command(&mut self, fragment: &[u8], is_last: bool) -> Result<Option<Message>, ScuError> {
+    fn take_command(&mut self, context: u8, fragment: &[u8], is_last: bool) -> Result<Option<Message>, ScuError> {
         if self.awaiting.is_some() || self.command.len() + fragment.len() > MAX_COMMAND_BYTES {
             return Err(ScuError::Protocol("a command set in a data set's place, or one that is too long"));
         }
@@ -283,7 +285,7 @@ impl Wire {
         let command = Command::parse(&self.command).map_err(ScuError::Unreadable)?;
         self.command.clear();
         let awaits = command.has_data_set();
-        let message = Message { command, data_set: Vec::new() };
+        let message = Message { context, command, data_set: Vec::new() };
         if awaits {
             self.awaiting = Some(message);
             return Ok(None);
