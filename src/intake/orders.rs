@@ -4,14 +4,24 @@
 //! …), after the commit. What each order control does is `model::order`'s table. A message is taken whole or not at all: what
 //! cannot be read is refused with its place; an order that cannot be changed as asked is answered so, and kept.
 //!
+//! Beside it: `orders::request` finds the order a request is about, `orders::effects` sees to the cases of one that has moved,
+//! `orders::join` joins orders and cases.
+//!
 //! Does not tell the reader: `routing` sends on what concerns a case that has been given to one. Where the reader takes no
 //! orders, a person is told to.
 
+mod effects;
+mod join;
+mod request;
+
+pub(super) use effects::hold_with;
+pub use join::join_orders;
+pub(super) use join::{join_as, take_over, warn};
+
 use super::{
-    near_misses::{NEAR, no_more_proposals, propose_to_cases},
+    near_misses::{NEAR, propose_to_cases},
     order_case,
-    order_match::{Fit, contradict, fits, fits_by_specimen},
-    scheduled, slides,
+    order_match::contradict,
     specimens::{self, Taken},
 };
 use crate::{
@@ -22,13 +32,13 @@ use crate::{
         message::Message,
         order::{OrderMessage, OrderRequest},
     },
-    model::{
-        Bell, CaseEvent, CaseId, CaseState, Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, PartnerId,
-        Priority, Progress, SpecimenSaid, Unable, order, order_is,
-    },
-    store::{CaseRow, Durability, MessageKey, NewOrder, OrderFacts, OrderMessageRow, OrderRow, Store, StoreError, Tx},
+    model::{Bell, Discipline, IssuedId, Moment, PartnerId, Priority, Progress, SpecimenSaid, order},
+    store::{CaseRow, Durability, MessageKey, NewOrder, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
+use effects::{TakenBack, end_tasks, is_taken_back, progress, tell};
+use join::join;
+use request::{add_surviving, find, new_order, same_patient, update, with_issuer};
 
 /// Orders in the field are a few KiB.
 const MAX_BYTES: usize = 1 << 20;
@@ -280,380 +290,6 @@ fn as_new(work: &Work<'_>, request: &OrderRequest) -> Option<OrderRow> {
     // One with specimens, or that is a case by itself, is looked at whole.
     let is_plain = order.discipline != Discipline::Pathology && request.specimens.is_empty();
     is_plain.then_some(order)
-}
-
-/// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
-/// the placer's does not contradict.
-async fn find(
-    tx: &mut Tx,
-    partner: &Partner,
-    request: &OrderRequest,
-) -> Result<Result<Option<OrderRow>, Unable>, StoreError> {
-    let issued = |id: &IssuedId| with_issuer(id, &partner.issuer);
-    let (placer, filler) = (issued(&request.placer), issued(&request.filler));
-    if !placer.is_empty()
-        && let Some(order) = tx.order_with_placer(&partner.id, &placer).await?
-    {
-        let other = !filler.is_empty() && !order.filler.is_empty() && order.filler != filler;
-        return Ok(if other { Err(Unable::OtherNumber) } else { Ok(Some(order)) });
-    }
-    if filler.is_empty() {
-        return Ok(Ok(None));
-    }
-    let mut orders = tx.orders_with_filler(&partner.id, &filler).await?;
-    orders.retain(|order| placer.is_empty() || order.placer.is_empty());
-    Ok(match orders.len() {
-        0 | 1 => Ok(orders.pop()),
-        _ => Err(Unable::Ambiguous),
-    })
-}
-
-/// A number without an issuer is the sender's own.
-fn with_issuer(id: &IssuedId, issuer: &str) -> IssuedId {
-    let issuer = if id.issuer.is_empty() && !id.is_empty() { issuer } else { &id.issuer };
-    IssuedId::new(id.value.clone(), issuer)
-}
-
-/// How far what the order has become has come.
-fn progress(case: &CaseRow) -> Progress {
-    match case.state {
-        CaseState::New | CaseState::Held if case.routed_to == 0 => Progress::NotSent,
-        CaseState::Reported => Progress::Reported,
-        _ => Progress::Sent,
-    }
-}
-
-/// What the patient's identifiers have been merged into is the same patient's.
-async fn add_surviving(tx: &mut Tx, origin: &PartnerId, ids: &mut Vec<IssuedId>) -> Result<(), StoreError> {
-    for id in ids.clone() {
-        if let Some(surviving) = tx.surviving_patient(origin, &id).await?
-            && !ids.contains(&surviving)
-        {
-            ids.push(surviving);
-        }
-    }
-    Ok(())
-}
-
-/// An order does not change hands: a number that comes back with another patient is a mistake somebody must look at.
-fn same_patient(known: Option<&OrderRow>, said: &[IssuedId]) -> Result<(), Unable> {
-    let Some(known) = known else { return Ok(()) };
-    if contradict(&known.facts.patients, said) { Err(Unable::OtherPatient) } else { Ok(()) }
-}
-
-fn new_order(partner: &Partner, now: Moment) -> OrderRow {
-    OrderRow {
-        id: OrderId::generate(),
-        origin: partner.id.clone(),
-        state: OrderState::Open,
-        placer: IssuedId::default(),
-        filler: IssuedId::default(),
-        group: IssuedId::default(),
-        accession: IssuedId::default(),
-        studies: Vec::new(),
-        patient: IssuedId::default(),
-        discipline: Discipline::Radiology,
-        modality: String::new(),
-        priority: Default::default(),
-        facts: OrderFacts::default(),
-        received: now,
-        changed: now,
-    }
-}
-
-/// What the message says is taken; what it leaves out stays (an empty field means unchanged, HL7 v2.5.1 2.5.3). Only a new
-/// order and a change say anything of what is ordered; numbers that are not known yet are taken from every message.
-fn update(
-    order: &mut OrderRow,
-    is_new: bool,
-    message: &OrderMessage,
-    request: &OrderRequest,
-    partner: &Partner,
-    state: OrderState,
-) {
-    let issuer = &partner.issuer;
-    order.state = state;
-    let numbers = [
-        (&mut order.placer, &request.placer),
-        (&mut order.filler, &request.filler),
-        (&mut order.group, &request.group),
-    ];
-    for (known, said) in numbers {
-        if known.is_empty() {
-            *known = with_issuer(said, issuer);
-        }
-    }
-    if !(is_new || request.control == OrderControl::Change) {
-        return;
-    }
-    if is_new {
-        order.facts.patients = message.patient_ids.iter().map(|id| with_issuer(id, issuer)).collect();
-        // The hospital's own identifier first: it is the one its images carry.
-        let own = order.facts.patients.iter().find(|id| id.issuer == *issuer);
-        order.patient = own.or(order.facts.patients.first()).cloned().unwrap_or_default();
-    }
-    if !request.accession.is_empty() {
-        order.accession = with_issuer(&request.accession, issuer);
-    }
-    scheduled::take_studies(order, &request.study_uids);
-    let text = |known: &mut String, said: &str| {
-        if !said.is_empty() {
-            said.clone_into(known);
-        }
-    };
-    text(&mut order.modality, &request.modality);
-    text(&mut order.facts.patient_name, &message.patient_name);
-    text(&mut order.facts.birth_date, &message.birth_date);
-    text(&mut order.facts.sex, &message.sex);
-    text(&mut order.facts.procedure_code, &request.procedure.code);
-    text(&mut order.facts.procedure, &request.procedure.text);
-    order.priority = request.priority.unwrap_or(order.priority);
-    if request.discipline == Discipline::Pathology {
-        order.discipline = Discipline::Pathology;
-    }
-    scheduled::take(order, &request.requested, partner);
-}
-
-const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing is until it is released";
-
-/// Into the story of what the order has become; and a person is told where the reader has images of what is no longer
-/// wanted, or was joined to what no longer fits. What has not left yet is held.
-async fn tell(
-    tx: &mut Tx,
-    config: &Config,
-    order: &OrderRow,
-    cases: &mut [CaseRow],
-    control: OrderControl,
-    before: Option<OrderState>,
-    now: Moment,
-) -> Result<(), StoreError> {
-    let (state, changed) = (order.state, before != Some(order.state));
-    for case in cases.iter() {
-        tx.note_order_news(case.id, true).await?;
-    }
-    for case in cases.iter_mut().filter(|_| changed || control == OrderControl::Change) {
-        let what = if changed { format!("its order is {state}") } else { "its order was changed".to_owned() };
-        tx.tell(case.id, now, "intake", &what).await?;
-        let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
-        match state {
-            _ if progress(case) > Progress::NotSent && all_take_orders(config, case) => {}
-            _ if progress(case) > Progress::NotSent => {
-                case.needs_a_person(&format!("{what} after it was given to a reader ({reader}): tell them"));
-            }
-            // Its other orders go on without this one.
-            OrderState::OnHold | OrderState::Cancelled | OrderState::Replaced
-                if order_case::others_live(tx, case.id, order.id).await? => {}
-            OrderState::OnHold => hold(case, ON_HOLD)?,
-            OrderState::Cancelled | OrderState::Replaced => {
-                let reason =
-                    format!("its order is {state}: nothing has been sent, and nothing is until it is released");
-                hold(case, &reason)?;
-            }
-            OrderState::Open if before == Some(OrderState::OnHold) => {
-                case.needs_nobody_for(ON_HOLD);
-                case.needs_a_person("its order is no longer on hold: release the case");
-            }
-            _ => {}
-        }
-        if control == OrderControl::Change && fits(order, case) == Fit::No {
-            case.needs_a_person("its order was changed and names another study now: see whether it still belongs here");
-        }
-        tx.save_case(case).await?;
-    }
-    Ok(())
-}
-
-/// A case that had an order which is not wanted any more.
-struct TakenBack {
-    case: CaseId,
-    state: OrderState,
-}
-
-/// Ends the reading of what no order asks for any more. After all orders of the message: the new one may stand in the place
-/// of the old (HL7 v2.5.1 ORC-1 RP and RO).
-async fn end_tasks(tx: &mut Tx, taken_back: &[TakenBack], now: Moment) -> Result<(), StoreError> {
-    for TakenBack { case, state } in taken_back {
-        if !order_case::is_asked_for(tx, *case).await? {
-            tx.case(*case).await?;
-            tx.end_tasks(*case, &order_is(*state), now).await?;
-        }
-    }
-    Ok(())
-}
-
-fn is_taken_back(state: OrderState) -> bool {
-    matches!(state, OrderState::Cancelled | OrderState::Replaced)
-}
-
-/// Everybody who has the case is told by a message.
-fn all_take_orders(config: &Config, case: &CaseRow) -> bool {
-    let receivers = case.receivers();
-    let takes = |id| config.partners.get(id).is_some_and(|partner: &Partner| partner.orders_delivered);
-    !receivers.is_empty() && receivers.iter().all(takes)
-}
-
-/// Nothing of the case leaves before a person has looked.
-fn hold(case: &mut CaseRow, reason: &str) -> Result<(), StoreError> {
-    if case.state == CaseState::New {
-        case.take(CaseEvent::Hold)?;
-    }
-    case.needs_a_person(reason);
-    Ok(())
-}
-
-/// A case that is joined to an order on hold waits with it, as long as nothing has been sent.
-///
-/// # Errors
-/// When the table of states forbids it.
-pub(super) fn hold_with(order: &OrderRow, case: &mut CaseRow) -> Result<(), StoreError> {
-    if order.state == OrderState::OnHold && progress(case) == Progress::NotSent { hold(case, ON_HOLD) } else { Ok(()) }
-}
-
-/// Joins the order to the studies of its origin that are there already.
-async fn join(tx: &mut Tx, order: &OrderRow, now: Moment) -> Result<(), StoreError> {
-    if is_taken_back(order.state) {
-        return Ok(());
-    }
-    let numbers = [&order.accession, &order.placer, &order.filler].map(|number| number.value.as_str());
-    let candidates = tx.cases_of_origin_with(&order.origin, &order.studies, numbers).await?;
-    for id in candidates {
-        let mut case = tx.case(id).await?;
-        join_one(tx, order, &mut case, now).await?;
-    }
-    Ok(())
-}
-
-/// Joins a case to the orders of its origin that are there already. The case must be held for change; it is saved when
-/// something was joined.
-///
-/// # Errors
-/// When the database fails.
-pub async fn join_orders(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
-    let mut joined = Vec::new();
-    for order in tx.orders_for_case(case).await? {
-        if matches!(fits(&order, case), Fit::By(_)) {
-            joined.push(order.id);
-        }
-        join_one(tx, &order, case, now).await?;
-    }
-    let named = case.facts.specimens.clone();
-    for order in slides::orders_of(tx, &case.origin, &named).await? {
-        if !joined.contains(&order.id) {
-            let fit = fits_by_specimen(&order, case);
-            join_as(tx, &order, case, fit, now).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Joins an order and a case, if they fit and have not been joined; what the order says and the images do not is taken
-/// over. The case must be held for change. True when it was saved.
-///
-/// # Errors
-/// When the database fails.
-async fn join_one(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
-    let fit = fits(order, case);
-    if matches!(fit, Fit::OtherPatient(_)) {
-        // One of the two may still go by an identifier that has been merged.
-        let mut known = order.clone();
-        add_surviving(tx, &order.origin, &mut known.facts.patients).await?;
-        let fit = fits(&known, case);
-        return join_as(tx, &known, case, fit, now).await;
-    }
-    join_as(tx, order, case, fit, now).await
-}
-
-/// The same, as it has been found to fit.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn join_as(
-    tx: &mut Tx,
-    order: &OrderRow,
-    case: &mut CaseRow,
-    fit: Fit,
-    now: Moment,
-) -> Result<bool, StoreError> {
-    match fit {
-        Fit::No => Ok(false),
-        Fit::OtherPatient(by) => {
-            warn(
-                tx,
-                case,
-                &format!("an order with the same {by} is for another patient: ask the sender which is right"),
-                now,
-            )
-            .await
-        }
-        Fit::NoPatient(by) => {
-            let reason = format!("its images name a {by} of an order, but no patient the order names: ask the sender");
-            warn(tx, case, &reason, now).await
-        }
-        Fit::NotWanted(by) => {
-            warn(tx, case, &format!("images came for an order ({by}) that is {}: ask the sender", order.state), now)
-                .await
-        }
-        Fit::By(_) if tx.is_unlinked(order.id, case.id).await? => Ok(false),
-        Fit::By(by) => {
-            let more_urgent = order.priority > case.priority;
-            case.priority = case.priority.max(order.priority);
-            if !tx.join_order(order.id, case.id, by, now).await? {
-                if more_urgent {
-                    tx.save_case(case).await?;
-                }
-                return Ok(more_urgent);
-            }
-            hold_with(order, case)?;
-            take_over(tx, order, case).await?;
-            no_more_proposals(case);
-            case.waits_until = None;
-            tx.note_order_news(case.id, true).await?;
-            tx.tell(case.id, now, "intake", &format!("joined to its order ({by})")).await?;
-            tx.save_case(case).await?;
-            Ok(true)
-        }
-    }
-}
-
-/// What the order says and the images do not is taken over, and noted, so that it can be given back.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn take_over(tx: &mut Tx, order: &OrderRow, case: &mut CaseRow) -> Result<(), StoreError> {
-    let mut taken = Vec::new();
-    let mut take = |name: &'static str, known: &mut String, said: &str| {
-        if known.is_empty() && !said.is_empty() {
-            said.clone_into(known);
-            taken.push(name);
-        }
-    };
-    let facts = &mut case.facts;
-    for (name, known, issuer, said) in [
-        ("placer", &mut facts.placer_order_number, &mut facts.placer_issuer, &order.placer),
-        ("filler", &mut facts.filler_order_number, &mut facts.filler_issuer, &order.filler),
-    ] {
-        take(name, known, &said.value);
-        if *known == said.value && issuer.is_empty() {
-            issuer.clone_from(&said.issuer);
-        }
-    }
-    take("description", &mut facts.description, &order.facts.procedure);
-    if facts.accession.is_empty() && !order.accession.is_empty() {
-        facts.accession = order.accession.clone();
-        taken.push("accession");
-    }
-    tx.save_facts(case).await?;
-    tx.note_taken(order.id, case.id, &taken).await
-}
-
-/// Puts the case before a person, once for each reason. True when that is new.
-pub(super) async fn warn(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<bool, StoreError> {
-    if !case.needs_a_person(reason) {
-        return Ok(false);
-    }
-    tx.tell(case.id, now, "intake", reason).await?;
-    tx.save_case(case).await?;
-    Ok(true)
 }
 
 #[cfg(test)]

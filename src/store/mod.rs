@@ -14,6 +14,7 @@
 //!
 //! Does not decide: states move by `model::case::next`, asked by the callers in `intake`, `routing` and `results`.
 
+mod answered_messages;
 mod asked_commitments;
 mod available;
 mod cases;
@@ -40,6 +41,8 @@ mod pauses;
 mod performed;
 mod performed_messages;
 mod postgres;
+mod report_forms;
+mod report_objects;
 mod reports;
 mod retention;
 mod search;
@@ -57,6 +60,7 @@ mod tasks;
 mod tokens;
 mod views;
 
+pub use answered_messages::MessageKey;
 pub use asked_commitments::{AskedCommitment, AskedState, Committed};
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
@@ -79,10 +83,9 @@ pub use patients::PatientMessage;
 pub use pauses::Pause;
 pub use performed::{AwaitedStep, PerformedStep, StepNamed};
 pub use performed_messages::{PerformedMessage, Telling};
-pub use reports::{
-    HeldContent, HeldReport, MessageKey, NewReport, ReportContent, ReportFormRow, ReportObject, ReportRow,
-};
-
+pub use report_forms::{ReportContent, ReportFormRow};
+pub use report_objects::ReportObject;
+pub use reports::{HeldContent, HeldReport, NewReport, ReportRow};
 pub use retention::{JournalUse, PurgeBefore};
 pub use search::{
     FoundInstance, FoundSeries, FoundStudy, InstancePage, SearchBy, Searched, Seen, StudyPlace, StudySearch,
