@@ -179,6 +179,7 @@ fn every_configuration_key_is_described_and_every_described_key_is_known() {
         "[dicom.deliver]",
         "[[dicom.destinations]]",
         "[dicom.mpps_to]",
+        "[dicom.availability_to]",
         "[hl7]",
         "[[hl7.senders]]",
         "[hl7.deliver]",

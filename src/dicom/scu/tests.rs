@@ -1,7 +1,8 @@
 //! The requestor against a peer of raw bytes, which does what real ones do and what none should.
 
 use super::{association::MAX_FRAGMENT, *};
-use crate::dicom::dimse::Command;
+use crate::dicom::dimse::{Command, Request, Service};
+use crate::model::Outgoing;
 use std::time::Instant;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -493,4 +494,53 @@ async fn a_dropped_store_leaves_the_association_closed() {
     let (what, mut data) = (instance(1 << 40), Made::of(1 << 40));
     assert!(timeout(Duration::from_millis(50), association.store(&what, &mut data)).await.is_err());
     assert!(matches!(association.echo().await, Err(ScuError::Closed)));
+}
+
+fn event(message_id: u16) -> Command {
+    let request = Request { message_id, type_id: Some(1), ..Request::new(Service::EventReport, CT, INSTANCE) };
+    Command::Request(request)
+}
+
+#[tokio::test]
+async fn an_event_that_comes_before_the_answer_is_kept_and_answered_after_it() {
+    let (target, task) = peer(accept_pdu(16384), async |mut peer| {
+        let Command::Request(request) = peer.command().await else { panic!("no request") };
+        peer.send(&event(7)).await;
+        peer.send(&Command::Response(request.answer(0))).await;
+        let Command::Response(response) = peer.command().await else { panic!("no response") };
+        assert_eq!((response.service, response.message_id, response.status), (Service::EventReport, 7, 0x0115));
+        peer.send(&event(8)).await;
+        peer.until_gone().await;
+    })
+    .await;
+    let mut association = open(&target).await;
+    let asked = Request { type_id: Some(1), ..Request::new(Service::Action, CT, INSTANCE) };
+    let (response, _) = association.operate(&uid(CT), asked, None, &Outgoing::default()).await.expect("an answer");
+    assert_eq!((response.service, response.status), (Service::Action, 0));
+    let heard = association.hear(Duration::ZERO).await.expect("open").expect("the event that came before");
+    assert_eq!((heard.request.type_id, heard.class.as_str()), (Some(1), CT));
+    assert!(heard.information.as_ref().is_some_and(|set| set.iter().next().is_none()));
+    association.answer(&heard, heard.request.answer(0x0115)).await.expect("answered");
+    let next = association.hear(Duration::from_secs(5)).await.expect("open").expect("the event after");
+    assert_eq!(next.request.message_id, 8);
+    assert!(association.hear(Duration::from_millis(20)).await.expect("open").is_none(), "nothing more");
+    association.release().await;
+    task.await.expect("peer content");
+}
+
+#[tokio::test]
+async fn a_peer_that_reports_without_end_instead_of_answering_is_left() {
+    let (target, task) = peer(accept_pdu(16384), async |mut peer| {
+        peer.command().await;
+        for message_id in 1..=9 {
+            peer.send(&event(message_id)).await;
+        }
+        assert_eq!(peer.until_gone().await, wire::ABORT);
+    })
+    .await;
+    let mut association = open(&target).await;
+    let asked = Request { type_id: Some(1), ..Request::new(Service::Action, CT, INSTANCE) };
+    let answer = association.operate(&uid(CT), asked, None, &Outgoing::default()).await;
+    assert!(matches!(answer, Err(ScuError::Protocol(_))), "{answer:?}");
+    task.await.expect("peer content");
 }
