@@ -24,7 +24,7 @@ import filled
 import peers
 
 QUERIES, SECONDS = 300, 8
-ORTHANC_STEPS, ORTHANC_STUDIES = (1_000, 10_000), 2_000
+ORTHANC_STEPS, ORTHANC_STUDIES = (1_000, 10_000), 20_000
 PLUGINS = Path("/usr/share/orthanc/plugins")
 
 _ASKED = {

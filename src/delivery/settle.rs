@@ -142,7 +142,9 @@ async fn tell(
             tx.tell(case.id, now, "delivery", &what).await?;
         }
     }
-    if ended && case.state == CaseState::Routed {
+    // Of a case that has its report, it is the images that came late.
+    let is_reported = matches!(case.state, CaseState::Preliminary | CaseState::Reported);
+    if ended && (case.state == CaseState::Routed || is_reported && delivery.kind == DeliveryKind::Images) {
         tx.note_if_all_delivered(&mut case, now).await?;
     }
     tx.save_case(&case).await

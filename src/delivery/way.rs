@@ -103,26 +103,25 @@ pub struct Giving<'w, S> {
     way: Option<&'w Way>,
     /// The wire waits no longer than this for a piece.
     response: Duration,
-    /// It has given way for long enough then: its receiver waits for it, and its reader.
-    until: Option<Instant>,
+    /// How long it still gives way, all times together: its receiver waits for it, and its reader.
+    left: Duration,
 }
 
 impl<'w, S> Giving<'w, S> {
     pub fn new(source: S, way: Option<&'w Way>, response: Duration) -> Self {
-        Self { source, way, response, until: way.map(|way| Instant::now() + way.patience) }
+        Self { source, way, response, left: way.map_or(Duration::ZERO, |way| way.patience) }
     }
 }
 
 impl<S: DataSource> DataSource for Giving<'_, S> {
     async fn read(&mut self, into: &mut BytesMut, at_most: usize) -> io::Result<usize> {
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            self.way = None;
-        }
-        if let Some(way) = self.way.filter(|way| way.is_taken()) {
+        if let Some(way) = self.way.filter(|way| !self.left.is_zero() && way.is_taken()) {
+            let since = Instant::now();
             tokio::select! {
                 () = way.until_free() => {}
                 () = sleep(TRICKLE.min(self.response / 2)) => {}
             }
+            self.left = self.left.saturating_sub(since.elapsed());
         }
         self.source.read(into, at_most).await
     }

@@ -37,6 +37,11 @@ impl<K: Eq + Hash> Aside<K> {
         self.0.remove(key);
     }
 
+    /// Nothing is put aside any more.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     fn waits_at(&self, key: &K, now: Instant) -> bool {
         self.0.get(key).is_some_and(|(_, until)| *until > now)
     }

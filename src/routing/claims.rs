@@ -133,8 +133,12 @@ impl Claims {
             }
         }
         let down_after = self.config.now().delivery.down_after;
-        let pauses = self.store.pauses().await?;
-        for pause in pauses.into_iter().filter(|pause| pause.since <= now - down_after) {
+        let mut pauses = self.store.pauses().await?;
+        pauses.retain(|pause| pause.since <= now - down_after);
+        if pauses.is_empty() {
+            kept_by_down.clear();
+        }
+        for pause in pauses {
             for priority in Priority::ALL.into_iter().rev() {
                 self.take_from_who_is_down((&pause.partner, pause.channel), priority, kept_by_down).await?;
             }

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Live},
     delivery::identity::{Identities, Outgoing},
     dicom::{
-        rewrite::Renamed,
+        rewrite::{Patches, Renamed},
         scp::{Held, HeldBytes, OpenInstance},
         scu::{DataSource, ScuSettings},
         service::{HeldInstance, Lies},
@@ -18,7 +18,12 @@ use crate::{
 };
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
-use std::{io, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::runtime::Handle;
 
 pub struct JournalsHeld {
@@ -28,6 +33,21 @@ pub struct JournalsHeld {
     pub clock: Clock,
     /// Where the database is asked: an association has a runtime of its own.
     pub runtime: Handle,
+    /// Of instances that were looked at a moment ago: a viewer comes for one frame after the other.
+    pub renamed: Mutex<VecDeque<Looked>>,
+}
+
+/// For how long it is believed that a partner's identifiers are still these.
+const BELIEVED: Duration = Duration::from_secs(60);
+const MOST_LOOKED: usize = 1_000;
+
+pub struct Looked {
+    place: JournalPlace,
+    case: CaseId,
+    toward: PartnerId,
+    config: Arc<Config>,
+    at: Instant,
+    patches: Patches,
 }
 
 impl Held for JournalsHeld {
@@ -43,12 +63,25 @@ impl Held for JournalsHeld {
     fn renamed<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>> {
         Box::pin(async move {
             let Some(renaming) = self.renaming(instance) else { return Ok(None) };
+            if let Some(patches) = self.looked(&renaming) {
+                return Ok(Some(Renamed::Patched(patches)));
+            }
+            let (place, case, toward) = (renaming.instance.place, renaming.case, renaming.toward.clone());
+            let config = Arc::clone(&renaming.config);
             let renamed = self.runtime.spawn(async move {
+                // First: what has left the disk has no header any more.
+                let (spool, place) = (renaming.spool.clone(), renaming.instance.place);
+                let there = tokio::task::spawn_blocking(move || spool.ranges(&place).map(drop));
+                there.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
                 let mut identities = renaming.identities().await?;
                 let renamed = identities.renamed(&renaming.spool, &renaming.instance).await;
                 renamed.map_err(|error| io::Error::other(chain(&error)))
             });
-            renamed.await.map_err(io::Error::other)?.map(Some)
+            let renamed = renamed.await.map_err(io::Error::other)??;
+            if let Renamed::Patched(patches) = &renamed {
+                self.keep(Looked { place, case, toward, config, at: Instant::now(), patches: patches.clone() });
+            }
+            Ok(Some(renamed))
         })
     }
 
@@ -63,6 +96,24 @@ impl Held for JournalsHeld {
 }
 
 impl JournalsHeld {
+    fn looked(&self, renaming: &Renaming) -> Option<Patches> {
+        let mut looked = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.retain(|one| one.at.elapsed() < BELIEVED);
+        let same = |one: &&Looked| {
+            (one.place, one.case, &one.toward) == (renaming.instance.place, renaming.case, &renaming.toward)
+                && Arc::ptr_eq(&one.config, &renaming.config)
+        };
+        looked.iter().find(same).map(|one| one.patches.clone())
+    }
+
+    fn keep(&self, one: Looked) {
+        let mut looked = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.len() >= MOST_LOOKED {
+            looked.pop_front();
+        }
+        looked.push_back(one);
+    }
+
     fn as_received(&self, place: &JournalPlace) -> io::Result<OpenInstance> {
         let opened = self.spool.reader(place).map_err(|error| match error {
             SpoolError::Missing(_) => io::ErrorKind::NotFound.into(),

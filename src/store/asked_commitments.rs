@@ -5,7 +5,7 @@
 //! and the attempt's number, so that a late answer finds its row. Who is asked, and what an answer means, `worklist` decides.
 
 use super::{
-    DeliveryRow, Store, StoreError, Tx,
+    DeliveryRow, Sql, Store, StoreError, Tx,
     cases::{from_json, partner, to_json},
     on_read, on_tx,
 };
@@ -154,6 +154,16 @@ macro_rules! asked {
     };
 }
 
+macro_rules! due_of {
+    ($locks:literal) => {
+        concat!(
+            "SELECT id FROM asked_commitments WHERE partner = $1 AND ended_us IS NULL AND next_us < $2 \
+             AND (state = 'owed' OR next_us <= $3) ORDER BY id",
+            $locks
+        )
+    };
+}
+
 #[derive(sqlx::FromRow)]
 struct Raw {
     id: String,
@@ -201,7 +211,8 @@ impl Tx {
         done_to: i64,
         now: Moment,
     ) -> Result<(), StoreError> {
-        const KNOWN: &str = asked!("case_id = $1 AND partner = $2 AND state NOT IN ('replaced', 'dropped')");
+        const KNOWN: &str =
+            asked!("case_id = $1 AND partner = $2 AND state NOT IN ('replaced', 'dropped') ORDER BY id");
         const REPLACE: &str = "UPDATE asked_commitments SET state = 'replaced', ended_us = $2 \
              WHERE id = $1 AND attempts = $3 AND state = $4";
         let (case, arrived) = (delivery.case.to_string(), (delivery.first_seq, done_to));
@@ -323,11 +334,14 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pause_asking(&mut self, partner: &PartnerId, next: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE asked_commitments SET next_us = $2 WHERE partner = $1 AND state = 'owed' \
-             AND ended_us IS NULL AND next_us < $2";
-        let partner = partner.as_str();
-        on_tx!(self, |c| sqlx::query(SQL).bind(partner).bind(next.0).execute(&mut **c).await.map(drop))?;
+    pub async fn pause_asking(&mut self, partner: &PartnerId, now: Moment, next: Moment) -> Result<(), StoreError> {
+        // In one order, so that no two wait for each other. What is awaited is due only when its time is over.
+        const HELD: Sql = Sql { sqlite: due_of!(""), postgres: due_of!(" FOR UPDATE") };
+        const SQL: &str = "UPDATE asked_commitments SET next_us = $2 WHERE partner = $1 AND ended_us IS NULL \
+             AND next_us < $2 AND (state = 'owed' OR next_us <= $3)";
+        let (held, partner) = (self.pick(HELD), partner.as_str());
+        on_tx!(self, |c| sqlx::query(held).bind(partner).bind(next.0).bind(now.0).execute(&mut **c).await.map(drop))?;
+        on_tx!(self, |c| sqlx::query(SQL).bind(partner).bind(next.0).bind(now.0).execute(&mut **c).await.map(drop))?;
         Ok(())
     }
 
@@ -391,7 +405,13 @@ impl Store {
         let partner = partner.as_str();
         let raws: Vec<Raw> =
             on_read!(self, |p| sqlx::query_as(SQL).bind(partner).bind(now.0).bind(limit).fetch_all(p).await)?;
-        raws.into_iter().map(Raw::read).collect()
+        // One that cannot be read keeps no other from being asked.
+        let seen = |row: &Result<AskedCommitment, StoreError>| {
+            if let Err(error) = row {
+                tracing::error!(site = partner, %error, "A storage commitment that {partner} is to be asked for cannot be read: {error}");
+            }
+        };
+        Ok(raws.into_iter().map(Raw::read).inspect(seen).filter_map(Result::ok).collect())
     }
 
     /// One, as it stands now.

@@ -4,21 +4,31 @@
 //! `worklist` sees.
 
 use super::{CaseRow, Store, StoreError, Tx, on_read, on_tx};
-use crate::model::{CaseId, Moment};
+use crate::model::{CaseId, Moment, PartnerId};
 
 impl Tx {
-    /// The caller holds the case. One that is read where it came from has gone nowhere.
+    /// The caller holds the case. One that is read where it came from has gone nowhere; one of which nothing is new stays told.
     ///
     /// # Errors
     /// When the database fails.
     pub(super) async fn note_available(&mut self, case: &CaseRow, now: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "INSERT INTO available_studies (case_id, noted_us) VALUES ($1, $2) \
-             ON CONFLICT (case_id) DO UPDATE SET noted_us = excluded.noted_us";
-        if !case.has_study || case.receivers().is_empty() {
+        const SQL: &str = "INSERT INTO available_studies (case_id, noted_us, instances, receivers) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (case_id) DO UPDATE SET noted_us = excluded.noted_us, instances = excluded.instances, \
+             receivers = excluded.receivers, told = 0 \
+             WHERE available_studies.instances < excluded.instances OR available_studies.receivers <> excluded.receivers";
+        let receivers = case.receivers();
+        if !case.has_study || receivers.is_empty() {
             return Ok(());
         }
-        let id = case.id.to_string();
-        on_tx!(self, |c| sqlx::query(SQL).bind(&id).bind(now.0).execute(&mut **c).await.map(drop))?;
+        let names: Vec<&str> = receivers.iter().map(PartnerId::as_str).collect();
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(case.id.to_string())
+            .bind(now.0)
+            .bind(case.instances)
+            .bind(names.join(" "))
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
         Ok(())
     }
 
@@ -27,7 +37,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn take_available(&mut self, case: CaseId, noted: Moment) -> Result<bool, StoreError> {
-        const SQL: &str = "DELETE FROM available_studies WHERE case_id = $1 AND noted_us = $2";
+        const SQL: &str = "UPDATE available_studies SET told = 1 WHERE case_id = $1 AND noted_us = $2 AND told = 0";
         let id = case.to_string();
         let rows = on_tx!(self, |c| sqlx::query(SQL)
             .bind(&id)
@@ -40,12 +50,12 @@ impl Tx {
 }
 
 impl Store {
-    /// Cases with the time at which they became available.
+    /// Cases of which nobody has been told, with the time at which they became available.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn available_studies(&self, limit: i64) -> Result<Vec<(CaseId, Moment)>, StoreError> {
-        const SQL: &str = "SELECT case_id, noted_us FROM available_studies ORDER BY noted_us LIMIT $1";
+        const SQL: &str = "SELECT case_id, noted_us FROM available_studies WHERE told = 0 ORDER BY noted_us LIMIT $1";
         let rows: Vec<(String, i64)> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
         let unreadable = |_| StoreError::Unreadable { what: "case id" };
         rows.into_iter().map(|(id, noted)| Ok((id.parse().map_err(unreadable)?, Moment(noted)))).collect()

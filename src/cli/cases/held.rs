@@ -46,12 +46,12 @@ impl Desk {
     pub(super) async fn dismiss(&self, report: ReportId, why: &str) -> anyhow::Result<()> {
         let mut tx = self.store.begin(Durability::Synced).await?;
         if !tx.dismiss_report(report, why, now()).await? {
-            // Notices give the same kind of id to a performed step that was given up.
+            // Notices give the same kind of id to what a partner's system was not told.
             if !tx.dismiss_performed(&report.to_string(), why, now()).await? {
                 bail!("report {report} is not held: it does not exist, or somebody has attached or dismissed it");
             }
             tx.commit().await?;
-            println!("The performed step {report} no longer waits for a person.");
+            println!("What was not told ({report}) no longer waits for a person.");
             return Ok(());
         }
         tx.commit().await?;

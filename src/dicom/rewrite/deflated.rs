@@ -60,6 +60,14 @@ pub fn identifiers_of(
     read(transfer_syntax, &plain)?.identifiers(sender)
 }
 
+/// Whether all identifiers of a header stand where the rewriter looks: none out of order behind it. `plain` ends before Pixel Data.
+///
+/// # Errors
+/// One stands elsewhere, or it cannot be read for certain.
+pub fn check_order(transfer_syntax: &Uid, plain: &[u8]) -> Result<(), RewriteError> {
+    read(transfer_syntax, plain).map(drop)
+}
+
 fn read(transfer_syntax: &Uid, plain: &[u8]) -> Result<super::RewritableHeader, RewriteError> {
     let mut reader = HeaderReader::new(transfer_syntax);
     reader.push(plain)?;

@@ -22,7 +22,7 @@ mod rest;
 mod tests;
 mod write;
 
-pub use deflated::{MAX_INFLATED_BYTES, identifiers_of, rewrite_whole};
+pub use deflated::{MAX_INFLATED_BYTES, check_order, identifiers_of, rewrite_whole};
 pub use patch::{Patcher, Patches};
 pub use rest::Rest;
 

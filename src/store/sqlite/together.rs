@@ -4,12 +4,13 @@
 //! changes of thread, which cost more than what SQLite does meanwhile; so those that have come while the last transaction
 //! was under way are sent with the next, at most [`AT_MOST`].
 //!
-//! An order that the database refuses takes nobody with it: those of its transaction are then sent one by one. A caller may
-//! be dropped at any point; its order is kept all the same.
+//! An order that the database refuses takes nobody with it: those of its transaction are then sent one by one. Where the disk or
+//! the database itself fails, it has failed for all. A caller may be dropped at any point: what is under way goes on, and what has
+//! not been sent is left out.
 
 use super::{SqliteDb, Turn, in_time};
 use crate::store::new_orders::TAKE;
-use sqlx::{AssertSqlSafe, SqliteConnection, query::Query};
+use sqlx::{AssertSqlSafe, SqliteConnection, error::ErrorKind, query::Query};
 use std::{
     collections::VecDeque,
     fmt::Write as _,
@@ -105,6 +106,17 @@ pub(super) struct Waiting {
     at_work: bool,
 }
 
+/// Should the one at work break down, whoever comes next begins anew.
+struct NextOne(Arc<std::sync::Mutex<Waiting>>);
+
+impl Drop for NextOne {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).at_work = false;
+        }
+    }
+}
+
 struct Waiter {
     change: Change,
     told: oneshot::Sender<Result<bool, Arc<sqlx::Error>>>,
@@ -130,6 +142,7 @@ impl SqliteDb {
     }
 
     async fn keep_waiting_orders(self) {
+        let _next = NextOne(Arc::clone(&self.waiting));
         loop {
             let mut turn = Arc::clone(&self.turn).lock_owned().await;
             let orders = self.next_orders();
@@ -144,6 +157,7 @@ impl SqliteDb {
     /// Those of the next transaction, longest waiting first. None: whoever comes now has to see to it.
     fn next_orders(&self) -> Vec<Waiter> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.orders.retain(|order| !order.told.is_closed());
         let count = waiting.orders.len().min(AT_MOST);
         waiting.at_work = count > 0;
         let count = if count == 0 { 0 } else { 1 << count.ilog2() };
@@ -154,7 +168,10 @@ impl SqliteDb {
         let changes: Vec<&Change> = orders.iter().map(|order| &order.change).collect();
         let kept = match self.transaction(turn, &changes).await {
             Ok(kept) => kept.into_iter().map(Ok).collect(),
-            Err(error) if orders.len() == 1 => vec![Err(Arc::new(error))],
+            Err(error) if orders.len() == 1 || !is_about_what_was_sent(&error) => {
+                let error = Arc::new(error);
+                orders.iter().map(|_| Err(Arc::clone(&error))).collect()
+            }
             Err(_) => {
                 let mut each = Vec::with_capacity(orders.len());
                 for change in changes {
@@ -181,11 +198,16 @@ impl SqliteDb {
             }
             Err(error) => {
                 // Whatever is left of the transaction goes with it.
-                let _ = connection.close().await;
+                connection.close_on_drop();
                 Err(error)
             }
         }
     }
+}
+
+/// A row that may not be as it is; not a disk that is full or does not answer.
+fn is_about_what_was_sent(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| !matches!(error.kind(), ErrorKind::Other))
 }
 
 /// BEGIN, each order, COMMIT: one statement.

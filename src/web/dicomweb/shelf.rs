@@ -9,7 +9,7 @@ use super::{
 use crate::{
     dicom::{
         instance::{FrameIndex, Head, InstanceError, ReadAt, inflated},
-        rewrite::{Patches, Renamed},
+        rewrite::{Patches, Renamed, RewriteError, check_order},
         scan::is_deflated,
         service::{HeldInstance, Lies},
     },
@@ -137,6 +137,9 @@ impl Shelf {
     /// When it cannot be read.
     pub async fn open(&self, site: &Site, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
         let (Lies::AsReceived(place) | Lies::UnderOthers { place, .. }) = &held.lies;
+        let is_others = matches!(held.lies, Lies::UnderOthers { .. });
+        // Its header is read, and what was deflated is in memory, as long as this is held.
+        let turn = if is_others { Some(self.looking().await?) } else { None };
         let (place, renamed) = (*place, site.held.renamed(held).await);
         let renamed = renamed.map_err(|error| unreadable("its identifiers", &error))?;
         // The caller's identifiers may be others than the last time; what was deflated has been inflated with them.
@@ -145,7 +148,10 @@ impl Shelf {
         if let Some(opened) = self.kept(place, patches).filter(|_| may_be_kept) {
             return Ok(opened);
         }
-        let turn = self.looking().await?;
+        let turn = match turn {
+            Some(turn) => turn,
+            None => self.looking().await?,
+        };
         let (spool, syntax) = (site.watched.spool.clone(), held.transfer_syntax.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -225,6 +231,8 @@ enum NotOpened {
     Journal(#[from] SpoolError),
     #[error("header not readable")]
     Header(#[from] InstanceError),
+    #[error("its identifiers cannot be replaced")]
+    Identifiers(#[from] RewriteError),
 }
 
 fn open(spool: &Spool, place: JournalPlace, renamed: Option<Renamed>, stored: &Uid) -> Result<Opened, NotOpened> {
@@ -244,6 +252,10 @@ fn open(spool: &Spool, place: JournalPlace, renamed: Option<Renamed>, stored: &U
         (source.bytes, syntax) = (Lying::Memory(bytes), explicit);
     }
     let mut head = Head::read(&source, &syntax)?;
+    if matches!(source.bytes, Lying::Patched(..)) {
+        // What stands out of order the patches have passed by.
+        check_order(&syntax, head.bytes())?;
+    }
     head.transfer_syntax = stored.clone();
     // Frames of what is too long to be inflated as a whole lie nowhere.
     let frames = if head.is_deflated { None } else { FrameIndex::read(&source, &head).ok() };

@@ -40,6 +40,8 @@ const LEASE: Duration = Duration::from_secs(300);
 const LISTENS: Duration = Duration::from_secs(5);
 /// Taken, and not answered in time.
 const MOST_ASKS: i64 = 3;
+/// A case that cannot be read may have been mended.
+const UNREADABLE: Duration = Duration::from_secs(600);
 /// A fault that the other itself calls one of processing.
 const OWN_ATTEMPTS: i64 = 8;
 
@@ -233,12 +235,28 @@ impl CommitmentAsker {
         tracing::warn!(site = %partner, attempt = row.attempts + 1, next_attempt_at = %next, "{partner} cannot be asked whether it keeps its images: {reason}; next attempt {next}");
         let mut tx = self.store.begin(Durability::Process).await?;
         tx.ask_again(row, next).await?;
-        tx.pause_asking(partner, next).await?;
+        tx.commit().await?;
+        // By itself: whoever holds one of them may wait for the one above.
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.pause_asking(partner, now, next).await?;
         tx.commit().await
     }
 
-    /// It is not asked again.
+    /// It is not asked again. Where its case cannot be read it waits, and keeps no other from being asked.
     async fn end(&self, row: &AskedCommitment, state: AskedState, what: &str) -> Result<(), StoreError> {
+        match self.try_to_end(row, state, what).await {
+            Err(error) if error.is_about_one() => {
+                tracing::error!(case.id = %row.case, error = %chain(&error), "What {} has committed of case {} cannot be settled; the others go on", row.partner, row.case);
+                let mut tx = self.store.begin(Durability::Process).await?;
+                tx.ask_again(row, self.clock.now() + UNREADABLE).await?;
+                tx.mark_for_a_person(row.case, "it cannot be settled what its reader keeps: see the log").await?;
+                tx.commit().await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn try_to_end(&self, row: &AskedCommitment, state: AskedState, what: &str) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut tx = self.store.begin(Durability::Synced).await?;
         let mut case = tx.case(row.case).await?;
