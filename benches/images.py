@@ -2,10 +2,11 @@
 
 In: the bench of `against-peers`. Out: its rows h4 and h5. Orthanc is measured with its DICOMweb plugin where that is
 installed. Every round stores fresh UIDs; a study is retrieved three times, from the memory that the system keeps of its
-file, for both alike.
+file, for both alike. `read and sent` is a bare loop over the same files: nobody who looks at what he sends can be faster to this client.
 """
 
 import http.client
+import multiprocessing
 import shutil
 import socket
 import threading
@@ -46,6 +47,8 @@ class Images:
                     self.bench.try_to(f"{name}, C-STORE", self.c_store, server, studies[lines], lines)
                 if "h4" in rows:
                     self.bench.try_to(name, self.wado, server, token, studies[1])
+            if "h4" in rows:
+                self.bench.try_to("read and sent", self.bare, studies[1])
         peers.stop_all()
         for server in filter(None, servers.values()):
             shutil.rmtree(server.folder)
@@ -92,6 +95,31 @@ class Images:
         for _ in range(3):
             self.bench.record("h4", name, retrieved(server.http_port, token, uid, study.bytes))
         server.empty()
+
+
+    def bare(self, name, study):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            paths = [sample.path for sample in study.samples]
+            sender = multiprocessing.Process(target=read_and_send, args=(listener, paths), daemon=True)
+            sender.start()
+            for _ in range(3):
+                self.bench.record("h4", name, retrieved(listener.getsockname()[1], None, "1.2", study.bytes))
+            sender.terminate()
+            sender.join()
+
+
+def read_and_send(listener, paths):
+    """Answers everything with the files, as they are."""
+    buffer = bytearray(1 << 20)
+    while True:
+        line, _ = listener.accept()
+        with line:
+            line.recv(64 << 10)
+            line.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+            for path in paths:
+                with path.open("rb", buffering=0) as file:
+                    while read := file.readinto(buffer):
+                        line.sendall(memoryview(buffer)[:read])
 
 
 def multipart(study, folder):
