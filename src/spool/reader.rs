@@ -7,6 +7,7 @@
 
 use crate::model::{Digest, JournalPlace, PartnerId};
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::{buffer::spare_capacity, io::Errno};
 use sha2::{Digest as _, Sha256};
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use tokio::task::JoinHandle;
@@ -30,7 +31,7 @@ pub struct PlaceReader {
     place: JournalPlace,
     /// Of the data set, how much has been read or is being read.
     asked: u64,
-    ready: BytesMut,
+    ready: Bytes,
     ahead: Option<JoinHandle<io::Result<ReadBlock>>>,
     /// Absent while a thread has it.
     check: Option<Check>,
@@ -89,7 +90,7 @@ impl RangeReader {
 }
 
 struct ReadBlock {
-    bytes: BytesMut,
+    bytes: Bytes,
     check: Check,
 }
 
@@ -108,7 +109,7 @@ impl PlaceReader {
             file: Arc::new(file),
             place,
             asked: 0,
-            ready: BytesMut::new(),
+            ready: Bytes::new(),
             ahead: None,
             check: Some(check),
             crc,
@@ -143,7 +144,7 @@ impl PlaceReader {
         if self.ahead.is_none() {
             self.read_ahead()?;
         }
-        Ok(Some(self.ready.split().freeze()))
+        Ok(Some(std::mem::take(&mut self.ready)))
     }
 
     /// Reads the first block on the calling thread, so that it is at hand when it is asked for. Blocking.
@@ -249,11 +250,26 @@ struct Work {
 
 impl Work {
     fn read(mut self) -> io::Result<ReadBlock> {
-        let mut bytes = BytesMut::zeroed(self.length as usize);
-        self.file.read_exact_at(&mut bytes, self.at)?;
+        let bytes = read_at(&self.file, self.at, self.length as usize)?;
         self.check.update(&bytes);
-        Ok(ReadBlock { bytes, check: self.check })
+        Ok(ReadBlock { bytes: bytes.into(), check: self.check })
     }
+}
+
+/// Into memory that nobody has to fill with zeros before: filling takes a quarter of the time of reading.
+fn read_at(file: &File, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let from = at + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut bytes), from) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // There may be more room than was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn differs() -> io::Error {
