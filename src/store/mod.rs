@@ -62,6 +62,7 @@ mod views;
 
 pub use answered_messages::MessageKey;
 pub use asked_commitments::{AskedCommitment, AskedState, Committed};
+pub use available::Available;
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
 pub use commitments::{CommitmentEnd, CommitmentRow, KeptInstance};
