@@ -7,7 +7,7 @@
 //! Only who was asked may answer, and only about what it was asked. What it leaves out it does not keep. Nothing is sent again by
 //! itself: why an archive has not kept an image is for a person to find out, who then sends it again.
 
-use super::{INSTANCE, MODEL, UNSETTLED, not_kept, silent};
+use super::{INSTANCE, MODEL, not_kept, silent, unsettled};
 use crate::{
     dicom::{
         matching,
@@ -120,7 +120,6 @@ async fn settle(tx: &mut Tx, clock: &Clock, row: &AskedCommitment, failures: &Fa
     if !tx.end_asking(row.id, state, now).await? {
         return Ok(());
     }
-    case.needs_nobody_for(UNSETTLED);
     let missing: usize = failures.values().sum();
     if missing > 0 {
         let what = format!("{partner} has not committed {missing} of {} images ({})", row.items, words(failures));
@@ -129,6 +128,9 @@ async fn settle(tx: &mut Tx, clock: &Clock, row: &AskedCommitment, failures: &Fa
         needs_a_person(&mut case, row, &not_kept(partner, row.case));
     }
     let stands = tx.committed(row.case, partner).await?;
+    if stands.open == 0 {
+        case.needs_nobody_for(&unsettled(partner));
+    }
     if stands.open == 0 && stands.bad == 0 {
         let what = format!("{} images: {partner} has committed them", stands.kept);
         tracing::info!(case.id = %row.case, site = %partner, "Case {}: {what}", row.case);

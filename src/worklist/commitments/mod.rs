@@ -42,7 +42,6 @@ const LISTENS: Duration = Duration::from_secs(5);
 const MOST_ASKS: i64 = 3;
 /// What cannot be read may have been mended.
 const UNREADABLE: Duration = Duration::from_secs(600);
-const UNSETTLED: &str = "it cannot be settled what its reader keeps: see the log";
 /// A fault that the other itself calls one of processing.
 const OWN_ATTEMPTS: i64 = 8;
 
@@ -53,6 +52,10 @@ fn not_kept(partner: &PartnerId, case: CaseId) -> String {
 
 fn silent(partner: &PartnerId) -> String {
     format!("{partner} does not say whether it keeps the images: see the story")
+}
+
+fn unsettled(partner: &PartnerId) -> String {
+    format!("it cannot be settled what {partner} keeps: see the log")
 }
 
 fn count(partner: &PartnerId, outcome: &'static str) {
@@ -196,7 +199,7 @@ impl CommitmentAsker {
     async fn pass_over(&self, partner: &PartnerId, unreadable: &UnreadableRow) -> Result<(), StoreError> {
         tracing::error!(site = %partner, error = %chain(unreadable), "A storage commitment that {partner} is to be asked for cannot be read; the others go on");
         let mut tx = self.store.begin(Durability::Process).await?;
-        tx.put_off_asking(unreadable, UNSETTLED, self.clock.now() + UNREADABLE).await?;
+        tx.put_off_asking(unreadable, &unsettled(partner), self.clock.now() + UNREADABLE).await?;
         tx.commit().await
     }
 
@@ -290,7 +293,7 @@ impl CommitmentAsker {
     async fn put_off(&self, row: &AskedCommitment, error: &StoreError) -> Result<(), StoreError> {
         tracing::error!(case.id = %row.case, error = %chain(error), "What {} has committed of case {} cannot be settled; the others go on", row.partner, row.case);
         let mut tx = self.store.begin(Durability::Process).await?;
-        tx.mark_for_a_person(row.case, UNSETTLED).await?;
+        tx.mark_for_a_person(row.case, &unsettled(&row.partner)).await?;
         tx.ask_again(row, self.clock.now() + UNREADABLE).await?;
         tx.commit().await
     }
@@ -303,7 +306,9 @@ impl CommitmentAsker {
             return Ok(());
         }
         tx.tell(row.case, now, "worklist", what).await?;
-        case.needs_nobody_for(UNSETTLED);
+        if tx.committed(row.case, &row.partner).await?.open == 0 {
+            case.needs_nobody_for(&unsettled(&row.partner));
+        }
         if state == AskedState::GivenUp {
             tracing::error!(case.id = %row.case, site = %row.partner, "Case {}: {what}", row.case);
             answer::needs_a_person(&mut case, row, &silent(&row.partner));
