@@ -356,7 +356,7 @@ mod tests {
         let (db, _folder) = opened().await;
         // A message must have an answer; a time is no text, nor a text a BLOB.
         let refused =
-            [order(3, Value::Nothing), with(4, 19, Value::from("yesterday")), with(5, 4, Value::from(&b"P5"[..]))];
+            [order(71, Value::Nothing), with(72, 19, Value::from("yesterday")), with(73, 4, Value::from(&b"P"[..]))];
         for (number, bad) in refused.into_iter().enumerate() {
             let changes = (0..6).map(|at| if at == 3 { bad.clone() } else { accepted(10 * number + at) });
             let kept = futures_util::future::join_all(changes.map(|change| db.together(change))).await;
