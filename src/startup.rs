@@ -311,7 +311,7 @@ impl Running {
             config: self.config.clone(),
             clock: self.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
-            renamed: std::sync::Mutex::default(),
+            looked: std::sync::Mutex::default(),
         });
         let settings = scp_settings(&config);
         listeners.spawn(scp::serve_all(dicom, settings, intake, services.clone(), held.clone(), stop()));

@@ -4,13 +4,14 @@ ALTER TABLE performed_messages ADD COLUMN kind TEXT NOT NULL DEFAULT 'performed'
 DROP INDEX performed_messages_owed;
 CREATE INDEX performed_messages_owed ON performed_messages (origin, kind, next_us, number) WHERE stopped = '';
 
--- Studies that are whole and delivered: with how many instances, and to whom. What has been told is told again only where there are
--- more, or others have it.
+-- Studies that are whole and delivered: with how many instances, and to whom (a list in JSON). What has been told is told again only
+-- where there are more, or others have it: when no more have come for a while.
 CREATE TABLE available_studies (
     case_id   TEXT    NOT NULL PRIMARY KEY REFERENCES cases (id),
     noted_us  BIGINT NOT NULL,
     instances BIGINT NOT NULL,
     receivers TEXT    NOT NULL,
-    told      BIGINT NOT NULL DEFAULT 0
+    told      BIGINT NOT NULL DEFAULT 0,
+    again     BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX available_studies_untold ON available_studies (noted_us) WHERE told = 0;
+CREATE INDEX available_studies_untold ON available_studies (noted_us, case_id) WHERE told = 0;

@@ -1,7 +1,8 @@
 //! The command line: one module a command, each with its arguments and a `run`.
 //!
 //! Written for a hospital's imaging administrator at night: every error says what to do next, every command that takes
-//! long shows that it works. Exit codes: 0 well, 1 something is wrong and was said, 2 the command line was not understood.
+//! long shows that it works. Exit codes: 0 well, 1 something is wrong and was said, 2 the command line was not understood; of `check`
+//! 2 also where a configuration would start and has gaps.
 
 pub mod cases;
 pub mod check;
@@ -37,7 +38,7 @@ enum Command {
     Route(route::RouteArgs),
     /// Try out whether the operator can be told that something waits.
     Notify(notify::NotifyArgs),
-    /// Look at cases and act on them: list, show, hold, release, link, resend.
+    /// Look at cases and act on them: list, show, hold, release, seen, resend, acknowledge, attach, dismiss, link, unlink.
     Cases(cases::CasesArgs),
     /// Look at orders: what hospitals have asked for, and which of it waits for its study.
     Orders(orders::OrdersArgs),

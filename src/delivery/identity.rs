@@ -24,11 +24,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::{HashMap, HashSet},
-    io, mem,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
-};
+use std::{collections::HashMap, io, mem, sync::Arc};
 use tokio::sync::Semaphore;
 
 /// Deflated data sets that are rewritten at once: each takes its inflated size several times.
@@ -37,27 +33,6 @@ static IN_MEMORY: Semaphore = Semaphore::const_new(2);
 const PIECE_BYTES: usize = 256 << 10;
 /// Of a header that is longer than this the beginning is read twice rather than kept.
 const MAX_HEAD_BYTES: usize = 1 << 20;
-
-/// Fingerprints of what is known to be on the disk: it need not be written there each time that an image is looked at.
-static ASSURED: Assured = Assured(LazyLock::new(Mutex::default));
-const MOST_ASSURED: usize = 100_000;
-
-struct Assured(LazyLock<Mutex<HashSet<[u8; 32]>>>);
-
-impl Assured {
-    fn has_all(&self, fingerprints: &[[u8; 32]]) -> bool {
-        let assured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fingerprints.iter().all(|one| assured.contains(one))
-    }
-
-    fn add(&self, fingerprints: Vec<[u8; 32]>) {
-        let mut assured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if assured.len() > MOST_ASSURED {
-            assured.clear();
-        }
-        assured.extend(fingerprints);
-    }
-}
 
 /// Why an instance is not sent.
 #[derive(Debug, thiserror::Error)]
@@ -199,8 +174,9 @@ impl Identities {
         said.sort_by(|a, b| (a.kind, &a.id.value, &a.id.issuer).cmp(&(b.kind, &b.id.value, &b.id.issuer)));
         let wanted: Vec<(IdentifierKind, IssuedId)> = said.iter().map(|said| (said.kind, self.issued(said))).collect();
         let known = self.store.known_mapped(&self.mapping, &wanted).await?;
-        let assured: Vec<[u8; 32]> = wanted.iter().map(|(kind, id)| self.fingerprint(*kind, id)).collect();
-        if known.iter().all(Option::is_some) && ASSURED.has_all(&assured) {
+        let found: Vec<&Mapped> = known.iter().flatten().collect();
+        let is_found = found.len() == wanted.len();
+        if is_found && self.store.has_assured(&self.mapping, wanted.iter().zip(found)) {
             self.given.extend(said.into_iter().zip(known.into_iter().flatten()));
             return Ok(());
         }
@@ -218,18 +194,9 @@ impl Identities {
             given.push((said, mapped));
         }
         tx.commit().await?;
-        ASSURED.add(assured);
+        self.store.note_assured(&self.mapping, wanted.iter().zip(given.iter().map(|(_, mapped)| mapped)));
         self.given.extend(given);
         Ok(())
-    }
-
-    fn fingerprint(&self, kind: IdentifierKind, id: &IssuedId) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for part in [self.mapping.reader.as_str(), self.mapping.origin.as_str(), kind.as_str(), &id.issuer, &id.value] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().into()
     }
 
     /// With the issuer that the data set names, or the case knows, or the origin's.

@@ -13,6 +13,8 @@ use crate::{
     store::{CaseRow, Claimed, DeliveryRow, Durability, RefusedInstance, Settled, Settlement, Store, StoreError, Tx},
 };
 
+const UNREADABLE: &str = "it cannot be read: see the log";
+
 /// How an attempt ended.
 pub struct Ending<'a> {
     pub attempted: &'a Attempted,
@@ -66,25 +68,52 @@ pub async fn settle(store: &Store, delivery: &Claimed, ending: &Ending<'_>) -> R
     Ok(settled)
 }
 
-/// Ends a delivery whose case cannot be read. What has arrived has arrived; anything else waits for a person.
+/// Ends a delivery whose case cannot be read. What has arrived has arrived; anything else waits for a person. That its receiver is to
+/// be asked whether it keeps it comes first and by itself: asked twice does no harm, and nothing keeps the delivery from being settled.
 pub async fn settle_alone(store: &Store, delivery: &Claimed, ending: &Ending<'_>, error: &StoreError) {
     let Ending { attempted, now, .. } = *ending;
     tracing::error!(case.id = %delivery.case, site = %delivery.partner, error = %chain(error), "Case {} cannot be read: its delivery to {} is settled without it", delivery.case, delivery.partner);
     let arrived = matches!(attempted.outcome, Outcome::Delivered { .. }) && attempted.refused.is_empty();
     let settled = if arrived { Settled::Delivered } else { Settled::Stopped };
     let settling = async {
+        let unasked = owe_alone(store, delivery, ending).await?;
         let mut tx = store.begin(Durability::Process).await?;
-        tx.mark_for_a_person(delivery.case, "it cannot be read: see the log").await?;
-        let is_ours = tx.settle(&settlement(delivery, attempted, settled, now)).await?;
-        tx.note_sent(delivery.case, &delivery.partner, &attempted.mapped).await?;
-        if is_ours && ending.is_to_be_kept(delivery) {
-            tx.owe_commitment(delivery, attempted.done_to, now).await?;
+        tx.mark_for_a_person(delivery.case, UNREADABLE).await?;
+        if let Some(reason) = unasked {
+            tx.mark_for_a_person(delivery.case, &reason).await?;
         }
+        tx.settle(&settlement(delivery, attempted, settled, now)).await?;
+        tx.note_sent(delivery.case, &delivery.partner, &attempted.mapped).await?;
         tx.commit().await
     };
     if let Err(error) = settling.await {
         // Its lease runs out, and it is tried again.
         tracing::error!(case.id = %delivery.case, error = %chain(&error), "Nor can its delivery be settled");
+    }
+}
+
+/// Why it is not to be asked after all, for a person.
+async fn owe_alone(store: &Store, delivery: &Claimed, ending: &Ending<'_>) -> Result<Option<String>, StoreError> {
+    if !ending.is_to_be_kept(delivery) {
+        return Ok(None);
+    }
+    let owing = async {
+        let mut tx = store.begin(Durability::Process).await?;
+        // It is held, whether it can be read or not.
+        match tx.case(delivery.case).await {
+            Err(error) if !error.is_about_one() => return Err(error),
+            _ => {}
+        }
+        tx.owe_commitment(delivery, ending.attempted.done_to, ending.now).await?;
+        tx.commit().await
+    };
+    match owing.await {
+        Err(error) if error.is_about_one() => {
+            let (case, site) = (delivery.case, &delivery.partner);
+            tracing::error!(case.id = %case, %site, error = %chain(&error), "Case {case}: {site} cannot be asked whether it keeps the images");
+            Ok(Some(format!("{site} is not asked whether it keeps the images: see the log")))
+        }
+        owed => owed.map(|()| None),
     }
 }
 

@@ -307,7 +307,7 @@ impl Delivering {
                 | DeliveryKind::ReportSr => report::send(self, delivery, lines).await,
             }
         };
-        match while_noting(NOTE_EVERY, making, || self.note(delivery, &reached)).await {
+        match Box::pin(while_noting(NOTE_EVERY, making, || self.note(delivery, &reached))).await {
             Some(Ok(attempted)) => attempted,
             Some(Err(error)) => Attempted::ended(delivery, not_read(&error)),
             None => {

@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 pub struct JournalsHeld {
     pub spool: Spool,
@@ -34,12 +34,14 @@ pub struct JournalsHeld {
     /// Where the database is asked: an association has a runtime of its own.
     pub runtime: Handle,
     /// Of instances that were looked at a moment ago: a viewer comes for one frame after the other.
-    pub renamed: Mutex<VecDeque<Looked>>,
+    pub looked: Mutex<VecDeque<Looked>>,
 }
 
 /// For how long it is believed that a partner's identifiers are still these.
 const BELIEVED: Duration = Duration::from_secs(60);
 const MOST_LOOKED: usize = 1_000;
+/// Of what is to be changed in them, all together.
+const MOST_LOOKED_BYTES: usize = 64 << 20;
 
 pub struct Looked {
     place: JournalPlace,
@@ -48,6 +50,25 @@ pub struct Looked {
     config: Arc<Config>,
     at: Instant,
     patches: Patches,
+    weight: usize,
+}
+
+impl Looked {
+    fn is_of(&self, renaming: &Renaming) -> bool {
+        (self.place, self.case, &self.toward) == (renaming.instance.place, renaming.case, &renaming.toward)
+            && Arc::ptr_eq(&self.config, &renaming.config)
+    }
+}
+
+/// The oldest first, and they go first. Two may have looked into the same at once.
+fn keep(looked: &mut VecDeque<Looked>, new: Looked) {
+    looked.retain(|one| (one.place, one.case, &one.toward) != (new.place, new.case, &new.toward));
+    looked.push_back(new);
+    let mut bytes: usize = looked.iter().map(|one| one.weight).sum();
+    while looked.len() > MOST_LOOKED || bytes > MOST_LOOKED_BYTES {
+        let Some(gone) = looked.pop_front() else { return };
+        bytes -= gone.weight;
+    }
 }
 
 impl Held for JournalsHeld {
@@ -60,11 +81,20 @@ impl Held for JournalsHeld {
         })
     }
 
-    fn renamed<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>> {
+    fn looked(&self, instance: &HeldInstance) -> Option<Patches> {
+        self.known(&self.renaming(instance)?)
+    }
+
+    fn renamed<'a>(
+        &'a self,
+        instance: &'a HeldInstance,
+        turn: OwnedSemaphorePermit,
+    ) -> BoxFuture<'a, io::Result<(Option<Renamed>, OwnedSemaphorePermit)>> {
         Box::pin(async move {
-            let Some(renaming) = self.renaming(instance) else { return Ok(None) };
-            if let Some(patches) = self.looked(&renaming) {
-                return Ok(Some(Renamed::Patched(patches)));
+            let Some(renaming) = self.renaming(instance) else { return Ok((None, turn)) };
+            // While a place was waited for, another may have looked.
+            if let Some(patches) = self.known(&renaming) {
+                return Ok((Some(Renamed::Patched(patches)), turn));
             }
             let (place, case, toward) = (renaming.instance.place, renaming.case, renaming.toward.clone());
             let config = Arc::clone(&renaming.config);
@@ -75,13 +105,15 @@ impl Held for JournalsHeld {
                 there.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
                 let mut identities = renaming.identities().await?;
                 let renamed = identities.renamed(&renaming.spool, &renaming.instance).await;
-                renamed.map_err(|error| io::Error::other(chain(&error)))
+                renamed.map(|renamed| (renamed, turn)).map_err(|error| io::Error::other(chain(&error)))
             });
-            let renamed = renamed.await.map_err(io::Error::other)??;
+            let (renamed, turn) = renamed.await.map_err(io::Error::other)??;
             if let Renamed::Patched(patches) = &renamed {
-                self.keep(Looked { place, case, toward, config, at: Instant::now(), patches: patches.clone() });
+                let (patches, weight) = (patches.clone(), size_of::<Looked>() + patches.weight());
+                let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+                keep(&mut looked, Looked { place, case, toward, config, at: Instant::now(), patches, weight });
             }
-            Ok(Some(renamed))
+            Ok((Some(renamed), turn))
         })
     }
 
@@ -96,22 +128,10 @@ impl Held for JournalsHeld {
 }
 
 impl JournalsHeld {
-    fn looked(&self, renaming: &Renaming) -> Option<Patches> {
-        let mut looked = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
+    fn known(&self, renaming: &Renaming) -> Option<Patches> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         looked.retain(|one| one.at.elapsed() < BELIEVED);
-        let same = |one: &&Looked| {
-            (one.place, one.case, &one.toward) == (renaming.instance.place, renaming.case, &renaming.toward)
-                && Arc::ptr_eq(&one.config, &renaming.config)
-        };
-        looked.iter().find(same).map(|one| one.patches.clone())
-    }
-
-    fn keep(&self, one: Looked) {
-        let mut looked = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.len() >= MOST_LOOKED {
-            looked.pop_front();
-        }
-        looked.push_back(one);
+        looked.iter().find(|one| one.is_of(renaming)).map(|one| one.patches.clone())
     }
 
     fn as_received(&self, place: &JournalPlace) -> io::Result<OpenInstance> {
@@ -188,5 +208,89 @@ struct Rewritten(Outgoing);
 impl HeldBytes for Rewritten {
     fn read<'a>(&'a mut self, into: &'a mut BytesMut, at_most: usize) -> BoxFuture<'a, io::Result<usize>> {
         Box::pin(self.0.read(into, at_most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config,
+        dicom::service::Room,
+        model::{Digest, JournalId, Uid},
+        spool::SpoolSettings,
+    };
+    use futures_util::FutureExt as _;
+    use tokio::sync::Semaphore;
+
+    fn place(record: u64) -> JournalPlace {
+        JournalPlace { journal: JournalId::generate(), record, data: 64, length: 100, sha256: Digest([0; 32]) }
+    }
+
+    fn checked(folder: &std::path::Path) -> Config {
+        let partner = "name = \"R\"\ncountry = \"DE\"\ntime_zone = \"Europe/Berlin\"\nissuer = \"RABENSTEIN\"\n";
+        let route = "[[route]]\nname = \"All\"\nfrom = [\"rabenstein\"]\nto = [\"origin\"]\n";
+        let files = [("neisse.toml", ""), ("routes.toml", route), ("partners/rabenstein.toml", partner)];
+        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        config::load_from(folder, &files.into(), &|_| None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_leaves_its_place_to_the_work_it_began() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = checked(folder.path());
+        let store = Store::open(&config.database, folder.path()).await.unwrap();
+        let spool = Spool::open(&folder.path().join("journals"), SpoolSettings { reserve_bytes: 0 }).unwrap();
+        let (_replacer, config) = Live::new(config);
+        let (runtime, looked) = (Handle::current(), Mutex::default());
+        let held = JournalsHeld { spool, store, config, clock: Clock::system(), runtime, looked };
+        let uid = || Uid::new("1.2.3").unwrap();
+        let toward = PartnerId::new("rabenstein").unwrap();
+        let instance = HeldInstance {
+            study: uid(),
+            series: uid(),
+            sop_class: uid(),
+            sop_instance: uid(),
+            transfer_syntax: uid(),
+            lies: Lies::UnderOthers { place: place(0), case: CaseId::generate(), toward },
+            room: Room::default(),
+        };
+        assert!(held.looked(&instance).is_none());
+        let places = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&places).try_acquire_owned().unwrap();
+        // Asked once and given up: the work has begun and not run yet.
+        assert!(held.renamed(&instance, turn).now_or_never().is_none());
+        assert_eq!(places.available_permits(), 0);
+        let free = tokio::time::timeout(Duration::from_secs(20), places.acquire()).await;
+        assert!(free.unwrap().is_ok(), "given back at the end of the work");
+    }
+
+    #[tokio::test]
+    async fn what_was_looked_at_is_kept_once_and_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Arc::new(checked(folder.path()));
+        let case = CaseId::generate();
+        let one = |place: JournalPlace, weight| Looked {
+            place,
+            case,
+            toward: PartnerId::new("rabenstein").unwrap(),
+            config: Arc::clone(&config),
+            at: Instant::now(),
+            patches: Patches::default(),
+            weight,
+        };
+        let (mut looked, same) = (VecDeque::new(), place(1));
+        for _ in 0..2 {
+            keep(&mut looked, one(same, 1));
+        }
+        assert_eq!(looked.len(), 1);
+        for number in 0..100 {
+            keep(&mut looked, one(place(number), 2 << 20));
+        }
+        assert_eq!(looked.len(), 32);
+        for number in 0..2_000 {
+            keep(&mut looked, one(place(number), 1));
+        }
+        assert_eq!(looked.len(), MOST_LOOKED);
     }
 }

@@ -5,8 +5,9 @@
 //! and the attempt's number, so that a late answer finds its row. Who is asked, and what an answer means, `worklist` decides.
 
 use super::{
-    DeliveryRow, Sql, Store, StoreError, Tx,
+    DeliveryRow, Sql, Store, StoreError, Tx, UnreadableRow,
     cases::{from_json, partner, to_json},
+    error::each,
     on_read, on_tx,
 };
 use crate::model::{CaseId, Moment, PartnerId, Uid};
@@ -201,7 +202,7 @@ impl Raw {
 impl Tx {
     /// Images of a delivery have arrived: whoever has them is to be asked whether it keeps them. What is still to be asked of it
     /// about the same case is asked at once with them; what was asked about the same images, which were then sent again, is asked
-    /// anew. The caller holds the case.
+    /// anew. A row that cannot be read stays as it is. The caller holds the case.
     ///
     /// # Errors
     /// When the database fails.
@@ -223,7 +224,14 @@ impl Tx {
             .await)?;
         let (mut runs, mut due) = (vec![arrived], now + GATHERS);
         let mut skipped: Vec<i64> = delivery.refused.iter().map(|one| one.seq).collect();
-        for row in known.into_iter().map(Raw::read).collect::<Result<Vec<_>, _>>()? {
+        for row in each(known.into_iter().map(|raw| (raw.id.clone(), raw)), Raw::read) {
+            let row = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    tracing::error!(case.id = %case, site = %delivery.partner, %error, "What {} is to be asked of case {case} cannot be read; its images are asked for without it", delivery.partner);
+                    continue;
+                }
+            };
             let is_new = row.state == AskedState::Owed && row.attempts == 0;
             let is_about_the_same = row.runs.iter().any(|run| overlap(*run, arrived));
             let has_room = is_new && row.items + length(arrived) <= MOST;
@@ -330,6 +338,28 @@ impl Tx {
         Ok(())
     }
 
+    /// One that cannot be read waits until `next`, before a person where its case is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn put_off_asking(
+        &mut self,
+        unreadable: &UnreadableRow,
+        why: &str,
+        next: Moment,
+    ) -> Result<(), StoreError> {
+        const CASE: &str = "SELECT case_id FROM asked_commitments WHERE id = $1";
+        const SQL: &str = "UPDATE asked_commitments SET next_us = $2 WHERE id = $1 AND ended_us IS NULL";
+        let id = &unreadable.row;
+        let case: Option<(String,)> = on_tx!(self, |c| sqlx::query_as(CASE).bind(id).fetch_optional(&mut **c).await)?;
+        // The case before what is asked of it, as everywhere.
+        if let Some(case) = case.and_then(|(case,)| case.parse().ok()) {
+            self.mark_for_a_person(case, why).await?;
+        }
+        on_tx!(self, |c| sqlx::query(SQL).bind(id).bind(next.0).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
     /// Nothing is asked there before `next`: it is away.
     ///
     /// # Errors
@@ -381,17 +411,17 @@ impl Tx {
 }
 
 impl Store {
-    /// Who may be asked something now.
+    /// Who may be asked something now, each by itself.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn to_be_asked(&self, now: Moment) -> Result<Vec<PartnerId>, StoreError> {
+    pub async fn to_be_asked(&self, now: Moment) -> Result<Vec<Result<PartnerId, UnreadableRow>>, StoreError> {
         const SQL: &str = "SELECT DISTINCT partner FROM asked_commitments WHERE ended_us IS NULL AND next_us <= $1";
         let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).fetch_all(p).await)?;
-        rows.iter().map(|(name,)| partner(name)).collect()
+        Ok(each(rows.into_iter().map(|(name,)| (name.clone(), name)), |name| partner(&name)))
     }
 
-    /// What is due of one, longest due first.
+    /// What is due of one, longest due first, each by itself.
     ///
     /// # Errors
     /// When the database fails.
@@ -400,18 +430,12 @@ impl Store {
         partner: &PartnerId,
         now: Moment,
         limit: i64,
-    ) -> Result<Vec<AskedCommitment>, StoreError> {
+    ) -> Result<Vec<Result<AskedCommitment, UnreadableRow>>, StoreError> {
         const SQL: &str = asked!("partner = $1 AND ended_us IS NULL AND next_us <= $2 ORDER BY next_us, id LIMIT $3");
         let partner = partner.as_str();
         let raws: Vec<Raw> =
             on_read!(self, |p| sqlx::query_as(SQL).bind(partner).bind(now.0).bind(limit).fetch_all(p).await)?;
-        // One that cannot be read keeps no other from being asked.
-        let seen = |row: &Result<AskedCommitment, StoreError>| {
-            if let Err(error) = row {
-                tracing::error!(site = partner, %error, "A storage commitment that {partner} is to be asked for cannot be read: {error}");
-            }
-        };
-        Ok(raws.into_iter().map(Raw::read).inspect(seen).filter_map(Result::ok).collect())
+        Ok(each(raws.into_iter().map(|raw| (raw.id.clone(), raw)), Raw::read))
     }
 
     /// One, as it stands now.

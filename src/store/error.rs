@@ -66,7 +66,7 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(said) if is_about_data(said.as_ref()) => StoreError::Data {
+            sqlx::Error::Database(said) if is_about_data(&error) => StoreError::Data {
                 code: said.code().unwrap_or_default().into_owned(),
                 constraint: said.constraint().map(str::to_owned),
             },
@@ -77,9 +77,18 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// It is about what was sent, not about the database.
+pub(super) fn is_about_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(said) => is_code_about_data(said.as_ref()),
+        sqlx::Error::Encode(_) => true,
+        _ => false,
+    }
+}
+
 /// PostgreSQL: class 22 data exception, 23 integrity constraint violation, 54 a limit exceeded. SQLite: 19 constraint, 20 mismatch, 18 too
 /// big, each with what it extends in the higher bits.
-fn is_about_data(error: &dyn DatabaseError) -> bool {
+fn is_code_about_data(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();
     if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
         return ["22", "23", "54"].iter().any(|class| code.starts_with(class));
@@ -89,4 +98,18 @@ fn is_about_data(error: &dyn DatabaseError) -> bool {
 
 fn named(constraint: &Option<String>) -> String {
     constraint.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_as_a_parameter_is_about_the_data_and_a_pool_that_is_closed_is_not() {
+        assert!(is_about_data(&sqlx::Error::Encode("too long".into())));
+        assert!(matches!(StoreError::from(sqlx::Error::Encode("too long".into())), StoreError::Data { .. }));
+        for error in [sqlx::Error::PoolClosed, sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())] {
+            assert!(!is_about_data(&error));
+        }
+    }
 }

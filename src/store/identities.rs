@@ -12,11 +12,34 @@ use super::{
 use crate::model::{CaseId, Digest, GivenOut, IdentifierKind, IssuedId, Mapped, Mapping, Moment, PartnerId};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 /// Forms tried before giving up. Two of 10^15 numbers are hardly ever the same.
 const MOST_FORMS: u32 = 16;
 /// No identifier given out is longer: what is longer was never given out.
 const LONGEST: usize = 64;
+
+/// Fingerprints of what is known to be on this store's disk: it need not be written there each time that an image is looked at.
+#[derive(Default)]
+pub(super) struct Assured(Mutex<HashSet<[u8; 32]>>);
+const MOST_ASSURED: usize = 100_000;
+
+/// An identifier of an origin, and what it is called.
+type Named<'a> = (&'a (IdentifierKind, IssuedId), &'a Mapped);
+
+fn fingerprint(mapping: &Mapping, ((kind, id), mapped): Named<'_>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let (reader, origin, since) = (mapping.reader.as_str(), mapping.origin.as_str(), mapped.since.0.to_string());
+    let own = [mapped.id.issuer.as_str(), &mapped.id.value, &since];
+    for part in [reader, origin, kind.as_str(), &id.issuer, &id.value].into_iter().chain(own) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
 
 /// An instance that was sent under a reader's identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,6 +247,21 @@ impl Tx {
 }
 
 impl Store {
+    /// Whether each is known to be on the disk, called as it is now.
+    pub fn has_assured<'a>(&self, mapping: &Mapping, named: impl IntoIterator<Item = Named<'a>>) -> bool {
+        let assured = self.assured.0.lock().unwrap_or_else(PoisonError::into_inner);
+        named.into_iter().all(|one| assured.contains(&fingerprint(mapping, one)))
+    }
+
+    /// These are on the disk: a synced transaction that made or assured them has been committed.
+    pub fn note_assured<'a>(&self, mapping: &Mapping, named: impl IntoIterator<Item = Named<'a>>) {
+        let mut assured = self.assured.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if assured.len() > MOST_ASSURED {
+            assured.clear();
+        }
+        assured.extend(named.into_iter().map(|one| fingerprint(mapping, one)));
+    }
+
     /// What each of these is called toward the mapping's reader, in their order; `None`: it has not been mapped.
     ///
     /// # Errors
@@ -367,6 +405,26 @@ mod tests {
             assert_eq!(store.unmapped(&rab.reader, IdentifierKind::Patient, own).await.unwrap(), None, "{own}");
         }
         assert_eq!(store.unmapped(&rab.reader, IdentifierKind::Placer, "RAB-77").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_on_the_disk_of_one_store_is_not_on_that_of_another() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let store = Store::open(&DatabaseUrl::Sqlite, folders[0].path()).await.unwrap();
+        let other = Store::open(&DatabaseUrl::Sqlite, folders[1].path()).await.unwrap();
+        let rab = mapping(Identifiers::Prefix, "rabenstein", "RAB", "RAB-");
+        let id = (IdentifierKind::Patient, IssuedId::new("77", ""));
+        let called = |value: &str, since| Mapped { id: IssuedId::new(value, "KCHEMNITZ"), since: Moment(since) };
+        let given = called("RAB-77", 5);
+        assert!(!store.has_assured(&rab, [(&id, &given)]));
+        store.note_assured(&rab, [(&id, &given)]);
+        assert!(store.has_assured(&rab, [(&id, &given)]));
+        assert!(!other.has_assured(&rab, [(&id, &given)]));
+        for anew in [called("RAB-78", 5), called("RAB-77", 6)] {
+            assert!(!store.has_assured(&rab, [(&id, &given), (&id, &anew)]), "given anew");
+        }
+        let placer = (IdentifierKind::Placer, IssuedId::new("77", ""));
+        assert!(!store.has_assured(&rab, [(&placer, &given)]));
     }
 
     #[tokio::test]

@@ -62,6 +62,7 @@ mod views;
 
 pub use answered_messages::MessageKey;
 pub use asked_commitments::{AskedCommitment, AskedState, Committed};
+pub use available::Available;
 pub use cases::{CaseRow, CaseSummary, IncompleteCase, ListFilter, MAX_ALIKE, Meant};
 pub use claims::{Down, Offer};
 pub use commitments::{CommitmentEnd, CommitmentRow, KeptInstance};
@@ -107,6 +108,7 @@ use sqlite::{SqliteDb, SqliteTx};
 use sqlx::{migrate::Migrator, postgres::PgPool};
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -133,6 +135,7 @@ pub enum Durability {
 #[derive(Clone)]
 pub struct Store {
     db: Db,
+    assured: Arc<identities::Assured>,
 }
 
 #[derive(Clone)]
@@ -226,7 +229,7 @@ impl Store {
             DatabaseUrl::Sqlite => Db::Sqlite(SqliteDb::open(&data_dir.join("neisse.sqlite"), &SQLITE).await?),
             DatabaseUrl::Postgres(url) => Db::Postgres(postgres::open(url, &POSTGRES).await?),
         };
-        Ok(Self { db })
+        Ok(Self { db, assured: Arc::default() })
     }
 
     /// Begins a change.

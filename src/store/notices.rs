@@ -54,7 +54,7 @@ impl Waiting {
 #[derive(Clone, Debug)]
 pub struct Notice {
     pub id: String,
-    /// `case` or `report`: what the subject is the id of.
+    /// Of which of [`SOURCES`]: what the subject is the id of.
     pub kind: String,
     pub subject: String,
     /// As they are stored: one that cannot be read must not keep the others from being told.

@@ -5,7 +5,7 @@
 //! can be. What was taken is deleted; what was given up stays without its content for
 //! a while, so that a person is told.
 
-use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
+use super::{Sql, Store, StoreError, Tx, cases::partner, on_read, on_tx};
 use crate::model::{Moment, PartnerId, Uid};
 use uuid::Uuid;
 
@@ -46,6 +46,16 @@ pub struct PerformedMessage {
     pub created: Moment,
     /// Made so far.
     pub attempts: i64,
+}
+
+macro_rules! due_of {
+    ($locks:literal) => {
+        concat!(
+            "SELECT number FROM performed_messages WHERE origin = $1 AND kind = $3 AND stopped = '' AND next_us < $2 \
+             ORDER BY number",
+            $locks
+        )
+    };
 }
 
 impl Tx {
@@ -138,15 +148,19 @@ impl Tx {
         origin: &PartnerId,
         next: Moment,
     ) -> Result<(), StoreError> {
+        // In one order, so that no two wait for each other.
+        const HELD: Sql = Sql { sqlite: due_of!(""), postgres: due_of!(" FOR UPDATE") };
         const SQL: &str = "UPDATE performed_messages SET next_us = $2 WHERE origin = $1 AND kind = $3 AND stopped = '' \
              AND next_us < $2";
-        on_tx!(self, |c| sqlx::query(SQL)
-            .bind(origin.as_str())
-            .bind(next.0)
-            .bind(about.as_str())
-            .execute(&mut **c)
-            .await
-            .map(drop))?;
+        for sql in [self.pick(HELD), SQL] {
+            on_tx!(self, |c| sqlx::query(sql)
+                .bind(origin.as_str())
+                .bind(next.0)
+                .bind(about.as_str())
+                .execute(&mut **c)
+                .await
+                .map(drop))?;
+        }
         Ok(())
     }
 

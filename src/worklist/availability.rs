@@ -3,13 +3,14 @@
 //!
 //! In: cases of which the store says so. Out: one N-CREATE for the origin and for each of its receivers that want to know, owed in the
 //! same transaction; `performed_sending` sends it as it sends performed steps: again with pauses, given up before a person. It names
-//! every instance as ONLINE, to be retrieved from this node. Images that come later make the study available anew.
+//! every instance as ONLINE, to be retrieved from this node. Images that come later make the study available anew, as one when nothing
+//! has come for `[dicom] quiet`; so does a receiver that it did not have.
 
 use crate::{
     config::{Config, Live},
     dicom::service::DataSet,
     model::{Aside, CaseId, Clock, Moment, PartnerId, Uid, chain},
-    store::{CaseRow, Durability, FoundInstance, Store, StoreError, Telling},
+    store::{Available, CaseRow, Durability, FoundInstance, Store, StoreError, Telling},
 };
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, value::DataSetSequence};
 use dicom_dictionary_std::tags;
@@ -41,19 +42,40 @@ impl AvailabilityTeller {
         }
     }
 
-    async fn look(&self, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
-        for (case, noted) in self.store.available_studies(BATCH).await? {
-            if aside.waits(&case) {
-                continue;
+    /// All there is, page by page: those that are put aside keep no other from being told.
+    async fn look(&self, aside: &mut Aside<String>) -> Result<(), StoreError> {
+        let quiet_since = self.clock.now() - self.config.now().dicom.quiet;
+        let mut after = None;
+        loop {
+            let page = self.store.available_studies(quiet_since, after.as_ref(), BATCH).await?;
+            let is_last = page.len() < usize::try_from(BATCH).unwrap_or(usize::MAX);
+            for available in page {
+                after = Some(available.0.clone());
+                self.look_at(available, aside).await?;
             }
-            match self.owe(case, noted).await {
-                Err(error) if error.is_about_one() => {
-                    aside.failed(case);
-                    tracing::error!(case.id = %case, error = %chain(&error), "That case {case} is available cannot be told now; the others go on");
-                }
-                done => done?,
+            if is_last {
+                return Ok(());
             }
         }
+    }
+
+    async fn look_at(&self, ((noted, row), case): Available, aside: &mut Aside<String>) -> Result<(), StoreError> {
+        if aside.waits(&row) {
+            return Ok(());
+        }
+        let owed = match case {
+            Ok(case) => self.owe(case, noted).await,
+            Err(unreadable) => Err(unreadable.into()),
+        };
+        match owed {
+            Err(error) if error.is_about_one() => {
+                tracing::error!(case.id = row, error = %chain(&error), "That case {row} is available cannot be told now; the others go on");
+                aside.failed(row);
+                return Ok(());
+            }
+            owed => owed?,
+        }
+        aside.done(&row);
         Ok(())
     }
 

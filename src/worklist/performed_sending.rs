@@ -262,6 +262,9 @@ impl PerformedSender {
         }
         let mut tx = self.store.begin(Durability::Process).await?;
         tx.performed_again(message, message.attempts, now + wait).await?;
+        tx.commit().await?;
+        // By itself: whoever holds one of them may wait for the one above.
+        let mut tx = self.store.begin(Durability::Process).await?;
         tx.pause_performed(message.about, origin, now + wait).await?;
         tx.commit().await
     }

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -19,6 +19,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/operations.md",
     "docs/orders.md",
     "docs/specimens.md",
+    "docs/tasks.md",
 ];
 
 fn root() -> &'static Path {

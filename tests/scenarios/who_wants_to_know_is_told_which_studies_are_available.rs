@@ -1,5 +1,6 @@
 //! A reader's own system (pynetdicom) is told when a study is whole and delivered: which instances are ONLINE, and where. It is away at
-//! first, and the node is started anew; what it refuses is told to the operator; images that come later are told of.
+//! first, and the node is started anew; what it refuses is told to the operator; images that come later are told of at once, when no more
+//! have come for a while.
 
 use crate::support::{
     center::Center,
@@ -13,6 +14,8 @@ use neisse::model::CaseState;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
+const QUIET: Duration = Duration::from_secs(60);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wants_to_know_is_told_which_studies_are_available() {
     for footing in BOTH {
@@ -24,10 +27,13 @@ async fn who_wants_to_know_is_told_which_studies_are_available() {
             let place =
                 format!("[dicom.availability_to]\nae_title = \"RIS\"\nhost = \"127.0.0.1\"\nport = {port}\n[hl7]\n");
             *file = file.replacen("[hl7]\n", &place, 1);
+            let node = files.get_mut("neisse.toml").expect("a file");
+            *node = node.replacen("quiet = \"1s\"", "quiet = \"60s\"", 1);
         })
         .await;
-        let (patient, slices) = head_ct(41, 4);
+        let (patient, slices) = head_ct(41, 5);
         send_study(network.node().dicom, &slices[..3]).await;
+        network.clock.advance(QUIET);
         network.case_in(&patient.study(), CaseState::Delivered).await;
         let raw = Raw::of(&network, footing).await;
         let owed = "SELECT CAST(COUNT(*) AS TEXT) FROM performed_messages";
@@ -51,9 +57,17 @@ async fn who_wants_to_know_is_told_which_studies_are_available() {
         assert_eq!(online(&said[1]), sent);
         assert_eq!(said[1]["PatientID"], Value::Null, "nothing of the patient");
 
-        // One more, which it refuses to hear of.
+        // Two more, one by one, which it refuses to hear of.
         side.ask(json!({ "do": "ris_answers", "ae_title": "RIS", "statuses": [0x0124] })).await;
-        send_study(network.node().dicom, &slices[3..]).await;
+        let noted = "SELECT CAST(instances * 10 + again * (1 - told) AS TEXT) FROM available_studies";
+        for (slice, instances) in [(&slices[3..4], "41"), (&slices[4..], "51")] {
+            send_study(network.node().dicom, slice).await;
+            eventually("it is delivered", SOON, async || raw.ask(noted).await == instances).await;
+            // The teller looks each second.
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            assert_eq!(told().await.len(), 2, "more may come");
+        }
+        network.clock.advance(QUIET);
         eventually("it is told of all", SOON, async || told().await.len() == 3).await;
         let said = told().await;
         assert_eq!(online(&said[2]), slices.iter().map(|slice| slice.sop_instance.as_str()).collect());

@@ -71,6 +71,8 @@ enum Command {
     },
     /// Take a case off the list of what waits for a person: someone has looked.
     Seen {
+        /// The case's id, as `neisse cases list` shows it.
+        #[arg(value_parser = case_id)]
         case: CaseId,
         /// What was found or done, for whoever reads the story later. No patient data.
         #[arg(long)]
@@ -130,10 +132,10 @@ enum Command {
         #[arg(long)]
         why: String,
     },
-    /// Take a held report off the list: it came again, or is nobody's here. It is kept. Or what a scanner did, where its hospital's
-    /// own system has been told otherwise.
+    /// Take a held report off the list: it came again, or is nobody's here. It is kept. Or what a partner's own system was not told
+    /// of, a scanner's step or a study that is available, where it has been told otherwise.
     Dismiss {
-        /// The report's id, as `neisse cases list` shows it; or that of the performed step in the notice.
+        /// The report's id, as `neisse cases list` shows it; or that of the performed step or the availability in the notice.
         #[arg(value_parser = report_id)]
         report: ReportId,
         /// What was found or done, for whoever asks later. No patient data.

@@ -35,6 +35,11 @@ impl Patches {
         self.identifiers
     }
 
+    /// Bytes of memory.
+    pub fn weight(&self) -> usize {
+        self.list.iter().map(|patch| size_of::<Patch>() + patch.insert.capacity()).sum()
+    }
+
     /// How long a data set of this length is afterwards.
     pub fn length(&self, before: u64) -> u64 {
         let dropped: u64 = self.list.iter().map(|patch| patch.drop).sum();

@@ -6,7 +6,7 @@ use super::incoming::Ending;
 use super::requests::{Asking, cancels, status};
 use crate::dicom::dataset;
 use crate::dicom::dimse::{Counts, Request, Response};
-use crate::dicom::rewrite::Renamed;
+use crate::dicom::rewrite::{Patches, Renamed};
 use crate::dicom::scu::ScuSettings;
 use crate::dicom::service::{DataSet, HeldInstance, Refusal};
 use crate::model::{Outgoing, Uid};
@@ -15,7 +15,7 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use futures_util::future::BoxFuture;
 use std::{io, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Where the instances of a retrieval lie, and as whom they are sent elsewhere.
@@ -25,11 +25,19 @@ pub trait Held: Send + Sync + 'static {
     fn open<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>>;
 
     /// Of an instance that lies under another partner's identifiers ([`Lies::UnderOthers`](crate::dicom::service::Lies)): what
-    /// is to be changed where parts of it are read. `None`: nothing.
+    /// is to be changed where parts of it are read, as it was found a moment ago. `None`: it is to be looked into.
+    fn looked(&self, instance: &HeldInstance) -> Option<Patches>;
+
+    /// The same, found out now. `None`: nothing is to be changed. The work does not end with a caller that goes away, and `place`,
+    /// which the caller has among those that work at once, is given back when it has ended.
     ///
     /// # Errors
     /// As `open`.
-    fn renamed<'a>(&'a self, instance: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>>;
+    fn renamed<'a>(
+        &'a self,
+        instance: &'a HeldInstance,
+        place: OwnedSemaphorePermit,
+    ) -> BoxFuture<'a, io::Result<(Option<Renamed>, OwnedSemaphorePermit)>>;
 
     /// For a C-MOVE's own association.
     fn outgoing(&self) -> ScuSettings;

@@ -4,13 +4,13 @@
 //! changes of thread, which cost more than what SQLite does meanwhile; so those that have come while the last transaction
 //! was under way are sent with the next, at most [`AT_MOST`].
 //!
-//! An order that the database refuses takes nobody with it: those of its transaction are then sent one by one. Where the disk or
-//! the database itself fails, it has failed for all. A caller may be dropped at any point: what is under way goes on, and what has
+//! An order that the database refuses takes nobody with it: those of its transaction are then sent one by one, and it alone is told
+//! why. Where the disk or the database itself fails, it has failed for all that are left. A caller may be dropped at any point: what is under way goes on, and what has
 //! not been sent is left out.
 
 use super::{SqliteDb, Turn, in_time};
-use crate::store::new_orders::TAKE;
-use sqlx::{AssertSqlSafe, SqliteConnection, error::ErrorKind, query::Query};
+use crate::store::{error::is_about_data, new_orders::TAKE};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, pool::PoolConnection, query::Query};
 use std::{
     collections::VecDeque,
     fmt::Write as _,
@@ -106,20 +106,39 @@ pub(super) struct Waiting {
     at_work: bool,
 }
 
-/// Should the one at work break down, whoever comes next begins anew.
-struct NextOne(Arc<std::sync::Mutex<Waiting>>);
+/// Should the one at work break down, whoever waits is told so at once, and whoever comes next begins anew.
+struct NextOne {
+    waiting: Arc<std::sync::Mutex<Waiting>>,
+    is_done: bool,
+}
 
 impl Drop for NextOne {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).at_work = false;
+        if !self.is_done {
+            *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Waiting::default();
         }
     }
 }
 
 struct Waiter {
     change: Change,
-    told: oneshot::Sender<Result<bool, Arc<sqlx::Error>>>,
+    told: oneshot::Sender<Result<bool, sqlx::Error>>,
+}
+
+/// A connection in a transaction. Dropped, it is closed: whatever is left of the transaction goes with it.
+struct Begun(Option<PoolConnection<Sqlite>>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
+    }
+}
+
+/// What failed for several, as each is told.
+fn for_all(error: &Arc<sqlx::Error>) -> sqlx::Error {
+    std::io::Error::other(Arc::clone(error)).into()
 }
 
 impl SqliteDb {
@@ -134,19 +153,17 @@ impl SqliteDb {
         if begins {
             tokio::spawn(self.clone().keep_waiting_orders());
         }
-        match outcome.await {
-            Ok(outcome) => outcome.map_err(|error| std::io::Error::other(error).into()),
-            // The runtime ends.
-            Err(_) => Err(sqlx::Error::WorkerCrashed),
-        }
+        // Whoever was at work has broken down, or the runtime ends.
+        outcome.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     async fn keep_waiting_orders(self) {
-        let _next = NextOne(Arc::clone(&self.waiting));
+        let mut next = NextOne { waiting: Arc::clone(&self.waiting), is_done: false };
         loop {
             let mut turn = Arc::clone(&self.turn).lock_owned().await;
             let orders = self.next_orders();
             if orders.is_empty() {
+                next.is_done = true;
                 return;
             }
             turn.settle().await;
@@ -168,16 +185,11 @@ impl SqliteDb {
         let changes: Vec<&Change> = orders.iter().map(|order| &order.change).collect();
         let kept = match self.transaction(turn, &changes).await {
             Ok(kept) => kept.into_iter().map(Ok).collect(),
-            Err(error) if orders.len() == 1 || !is_about_what_was_sent(&error) => {
+            Err(error) if orders.len() == 1 => vec![Err(error)],
+            Err(error) if is_about_data(&error) => self.one_by_one(turn, &changes).await,
+            Err(error) => {
                 let error = Arc::new(error);
-                orders.iter().map(|_| Err(Arc::clone(&error))).collect()
-            }
-            Err(_) => {
-                let mut each = Vec::with_capacity(orders.len());
-                for change in changes {
-                    each.push(self.transaction(turn, &[change]).await.map(|kept| kept == [true]).map_err(Arc::new));
-                }
-                each
+                orders.iter().map(|_| Err(for_all(&error))).collect()
             }
         };
         for (order, kept) in orders.into_iter().zip(kept) {
@@ -186,28 +198,33 @@ impl SqliteDb {
         }
     }
 
+    /// Each by itself, until one fails that is not to blame for it.
+    async fn one_by_one(&self, turn: &mut Turn, changes: &[&Change]) -> Vec<Result<bool, sqlx::Error>> {
+        let mut each = Vec::with_capacity(changes.len());
+        for change in changes {
+            match self.transaction(turn, &[change]).await {
+                Err(error) if !is_about_data(&error) => {
+                    let error = Arc::new(error);
+                    each.resize_with(changes.len(), || Err(for_all(&error)));
+                    break;
+                }
+                kept => each.push(kept.map(|kept| kept == [true])),
+            }
+        }
+        each
+    }
+
     async fn transaction(&self, turn: &mut Turn, changes: &[&Change]) -> Result<Vec<bool>, sqlx::Error> {
-        let mut connection = match turn.idle.take() {
+        let connection = match turn.idle.take() {
             Some(connection) => connection,
             None => self.synced.acquire().await?,
         };
-        match in_time(send(&mut connection, changes)).await {
-            Ok(kept) => {
-                turn.idle = Some(connection);
-                Ok(kept)
-            }
-            Err(error) => {
-                // Whatever is left of the transaction goes with it.
-                connection.close_on_drop();
-                Err(error)
-            }
-        }
+        let mut begun = Begun(Some(connection));
+        let Some(connection) = &mut begun.0 else { return Err(sqlx::Error::PoolClosed) };
+        let kept = in_time(send(connection, changes)).await?;
+        turn.idle = begun.0.take();
+        Ok(kept)
     }
-}
-
-/// A row that may not be as it is; not a disk that is full or does not answer.
-fn is_about_what_was_sent(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| !matches!(error.kind(), ErrorKind::Other))
 }
 
 /// BEGIN, each order, COMMIT: one statement.
@@ -255,7 +272,7 @@ fn of_so_many(orders: usize) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::SQLITE;
+    use crate::store::{SQLITE, StoreError};
     use std::collections::BTreeSet;
 
     #[test]
@@ -323,18 +340,77 @@ mod tests {
         assert_eq!(count, 40);
     }
 
+    fn accepted(number: usize) -> Change {
+        order(number, Value::from(&b"AA"[..]))
+    }
+
+    /// An order with another value among its parameters.
+    fn with(number: usize, parameter: usize, value: Value) -> Change {
+        let Change(mut values) = accepted(number);
+        values[parameter - 1] = value;
+        Change(values)
+    }
+
     #[tokio::test]
-    async fn one_that_the_database_refuses_takes_no_other_with_it() {
+    async fn one_that_the_database_refuses_takes_no_other_with_it_and_is_told_that_it_is_its_own() {
         let (db, _folder) = opened().await;
-        // A message must have an answer.
-        let answer = |number| if number == 3 { Value::Nothing } else { Value::from(&b"AA"[..]) };
-        let kept =
-            futures_util::future::join_all((0..6).map(|number| db.together(order(number, answer(number))))).await;
-        let outcomes: Vec<Option<bool>> = kept.into_iter().map(Result::ok).collect();
-        assert_eq!(outcomes, [Some(true), Some(true), Some(true), None, Some(true), Some(true)]);
-        assert!(db.together(order(9, answer(9))).await.unwrap(), "and it goes on");
+        // A message must have an answer; a time is no text, nor a text a BLOB.
+        let refused =
+            [order(71, Value::Nothing), with(72, 19, Value::from("yesterday")), with(73, 4, Value::from(&b"P"[..]))];
+        for (number, bad) in refused.into_iter().enumerate() {
+            let changes = (0..6).map(|at| if at == 3 { bad.clone() } else { accepted(10 * number + at) });
+            let kept = futures_util::future::join_all(changes.map(|change| db.together(change))).await;
+            let outcomes: Vec<Option<bool>> = kept.iter().map(|kept| kept.as_ref().ok().copied()).collect();
+            assert_eq!(outcomes, [Some(true), Some(true), Some(true), None, Some(true), Some(true)], "{number}");
+            let own = kept.into_iter().find_map(Result::err).map(StoreError::from);
+            assert!(matches!(own, Some(StoreError::Data { .. })), "{number}: {own:?}");
+            let alone = db.together(bad).await.map_err(StoreError::from);
+            assert!(matches!(alone, Err(StoreError::Data { .. })), "{number}: {alone:?}");
+        }
+        assert!(db.together(accepted(99)).await.unwrap(), "and it goes on");
         let mut tx = db.begin(crate::store::Durability::Synced).await.unwrap();
         sqlx::query("SELECT 1").execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_the_database_fails_those_that_are_left_are_not_tried() {
+        let (db, _folder) = opened().await;
+        let mut turn = Arc::clone(&db.turn).lock_owned().await;
+        db.synced.close().await;
+        let orders = [accepted(1), accepted(2), accepted(3)];
+        let each = db.one_by_one(&mut turn, &orders.iter().collect::<Vec<_>>()).await;
+        // What failed once is told to all: had each been tried, each would say that the pool is closed.
+        assert_eq!(each.len(), 3);
+        assert!(each.iter().all(|kept| matches!(kept, Err(sqlx::Error::Io(_)))), "{each:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_one_that_has_broken_down_is_told_so_at_once() {
+        let (db, _folder) = opened().await;
+        let (told, outcome) = oneshot::channel();
+        {
+            let mut waiting = db.waiting.lock().unwrap();
+            waiting.orders.push_back(Waiter { change: accepted(1), told });
+            waiting.at_work = true;
+        }
+        let waiting = Arc::clone(&db.waiting);
+        let at_work = tokio::spawn(async move {
+            let _next = NextOne { waiting, is_done: false };
+            tokio::task::yield_now().await;
+            panic!("as if it had broken down");
+        });
+        assert!(at_work.await.unwrap_err().is_panic());
+        assert!(outcome.await.is_err(), "not left waiting");
+        assert!(db.together(accepted(1)).await.unwrap(), "and it goes on");
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_left_open_goes_with_its_connection() {
+        let (db, _folder) = opened().await;
+        let mut connection = db.synced.acquire().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.unwrap();
+        drop(Begun(Some(connection)));
+        assert!(db.together(accepted(1)).await.unwrap());
     }
 }

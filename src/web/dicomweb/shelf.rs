@@ -11,6 +11,7 @@ use crate::{
         instance::{FrameIndex, Head, InstanceError, ReadAt, inflated},
         rewrite::{Patches, Renamed, RewriteError, check_order},
         scan::is_deflated,
+        scp::Held,
         service::{HeldInstance, Lies},
     },
     model::{JournalPlace, PartnerId, Uid},
@@ -136,12 +137,8 @@ impl Shelf {
     /// # Errors
     /// When it cannot be read.
     pub async fn open(&self, site: &Site, held: &HeldInstance) -> Result<Arc<Opened>, Problem> {
-        let (Lies::AsReceived(place) | Lies::UnderOthers { place, .. }) = &held.lies;
-        let is_others = matches!(held.lies, Lies::UnderOthers { .. });
-        // Its header is read, and what was deflated is in memory, as long as this is held.
-        let turn = if is_others { Some(self.looking().await?) } else { None };
-        let (place, renamed) = (*place, site.held.renamed(held).await);
-        let renamed = renamed.map_err(|error| unreadable("its identifiers", &error))?;
+        let (Lies::AsReceived(place) | Lies::UnderOthers { place, .. }) = held.lies;
+        let (renamed, turn) = self.renamed(&*site.held, held).await?;
         // The caller's identifiers may be others than the last time; what was deflated has been inflated with them.
         let may_be_kept = !matches!(renamed, Some(Renamed::Whole(_)));
         let patches = if let Some(Renamed::Patched(patches)) = &renamed { Some(patches) } else { None };
@@ -164,6 +161,20 @@ impl Shelf {
             self.keep(opened.clone());
         }
         Ok(opened)
+    }
+
+    /// What is to be changed in it. Where that is not known its header is read, and what was deflated is in memory, as long as the
+    /// place is held; a viewer that scrolls needs none.
+    async fn renamed(&self, all: &dyn Held, held: &HeldInstance) -> Result<(Option<Renamed>, Option<Turn>), Problem> {
+        if matches!(held.lies, Lies::AsReceived(_)) {
+            return Ok((None, None));
+        }
+        if let Some(patches) = all.looked(held) {
+            return Ok((Some(Renamed::Patched(patches)), None));
+        }
+        let renamed = all.renamed(held, self.looking().await?).await;
+        let (renamed, turn) = renamed.map_err(|error| unreadable("its identifiers", &error))?;
+        Ok((renamed, Some(turn)))
     }
 
     /// For looking into an instance.
@@ -212,6 +223,8 @@ impl Shelf {
 
     fn keep(&self, opened: Arc<Opened>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two may have looked into it at once.
+        kept.retain(|one| one.place != opened.place || one.source.patches() != opened.source.patches());
         kept.push_back(opened);
         let mut bytes: usize = kept.iter().map(|opened| opened.weight).sum();
         while bytes > MAX_KEPT_BYTES || kept.len() > MAX_KEPT {
@@ -259,7 +272,78 @@ fn open(spool: &Spool, place: JournalPlace, renamed: Option<Renamed>, stored: &U
     head.transfer_syntax = stored.clone();
     // Frames of what is too long to be inflated as a whole lie nowhere.
     let frames = if head.is_deflated { None } else { FrameIndex::read(&source, &head).ok() };
-    let kept = head.bytes().len() + if let Lying::Memory(all) = &source.bytes { all.len() } else { 0 };
+    let beside = match &source.bytes {
+        Lying::Journal(_) => 0,
+        Lying::Patched(_, patches) => patches.weight(),
+        Lying::Memory(all) => all.len(),
+    };
+    let kept = head.bytes().len() + beside;
     let weight = 1024 + kept + frames.as_ref().map_or(0, FrameIndex::weight);
     Ok(Opened { source: Arc::new(source), head, frames, place, weight })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dicom::{scp::OpenInstance, scu::ScuSettings, service::Room},
+        model::{CaseId, Digest, JournalId},
+    };
+    use futures_util::{FutureExt as _, future::BoxFuture};
+
+    /// What has been looked into is known; of anything else the header is still being read.
+    struct Reading {
+        is_known: bool,
+    }
+
+    impl Held for Reading {
+        fn open<'a>(&'a self, _: &'a HeldInstance) -> BoxFuture<'a, io::Result<OpenInstance>> {
+            Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+        }
+
+        fn looked(&self, _: &HeldInstance) -> Option<Patches> {
+            self.is_known.then(Patches::default)
+        }
+
+        fn renamed<'a>(
+            &'a self,
+            _: &'a HeldInstance,
+            place: Turn,
+        ) -> BoxFuture<'a, io::Result<(Option<Renamed>, Turn)>> {
+            Box::pin(async {
+                std::future::pending::<()>().await;
+                Ok((None, place))
+            })
+        }
+
+        fn outgoing(&self) -> ScuSettings {
+            ScuSettings { calling_ae: "NEISSE".into(), connect: STORED_WITHIN, response: STORED_WITHIN }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_scrolls_waits_for_no_other_s_header() {
+        let shelf = Shelf::default();
+        let uid = || Uid::new("1.2.3").unwrap();
+        let journal = JournalId::generate();
+        let place = JournalPlace { journal, record: 0, data: 64, length: 100, sha256: Digest([0; 32]) };
+        let toward = PartnerId::new("chemnitz").unwrap();
+        let instance = HeldInstance {
+            study: uid(),
+            series: uid(),
+            sop_class: uid(),
+            sop_instance: uid(),
+            transfer_syntax: uid(),
+            lies: Lies::UnderOthers { place, case: CaseId::generate(), toward },
+            room: Room::default(),
+        };
+        let (reading, known) = (Reading { is_known: false }, Reading { is_known: true });
+        let mut others: Vec<_> = (0..=AT_ONCE).map(|_| Box::pin(shelf.renamed(&reading, &instance))).collect();
+        for other in &mut others {
+            assert!(other.now_or_never().is_none());
+        }
+        assert_eq!(shelf.at_once.available_permits(), 0);
+        let found = shelf.renamed(&known, &instance).now_or_never();
+        assert!(matches!(found, Some(Ok((Some(Renamed::Patched(_)), None)))));
+    }
 }

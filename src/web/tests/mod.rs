@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::{self, QueueUrl},
     dicom::{
-        rewrite::Renamed,
+        rewrite::{Patches, Renamed},
         scan::HeaderScanner,
         scp::{
             AssociationEnd, AssociationRequest, InstanceOffer, OpenInstance, Rejection, StorageScp, StoreAssociation,
@@ -32,6 +32,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
+use tokio::sync::OwnedSemaphorePermit;
 
 type Held = Arc<Mutex<Vec<(PartnerId, HeldInstance)>>>;
 
@@ -423,8 +424,16 @@ impl crate::dicom::scp::Held for NothingRenamed {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }
 
-    fn renamed<'a>(&'a self, _: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<Renamed>>> {
-        Box::pin(async { Ok(None) })
+    fn looked(&self, _: &HeldInstance) -> Option<Patches> {
+        None
+    }
+
+    fn renamed<'a>(
+        &'a self,
+        _: &'a HeldInstance,
+        place: OwnedSemaphorePermit,
+    ) -> BoxFuture<'a, io::Result<(Option<Renamed>, OwnedSemaphorePermit)>> {
+        Box::pin(async { Ok((None, place)) })
     }
 
     fn outgoing(&self) -> ScuSettings {

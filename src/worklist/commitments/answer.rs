@@ -7,7 +7,7 @@
 //! Only who was asked may answer, and only about what it was asked. What it leaves out it does not keep. Nothing is sent again by
 //! itself: why an archive has not kept an image is for a person to find out, who then sends it again.
 
-use super::{INSTANCE, MODEL, not_kept, silent};
+use super::{INSTANCE, MODEL, not_kept, silent, unsettled};
 use crate::{
     dicom::{
         matching,
@@ -125,14 +125,17 @@ async fn settle(tx: &mut Tx, clock: &Clock, row: &AskedCommitment, failures: &Fa
         let what = format!("{partner} has not committed {missing} of {} images ({})", row.items, words(failures));
         tracing::error!(case.id = %row.case, site = %partner, "Case {}: {what}", row.case);
         tx.tell(row.case, now, "worklist", &what).await?;
-        needs_a_person(&mut case, row, &not_kept(partner));
+        needs_a_person(&mut case, row, &not_kept(partner, row.case));
     }
     let stands = tx.committed(row.case, partner).await?;
+    if stands.open == 0 {
+        case.needs_nobody_for(&unsettled(partner));
+    }
     if stands.open == 0 && stands.bad == 0 {
         let what = format!("{} images: {partner} has committed them", stands.kept);
         tracing::info!(case.id = %row.case, site = %partner, "Case {}: {what}", row.case);
         tx.tell(row.case, now, "worklist", &what).await?;
-        case.needs_nobody_for(&not_kept(partner));
+        case.needs_nobody_for(&not_kept(partner, row.case));
         case.needs_nobody_for(&silent(partner));
     }
     super::count(partner, if missing > 0 { "failed" } else { "committed" });

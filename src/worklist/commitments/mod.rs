@@ -17,8 +17,8 @@ use crate::{
         scu::{Association, Heard, Proposal, ScuError, ScuSettings, Target as Called},
         service::{Asker, DataSet, Done, Refusal, Target},
     },
-    model::{Clock, Outgoing, PartnerId, Uid, chain},
-    store::{AskedCommitment, AskedState, Durability, Store, StoreError},
+    model::{Aside, CaseId, Clock, Outgoing, PartnerId, Uid, chain},
+    store::{AskedCommitment, AskedState, Durability, Store, StoreError, UnreadableRow},
 };
 use dicom_core::{DataElement, PrimitiveValue, VR, value::DataSetSequence};
 use dicom_dictionary_std::tags;
@@ -40,18 +40,22 @@ const LEASE: Duration = Duration::from_secs(300);
 const LISTENS: Duration = Duration::from_secs(5);
 /// Taken, and not answered in time.
 const MOST_ASKS: i64 = 3;
-/// A case that cannot be read may have been mended.
+/// What cannot be read may have been mended.
 const UNREADABLE: Duration = Duration::from_secs(600);
 /// A fault that the other itself calls one of processing.
 const OWN_ATTEMPTS: i64 = 8;
 
-/// How a case says that images are missing. Who looks has them sent again (`neisse cases resend`), which asks anew.
-fn not_kept(partner: &PartnerId) -> String {
-    format!("{partner} has not committed all of its images: see the story, and have them sent again")
+/// How a case says that images are missing. Sent again, they are asked for anew.
+fn not_kept(partner: &PartnerId, case: CaseId) -> String {
+    format!("{partner} has not committed all of its images: see the story, then neisse cases resend {case} --all")
 }
 
 fn silent(partner: &PartnerId) -> String {
     format!("{partner} does not say whether it keeps the images: see the story")
+}
+
+fn unsettled(partner: &PartnerId) -> String {
+    format!("it cannot be settled what {partner} keeps: see the log")
 }
 
 fn count(partner: &PartnerId, outcome: &'static str) {
@@ -83,9 +87,9 @@ impl CommitmentAsker {
 
     pub async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
-        let (mut asking, mut busy) = (JoinSet::new(), HashSet::new());
+        let (mut asking, mut busy, mut aside) = (JoinSet::new(), HashSet::new(), Aside::default());
         loop {
-            if let Err(error) = this.look(&mut asking, &mut busy).await {
+            if let Err(error) = this.look(&mut asking, &mut busy, &mut aside).await {
                 tracing::error!(error = %chain(&error), "Storage commitments cannot be asked for now; they wait");
             }
             tokio::select! {
@@ -107,8 +111,19 @@ impl CommitmentAsker {
         self: &Arc<Self>,
         asking: &mut JoinSet<PartnerId>,
         busy: &mut HashSet<PartnerId>,
+        aside: &mut Aside<String>,
     ) -> Result<(), StoreError> {
         for partner in self.store.to_be_asked(self.clock.now()).await? {
+            let partner = match partner {
+                Ok(partner) => partner,
+                Err(error) => {
+                    if !aside.waits(&error.row) {
+                        tracing::error!(error = %chain(&error), "Who is to be asked for storage commitments cannot be read; the others go on");
+                        aside.failed(error.row);
+                    }
+                    continue;
+                }
+            };
             if busy.insert(partner.clone()) {
                 let this = Arc::clone(self);
                 asking.spawn(async move {
@@ -125,7 +140,7 @@ impl CommitmentAsker {
     /// One association with all that is due of one.
     async fn ask_all(&self, partner: &PartnerId) -> Result<(), StoreError> {
         let config = self.config.now();
-        let due = self.store.commitments_to_ask(partner, self.clock.now(), AT_ONCE).await?;
+        let due = self.due(partner).await?;
         let Some(target) = place(&config, partner) else {
             for row in &due {
                 let what = format!("{partner} is not asked any more whether it keeps {} images", row.items);
@@ -145,12 +160,17 @@ impl CommitmentAsker {
             if !self.begin(&row).await? {
                 continue;
             }
-            match self.ask(&mut line, &config, target, &row).await? {
-                Ok(status) => self.settle(&config, &row, status).await?,
-                Err(reason) => {
+            match self.ask(&mut line, &config, target, &row).await {
+                Ok(Ok(status)) => self.settle(&config, &row, status).await?,
+                Ok(Err(reason)) => {
                     self.away(&config, &row, &reason).await?;
                     break;
                 }
+                Err(error) if error.is_about_one() => {
+                    self.put_off(&row, &error).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             last = Some(row);
             self.listen(&mut line, partner, Duration::ZERO, None).await;
@@ -162,6 +182,25 @@ impl CommitmentAsker {
             association.release().await;
         }
         Ok(())
+    }
+
+    /// What is due of one. What cannot be read waits, and keeps no other from being asked.
+    async fn due(&self, partner: &PartnerId) -> Result<Vec<AskedCommitment>, StoreError> {
+        let mut due = Vec::new();
+        for row in self.store.commitments_to_ask(partner, self.clock.now(), AT_ONCE).await? {
+            match row {
+                Ok(row) => due.push(row),
+                Err(unreadable) => self.pass_over(partner, &unreadable).await?,
+            }
+        }
+        Ok(due)
+    }
+
+    async fn pass_over(&self, partner: &PartnerId, unreadable: &UnreadableRow) -> Result<(), StoreError> {
+        tracing::error!(site = %partner, error = %chain(unreadable), "A storage commitment that {partner} is to be asked for cannot be read; the others go on");
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.put_off_asking(unreadable, &unsettled(partner), self.clock.now() + UNREADABLE).await?;
+        tx.commit().await
     }
 
     async fn begin(&self, row: &AskedCommitment) -> Result<bool, StoreError> {
@@ -245,15 +284,18 @@ impl CommitmentAsker {
     /// It is not asked again. Where its case cannot be read it waits, and keeps no other from being asked.
     async fn end(&self, row: &AskedCommitment, state: AskedState, what: &str) -> Result<(), StoreError> {
         match self.try_to_end(row, state, what).await {
-            Err(error) if error.is_about_one() => {
-                tracing::error!(case.id = %row.case, error = %chain(&error), "What {} has committed of case {} cannot be settled; the others go on", row.partner, row.case);
-                let mut tx = self.store.begin(Durability::Process).await?;
-                tx.ask_again(row, self.clock.now() + UNREADABLE).await?;
-                tx.mark_for_a_person(row.case, "it cannot be settled what its reader keeps: see the log").await?;
-                tx.commit().await
-            }
+            Err(error) if error.is_about_one() => self.put_off(row, &error).await,
             ended => ended,
         }
+    }
+
+    /// It, its images or its case cannot be read.
+    async fn put_off(&self, row: &AskedCommitment, error: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(case.id = %row.case, error = %chain(error), "What {} has committed of case {} cannot be settled; the others go on", row.partner, row.case);
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.mark_for_a_person(row.case, &unsettled(&row.partner)).await?;
+        tx.ask_again(row, self.clock.now() + UNREADABLE).await?;
+        tx.commit().await
     }
 
     async fn try_to_end(&self, row: &AskedCommitment, state: AskedState, what: &str) -> Result<(), StoreError> {
@@ -264,12 +306,15 @@ impl CommitmentAsker {
             return Ok(());
         }
         tx.tell(row.case, now, "worklist", what).await?;
+        if tx.committed(row.case, &row.partner).await?.open == 0 {
+            case.needs_nobody_for(&unsettled(&row.partner));
+        }
         if state == AskedState::GivenUp {
             tracing::error!(case.id = %row.case, site = %row.partner, "Case {}: {what}", row.case);
             answer::needs_a_person(&mut case, row, &silent(&row.partner));
-            tx.save_case(&case).await?;
             count(&row.partner, "given_up");
         }
+        tx.save_case(&case).await?;
         tx.commit().await
     }
 

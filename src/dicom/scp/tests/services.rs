@@ -4,6 +4,7 @@ use super::*;
 use crate::dicom::{
     dataset::{self, DataSet},
     dimse::{Counts, Request, Response, Service},
+    rewrite::{Patches, Renamed},
     scu::{Association, Proposal, ScuSettings, Target as Called},
     service::{Answers, Asker, Done, Find, FindModel, HeldInstance, Lies, MoveDestination, Refusal, Target},
 };
@@ -13,6 +14,7 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use tokio::sync::OwnedSemaphorePermit;
 
 const FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
 const MOVE: &str = "1.2.840.10008.5.1.4.1.2.2.2";
@@ -159,8 +161,16 @@ impl Held for Made {
         })
     }
 
-    fn renamed<'a>(&'a self, _: &'a HeldInstance) -> BoxFuture<'a, io::Result<Option<crate::dicom::rewrite::Renamed>>> {
-        Box::pin(async { Ok(None) })
+    fn looked(&self, _: &HeldInstance) -> Option<Patches> {
+        None
+    }
+
+    fn renamed<'a>(
+        &'a self,
+        _: &'a HeldInstance,
+        place: OwnedSemaphorePermit,
+    ) -> BoxFuture<'a, io::Result<(Option<Renamed>, OwnedSemaphorePermit)>> {
+        Box::pin(async { Ok((None, place)) })
     }
 
     fn outgoing(&self) -> ScuSettings {
