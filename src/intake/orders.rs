@@ -32,13 +32,13 @@ use crate::{
         message::Message,
         order::{OrderMessage, OrderRequest},
     },
-    model::{Bell, Discipline, IssuedId, Moment, PartnerId, Priority, Progress, SpecimenSaid, order},
+    model::{Bell, Discipline, IssuedId, Moment, OrderControl, PartnerId, Priority, Progress, SpecimenSaid, order},
     store::{CaseRow, Durability, MessageKey, NewOrder, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
 use effects::{TakenBack, end_tasks, is_taken_back, progress, tell};
 use join::join;
-use request::{add_surviving, find, new_order, same_patient, update, with_issuer};
+use request::{add_surviving, differs, find, new_order, same_patient, update, with_issuer};
 
 /// Orders in the field are a few KiB.
 const MAX_BYTES: usize = 1 << 20;
@@ -118,14 +118,14 @@ impl OrderTaker {
         let work = &Work { meets_something: new.is_some(), ..*work };
         let mut tx = self.begin(work, shared).await?;
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
-        let (mut specimens, mut taken_back) = (Taken::default(), Vec::new());
+        let mut found = Found::default();
         for request in &message.orders {
-            let (answer, order) = one(&mut tx, work, request, &mut specimens, &mut taken_back).await?;
+            let (answer, order) = one(&mut tx, work, request, &mut found).await?;
             answers.push(answer);
             taken.extend(order);
         }
         order_case::place(&mut tx, &partner.id, &taken, now).await?;
-        end_tasks(&mut tx, &taken_back, now).await?;
+        end_tasks(&mut tx, &found.taken_back, now).await?;
         let answer = respond(&answers);
         if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
@@ -133,7 +133,7 @@ impl OrderTaker {
         }
         let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
-        specimens.log();
+        found.specimens.log();
         log(&partner.id, &answers);
         if concerns_a_case {
             self.routing.ring();
@@ -179,6 +179,14 @@ struct Work<'a> {
     meets_something: bool,
 }
 
+/// What the orders of a message have come to, for what follows from all of them.
+#[derive(Default)]
+struct Found {
+    specimens: Taken,
+    /// Cases whose orders are not wanted any more.
+    taken_back: Vec<TakenBack>,
+}
+
 /// What a message asked of an order, as it is kept.
 fn said(work: &Work<'_>, request: &OrderRequest, answer: &'static str) -> OrderMessageRow {
     OrderMessageRow {
@@ -202,8 +210,7 @@ async fn one(
     tx: &mut Tx,
     work: &Work<'_>,
     request: &OrderRequest,
-    specimens: &mut Taken,
-    taken_back: &mut Vec<TakenBack>,
+    all: &mut Found,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let Work { config, partner, message, now, .. } = *work;
     let kept = |answer| said(work, request, answer);
@@ -248,10 +255,12 @@ async fn one(
             order.changed = now;
             let answer = answer(true, None);
             tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
-            specimens.add(keep_specimens(tx, work, request, &order).await?);
-            tell(tx, config, &order, &mut cases, request.control, before, now).await?;
+            all.specimens.add(keep_specimens(tx, work, request, &order).await?);
+            let says_more =
+                request.control == OrderControl::Change || known.is_some_and(|known| differs(known, &order));
+            tell(tx, config, &order, &mut cases, known, says_more, now).await?;
             if before != Some(order.state) && is_taken_back(order.state) {
-                taken_back.extend(cases.iter().map(|case| TakenBack { case: case.id, state: order.state }));
+                all.taken_back.extend(cases.iter().map(|case| TakenBack { case: case.id, state: order.state }));
             }
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;

@@ -137,8 +137,12 @@ pub struct OrderRequest {
     pub group: IssuedId,
     /// IPC-1, or OBR-18 (where ORM carries it). May be empty.
     pub accession: IssuedId,
+    /// The accession number is emptied (`""`, HL7 v2.5.1 2.5.3): the order has none any more.
+    pub empties_accession: bool,
     /// IPC-3, ZDS-1; each once.
     pub study_uids: Vec<Uid>,
+    /// So are its Study Instance UIDs.
+    pub empties_studies: bool,
     /// OBR-4.
     pub procedure: Coded,
     /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5, the first that says something; None where none does.
