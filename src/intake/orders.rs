@@ -5,18 +5,20 @@
 //! cannot be read is refused with its place; an order that cannot be changed as asked is answered so, and kept.
 //!
 //! Beside it: `orders::request` finds the order a request is about, `orders::effects` sees to the cases of one that has moved,
-//! `orders::join` joins orders and cases.
+//! `orders::join` joins orders and cases, `orders::reader` hears what its reader says of it.
 //!
 //! Does not tell the reader: `routing` sends on what concerns a case that has been given to one. Where the reader takes no
 //! orders, a person is told to.
 
 mod effects;
 mod join;
+mod reader;
 mod request;
 
 pub(super) use effects::hold_with;
 pub use join::join_orders;
 pub(super) use join::{join_as, take_over, warn};
+pub use reader::answers_nothing;
 
 use super::{
     near_misses::{NEAR, propose_to_cases},
@@ -79,8 +81,16 @@ impl OrderTaker {
             }
         };
         let config = self.config.now();
-        let work =
-            Work { config: &config, partner, message: &message, sha256: &key.sha256, now, meets_something: false };
+        let work = Work {
+            config: &config,
+            partner,
+            message: &message,
+            bytes,
+            charset,
+            sha256: &key.sha256,
+            now,
+            meets_something: false,
+        };
         let written = match self.write(&work, view, bytes, key, may_share(&message)).await {
             // It concerns a case: once more, with the origin for itself.
             Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
@@ -173,6 +183,8 @@ struct Work<'a> {
     config: &'a Config,
     partner: &'a Partner,
     message: &'a OrderMessage,
+    bytes: &'a Bytes,
+    charset: Charset,
     sha256: &'a str,
     now: Moment,
     /// It has been tried whether its one order could be taken as one of which nothing is known.
@@ -224,6 +236,10 @@ async fn one(
     }
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
+    if matches!(found, Ok(None)) && reader::told(tx, work, request).await? {
+        let code = request.control.answer(true);
+        return Ok((OrderAnswer { code, sequence: request.sequence, reason: None }, None));
+    }
     let mut cases: Vec<CaseRow> = Vec::new();
     if let Some(order) = known {
         cases = order_case::cases_of(tx, order).await?;

@@ -206,6 +206,27 @@ impl OrderStatus {
             _ => OrderStatus::Other,
         }
     }
+
+    /// Whoever was to do it says that it does not.
+    pub fn is_not_done(self) -> bool {
+        matches!(self, OrderStatus::Cancelled | OrderStatus::Discontinued | OrderStatus::OnHold)
+    }
+}
+
+/// ORC-5 in words (table 0038). What a sender has written otherwise is not repeated.
+pub fn order_status_word(code: &str) -> &'static str {
+    match code {
+        "A" => "done in part",
+        "CA" => "cancelled",
+        "CM" => "completed",
+        "DC" => "discontinued",
+        "ER" => "in error",
+        "HD" => "on hold",
+        "IP" => "in process",
+        "RP" => "replaced",
+        "SC" => "scheduled",
+        _ => "of another status",
+    }
 }
 
 /// Why an order control cannot be carried out. Goes to the sender (ORC-16) and into the story.

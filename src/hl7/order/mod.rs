@@ -54,6 +54,11 @@ impl OrderKind {
         Self::ALL.iter().any(|kind| kind.message_type().as_bytes() == message_type)
     }
 
+    /// Whether MSH-9.1 is that of an application response to an order.
+    pub fn is_response(message_type: &[u8]) -> bool {
+        Self::ALL.iter().any(|kind| kind.response().0.as_bytes() == message_type)
+    }
+
     /// MSH-9.1.
     pub fn message_type(self) -> &'static str {
         match self {
@@ -129,6 +134,8 @@ pub struct OrderRequest {
     pub control: OrderControl,
     /// ORC-5.
     pub status: OrderStatus,
+    /// The same in words.
+    pub status_word: &'static str,
     /// ORC-2, or OBR-2. One of the two numbers is there.
     pub placer: IssuedId,
     /// ORC-3, or OBR-3.

@@ -14,7 +14,7 @@ use crate::hl7::{
     strict,
 };
 use crate::model::{
-    Discipline, IssuedId, OrderControl, OrderStatus, Priority, Requested, SpecimenSaid, Step, Uid,
+    Discipline, IssuedId, OrderControl, OrderStatus, Priority, Requested, SpecimenSaid, Step, Uid, order_status_word,
     specimen::MAX_SPECIMENS,
 };
 use std::cell::Cell;
@@ -469,6 +469,7 @@ fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
         sequence,
         control,
         status: OrderStatus::of_code(&draft.status),
+        status_word: order_status_word(&draft.status),
         placer: draft.placer,
         filler: draft.filler,
         // Only what holds together: one that is no number holds nothing.

@@ -32,6 +32,7 @@ fn an_orm_with_zds_says_which_study_it_asks_for() {
             sequence: 1,
             control: OrderControl::New,
             status: OrderStatus::Other,
+            status_word: "of another status",
             placer: IssuedId::new("P1", "KIS"),
             filler: IssuedId::new("F1", "RIS"),
             group: IssuedId::default(),
