@@ -5,13 +5,15 @@
 //! cannot be read is refused with its place; an order that cannot be changed as asked is answered so, and kept.
 //!
 //! Beside it: `orders::request` finds the order a request is about, `orders::effects` sees to the cases of one that has moved,
-//! `orders::join` joins orders and cases, `orders::reader` hears what its reader says of it.
+//! `orders::join` joins orders and cases, `orders::reader` hears what its reader says of it, `orders::later` owes what is
+//! heard later.
 //!
 //! Does not tell the reader: `routing` sends on what concerns a case that has been given to one. Where the reader takes no
 //! orders, a person is told to.
 
 mod effects;
 mod join;
+mod later;
 mod reader;
 mod request;
 
@@ -29,12 +31,14 @@ use super::{
 use crate::{
     config::{Config, Live, Partner},
     hl7::{
-        ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, respond},
+        ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, may_answer_later, respond},
         charset::Charset,
         message::Message,
         order::{OrderMessage, OrderRequest},
     },
-    model::{Bell, Discipline, IssuedId, Moment, OrderControl, PartnerId, Priority, Progress, SpecimenSaid, order},
+    model::{
+        Bell, CaseId, Discipline, IssuedId, Moment, OrderControl, PartnerId, Priority, Progress, SpecimenSaid, order,
+    },
     store::{CaseRow, Durability, MessageKey, NewOrder, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
@@ -91,7 +95,8 @@ impl OrderTaker {
             now,
             meets_something: false,
         };
-        let written = match self.write(&work, view, bytes, key, may_share(&message)).await {
+        let shared = may_share(&message) && !may_answer_later(view);
+        let written = match self.write(&work, view, bytes, key, shared).await {
             // It concerns a case: once more, with the origin for itself.
             Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
             written => written,
@@ -141,6 +146,8 @@ impl OrderTaker {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
         }
+        let response = Response { message_type, event, orders: &answers };
+        later::owe(&mut tx, work, view, &response, &found.refused).await?;
         let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
         found.specimens.log();
@@ -197,6 +204,8 @@ struct Found {
     specimens: Taken,
     /// Cases whose orders are not wanted any more.
     taken_back: Vec<TakenBack>,
+    /// Cases of orders that were refused what was asked.
+    refused: Vec<CaseId>,
 }
 
 /// What a message asked of an order, as it is kept.
@@ -284,6 +293,7 @@ async fn one(
         }
         Err(unable) => {
             let answer = answer(false, Some(unable.to_string()));
+            all.refused.extend(cases.iter().map(|case| case.id));
             if let Some(order) = known {
                 tx.keep_order_message(order.id, &kept(answer.code)).await?;
             }
