@@ -7,7 +7,7 @@ mod hl7_desk;
 
 use crate::{
     config::{Config, Live, Replacer},
-    delivery::{overdue, probe, worker},
+    delivery::{order_answers::OrderAnswerer, overdue, probe, worker},
     dicom::scp::{self, ScpSettings},
     escalation::Escalation,
     handoff::Handoff,
@@ -284,6 +284,8 @@ impl Running {
         stages.spawn(teller.run(stop()));
         let performed = PerformedSender { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(performed.run(stop()));
+        let answers = OrderAnswerer { store: store.clone(), config: config.clone(), clock: clock.clone() };
+        stages.spawn(answers.run(stop()));
         let available = AvailabilityTeller { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(available.run(stop()));
         let objects = ReportObjects { receiver: reports, spool: spool.clone(), bell: bells.results.clone() };

@@ -12,6 +12,7 @@
 pub mod c_store;
 mod content;
 pub mod identity;
+pub mod order_answers;
 pub mod overdue;
 pub mod probe;
 pub mod report;

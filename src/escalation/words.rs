@@ -137,6 +137,10 @@ fn what_to_do(notice: &Notice) -> String {
             "see that its own system knows which studies are available, then neisse cases dismiss {} --why \"…\"",
             notice.subject
         ),
+        "answer" => format!(
+            "tell its sender what became of its order, then neisse cases dismiss {} --why \"…\"",
+            notice.subject
+        ),
         "commitment" => "see [dicom] destinations of the partner, and have it ask again".to_owned(),
         _ => "neisse cases list --attention".to_owned(),
     }

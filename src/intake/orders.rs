@@ -5,18 +5,22 @@
 //! cannot be read is refused with its place; an order that cannot be changed as asked is answered so, and kept.
 //!
 //! Beside it: `orders::request` finds the order a request is about, `orders::effects` sees to the cases of one that has moved,
-//! `orders::join` joins orders and cases.
+//! `orders::join` joins orders and cases, `orders::reader` hears what its reader says of it, `orders::later` owes what is
+//! heard later.
 //!
 //! Does not tell the reader: `routing` sends on what concerns a case that has been given to one. Where the reader takes no
 //! orders, a person is told to.
 
 mod effects;
 mod join;
+mod later;
+mod reader;
 mod request;
 
 pub(super) use effects::hold_with;
 pub use join::join_orders;
 pub(super) use join::{join_as, take_over, warn};
+pub use reader::answers_nothing;
 
 use super::{
     near_misses::{NEAR, propose_to_cases},
@@ -27,18 +31,20 @@ use super::{
 use crate::{
     config::{Config, Live, Partner},
     hl7::{
-        ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, respond},
+        ack::{ErrorCode, OrderAnswer, Rejected, Response, acknowledge, may_answer_later, respond},
         charset::Charset,
         message::Message,
         order::{OrderMessage, OrderRequest},
     },
-    model::{Bell, Discipline, IssuedId, Moment, PartnerId, Priority, Progress, SpecimenSaid, order},
+    model::{
+        Bell, CaseId, Discipline, IssuedId, Moment, OrderControl, PartnerId, Priority, Progress, SpecimenSaid, order,
+    },
     store::{CaseRow, Durability, MessageKey, NewOrder, OrderMessageRow, OrderRow, Store, StoreError, Tx},
 };
 use bytes::Bytes;
 use effects::{TakenBack, end_tasks, is_taken_back, progress, tell};
 use join::join;
-use request::{add_surviving, find, new_order, same_patient, update, with_issuer};
+use request::{add_surviving, differs, find, new_order, same_patient, update, with_issuer};
 
 /// Orders in the field are a few KiB.
 const MAX_BYTES: usize = 1 << 20;
@@ -79,9 +85,18 @@ impl OrderTaker {
             }
         };
         let config = self.config.now();
-        let work =
-            Work { config: &config, partner, message: &message, sha256: &key.sha256, now, meets_something: false };
-        let written = match self.write(&work, view, bytes, key, may_share(&message)).await {
+        let work = Work {
+            config: &config,
+            partner,
+            message: &message,
+            bytes,
+            charset,
+            sha256: &key.sha256,
+            now,
+            meets_something: false,
+        };
+        let shared = may_share(&message) && !may_answer_later(view);
+        let written = match self.write(&work, view, bytes, key, shared).await {
             // It concerns a case: once more, with the origin for itself.
             Err(StoreError::OriginShared) => self.write(&work, view, bytes, key, false).await,
             written => written,
@@ -118,22 +133,24 @@ impl OrderTaker {
         let work = &Work { meets_something: new.is_some(), ..*work };
         let mut tx = self.begin(work, shared).await?;
         let (mut answers, mut taken) = (Vec::with_capacity(message.orders.len()), Vec::new());
-        let (mut specimens, mut taken_back) = (Taken::default(), Vec::new());
+        let mut found = Found::default();
         for request in &message.orders {
-            let (answer, order) = one(&mut tx, work, request, &mut specimens, &mut taken_back).await?;
+            let (answer, order) = one(&mut tx, work, request, &mut found).await?;
             answers.push(answer);
             taken.extend(order);
         }
         order_case::place(&mut tx, &partner.id, &taken, now).await?;
-        end_tasks(&mut tx, &taken_back, now).await?;
+        end_tasks(&mut tx, &found.taken_back, now).await?;
         let answer = respond(&answers);
         if let Some(answer) = tx.keep_answered(key, now, bytes, &answer).await? {
             tracing::info!(site = %partner.id, "An order of {} came again and got the same answer", partner.id);
             return Ok(answer);
         }
+        let response = Response { message_type, event, orders: &answers };
+        later::owe(&mut tx, work, view, &response, &found.refused).await?;
         let concerns_a_case = tx.concerns_a_case();
         tx.commit().await?;
-        specimens.log();
+        found.specimens.log();
         log(&partner.id, &answers);
         if concerns_a_case {
             self.routing.ring();
@@ -173,10 +190,22 @@ struct Work<'a> {
     config: &'a Config,
     partner: &'a Partner,
     message: &'a OrderMessage,
+    bytes: &'a Bytes,
+    charset: Charset,
     sha256: &'a str,
     now: Moment,
     /// It has been tried whether its one order could be taken as one of which nothing is known.
     meets_something: bool,
+}
+
+/// What the orders of a message have come to, for what follows from all of them.
+#[derive(Default)]
+struct Found {
+    specimens: Taken,
+    /// Cases whose orders are not wanted any more.
+    taken_back: Vec<TakenBack>,
+    /// Cases of orders that were refused what was asked.
+    refused: Vec<CaseId>,
 }
 
 /// What a message asked of an order, as it is kept.
@@ -202,8 +231,7 @@ async fn one(
     tx: &mut Tx,
     work: &Work<'_>,
     request: &OrderRequest,
-    specimens: &mut Taken,
-    taken_back: &mut Vec<TakenBack>,
+    all: &mut Found,
 ) -> Result<(OrderAnswer, Option<OrderRow>), StoreError> {
     let Work { config, partner, message, now, .. } = *work;
     let kept = |answer| said(work, request, answer);
@@ -217,6 +245,10 @@ async fn one(
     }
     let found = find(tx, partner, request).await?;
     let known = found.as_ref().ok().and_then(Option::as_ref);
+    if matches!(found, Ok(None)) && reader::told(tx, work, request).await? {
+        let code = request.control.answer(true);
+        return Ok((OrderAnswer { code, sequence: request.sequence, reason: None }, None));
+    }
     let mut cases: Vec<CaseRow> = Vec::new();
     if let Some(order) = known {
         cases = order_case::cases_of(tx, order).await?;
@@ -248,10 +280,12 @@ async fn one(
             order.changed = now;
             let answer = answer(true, None);
             tx.save_order(&order, before.is_none(), &kept(answer.code)).await?;
-            specimens.add(keep_specimens(tx, work, request, &order).await?);
-            tell(tx, config, &order, &mut cases, request.control, before, now).await?;
+            all.specimens.add(keep_specimens(tx, work, request, &order).await?);
+            let says_more =
+                request.control == OrderControl::Change || known.is_some_and(|known| differs(known, &order));
+            tell(tx, config, &order, &mut cases, known, says_more, now).await?;
             if before != Some(order.state) && is_taken_back(order.state) {
-                taken_back.extend(cases.iter().map(|case| TakenBack { case: case.id, state: order.state }));
+                all.taken_back.extend(cases.iter().map(|case| TakenBack { case: case.id, state: order.state }));
             }
             join(tx, &order, now).await?;
             propose_to_cases(tx, &order, now).await?;
@@ -259,6 +293,7 @@ async fn one(
         }
         Err(unable) => {
             let answer = answer(false, Some(unable.to_string()));
+            all.refused.extend(cases.iter().map(|case| case.id));
             if let Some(order) = known {
                 tx.keep_order_message(order.id, &kept(answer.code)).await?;
             }

@@ -27,6 +27,18 @@ pub(super) fn take_studies(order: &mut OrderRow, said: &[Uid]) {
     }
 }
 
+/// The sender takes back what it has named; what a scanner may have got from us stays.
+pub(super) fn forget_studies(order: &mut OrderRow) {
+    let ours = assigned(order);
+    order.studies.retain(|study| *study == ours);
+}
+
+/// Images are made under the first: ours only where the hospital has named none.
+pub(super) fn own_study_last(order: &mut OrderRow) {
+    let ours = assigned(order);
+    order.studies.sort_by_key(|study| *study == ours);
+}
+
 /// Takes over what is said of the steps. A pathology order has none: nothing is scanned before there are slides.
 pub(super) fn take(order: &mut OrderRow, said: &Requested, partner: &Partner) {
     let zone = partner.time_zone;

@@ -43,7 +43,7 @@ pub use ids::{
     Uid,
 };
 pub use letters::{Changes, Outgoing};
-pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable};
+pub use order::{OrderControl, OrderState, OrderStatus, Progress, Unable, order_status_word};
 pub use partner::{Discipline, Priority, ReadingMode};
 pub use pieces::Pieces;
 pub use report::{OrderNumbers, ReportForm, ReportStatus};

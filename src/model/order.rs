@@ -65,14 +65,16 @@ impl fmt::Display for OrderState {
 pub enum Progress {
     /// No image, or nothing of it has been sent to a reader.
     NotSent,
-    /// Images are queued for a reader or have reached one.
+    /// Images are queued for a reader or have reached one; it may have been claimed.
     Sent,
+    /// A preliminary report has come and been acted upon: a final one must follow.
+    Preliminary,
     /// A final report has come.
     Reported,
 }
 
 impl Progress {
-    pub const ALL: [Progress; 3] = [Progress::NotSent, Progress::Sent, Progress::Reported];
+    pub const ALL: [Progress; 4] = [Progress::NotSent, Progress::Sent, Progress::Preliminary, Progress::Reported];
 }
 
 /// ORC-1 of what an ordering system sends (HL7 v2.5.1 4.5.1.1, table 0119).
@@ -139,6 +141,15 @@ impl OrderControl {
         Self::ALL.into_iter().find(|control| control.code() == code)
     }
 
+    /// Whether what the message says of the order is taken over: an order is announced step by step (IHE SWF: OMG^O19 first,
+    /// then OMI^O23 with NW or SC), and changed by XO.
+    pub fn says_what_is_ordered(self) -> bool {
+        matches!(
+            self,
+            OrderControl::New | OrderControl::Replacement | OrderControl::Change | OrderControl::StatusChanged
+        )
+    }
+
     /// The code in ORC-1 of the application response (table 0119).
     pub fn answer(self, done: bool) -> &'static str {
         match (self, done) {
@@ -195,6 +206,27 @@ impl OrderStatus {
             _ => OrderStatus::Other,
         }
     }
+
+    /// Whoever was to do it says that it does not.
+    pub fn is_not_done(self) -> bool {
+        matches!(self, OrderStatus::Cancelled | OrderStatus::Discontinued | OrderStatus::OnHold)
+    }
+}
+
+/// ORC-5 in words (table 0038). What a sender has written otherwise is not repeated.
+pub fn order_status_word(code: &str) -> &'static str {
+    match code {
+        "A" => "done in part",
+        "CA" => "cancelled",
+        "CM" => "completed",
+        "DC" => "discontinued",
+        "ER" => "in error",
+        "HD" => "on hold",
+        "IP" => "in process",
+        "RP" => "replaced",
+        "SC" => "scheduled",
+        _ => "of another status",
+    }
 }
 
 /// Why an order control cannot be carried out. Goes to the sender (ORC-16) and into the story.
@@ -206,6 +238,10 @@ pub enum Unable {
     NotLive,
     #[error("the order has been read and reported")]
     Reported,
+    #[error(
+        "a preliminary report has been given, a final one must follow: discontinue it if nothing more is to be done"
+    )]
+    Preliminary,
     #[error("the order is not on hold")]
     NotOnHold,
     #[error("the order is for another patient")]
@@ -236,16 +272,14 @@ pub fn next(
     let Some(state) = state else {
         return match control {
             C::New | C::Replacement => Ok(S::Open),
-            // Systems that schedule elsewhere announce an order as a change of its status first (RAD-4: NW with ORC-5
-            // SC; older ones XO or SC alone). What is asked for is there all the same.
+            // Systems that schedule elsewhere announce an order as a change (RAD-13). What is asked for is there all the same.
             C::Change => Ok(S::Open),
-            C::StatusChanged if status == OrderStatus::Other => Ok(S::Open),
+            // A status is no request: whoever tells one of an order that is not known here asks for nothing.
             _ => Err(Unable::Unknown),
         };
     };
-    let undone = progress < Progress::Reported;
     match control {
-        // The same order announced again: nothing new, unless it has ended.
+        // The same order announced again, perhaps with more than before, unless it has ended.
         C::New | C::Replacement if state.is_live() => Ok(state),
         C::New | C::Replacement => Err(Unable::NotLive),
         C::NumberAssigned => Ok(state),
@@ -256,7 +290,8 @@ pub fn next(
         C::Cancel | C::Discontinue | C::Replace | C::Change | C::Hold | C::Release if !state.is_live() => {
             Err(Unable::NotLive)
         }
-        C::Cancel | C::Replace | C::Change | C::Hold if !undone => Err(Unable::Reported),
+        C::Cancel | C::Replace | C::Change | C::Hold if progress == Progress::Reported => Err(Unable::Reported),
+        C::Cancel | C::Hold if progress == Progress::Preliminary => Err(Unable::Preliminary),
         C::Cancel => Ok(S::Cancelled),
         C::Discontinue => Ok(S::Discontinued),
         C::Replace => Ok(S::Replaced),
@@ -264,13 +299,13 @@ pub fn next(
         C::Hold => Ok(S::OnHold),
         C::Release if state == S::OnHold => Ok(S::Open),
         C::Release => Err(Unable::NotOnHold),
-        C::StatusChanged => status_changed(state, status, undone),
+        C::StatusChanged => status_changed(state, status, progress),
         C::SendNumber => Err(Unable::NoNumbersHere),
     }
 }
 
 /// The origin tells what has become of it. It is not a request, so only what contradicts what is known is refused.
-fn status_changed(state: OrderState, status: OrderStatus, undone: bool) -> Result<OrderState, Unable> {
+fn status_changed(state: OrderState, status: OrderStatus, progress: Progress) -> Result<OrderState, Unable> {
     let wanted = match status {
         OrderStatus::Cancelled => OrderState::Cancelled,
         OrderStatus::Completed => OrderState::Completed,
@@ -281,7 +316,8 @@ fn status_changed(state: OrderState, status: OrderStatus, undone: bool) -> Resul
     match wanted {
         wanted if wanted == state => Ok(state),
         _ if !state.is_live() => Err(Unable::NotLive),
-        OrderState::Cancelled | OrderState::OnHold if !undone => Err(Unable::Reported),
+        OrderState::Cancelled | OrderState::OnHold if progress == Progress::Reported => Err(Unable::Reported),
+        OrderState::Cancelled | OrderState::OnHold if progress == Progress::Preliminary => Err(Unable::Preliminary),
         wanted => Ok(wanted),
     }
 }
@@ -300,7 +336,7 @@ mod tests {
             (OrderControl::New, ["OK open", "OK =", "OK =", "UA", "UA", "UA", "UA"]),
             (OrderControl::Cancel, ["UC", "CR cancelled", "CR cancelled", "CR =", "UC", "UC", "UC"]),
             (OrderControl::Change, ["XR open", "XR =", "XR =", "UX", "UX", "UX", "UX"]),
-            (OrderControl::StatusChanged, ["OK open", "OK =", "OK =", "OK =", "OK =", "OK =", "OK ="]),
+            (OrderControl::StatusChanged, ["UA", "OK =", "OK =", "OK =", "OK =", "OK =", "OK ="]),
             (OrderControl::Discontinue, ["UD", "DR discontinued", "DR discontinued", "DR =", "DR =", "UD", "UD"]),
             (OrderControl::Replace, ["UM", "RQ replaced", "RQ replaced", "UM", "UM", "RQ =", "UM"]),
             (OrderControl::Replacement, ["OK open", "OK =", "OK =", "UA", "UA", "UA", "UA"]),
@@ -339,6 +375,27 @@ mod tests {
         }
     }
 
+    /// What was acted upon by night is not left without its final report by a clerk in the morning.
+    #[test]
+    fn what_has_a_preliminary_report_is_broken_off_or_replaced_and_not_cancelled() {
+        let open = Some(OrderState::Open);
+        for (control, wanted) in [
+            (OrderControl::New, "OK ="),
+            (OrderControl::Cancel, "UC"),
+            (OrderControl::Change, "XR ="),
+            (OrderControl::Discontinue, "DR discontinued"),
+            (OrderControl::Replace, "RQ replaced"),
+            (OrderControl::Hold, "UH"),
+        ] {
+            assert_eq!(cell(open, control, OrderStatus::Other, Progress::Preliminary), wanted, "{control:?}");
+        }
+        for (status, wanted) in
+            [(OrderStatus::Cancelled, "UA"), (OrderStatus::OnHold, "UA"), (OrderStatus::Completed, "OK completed")]
+        {
+            assert_eq!(cell(open, OrderControl::StatusChanged, status, Progress::Preliminary), wanted, "{status:?}");
+        }
+    }
+
     #[test]
     fn a_status_that_is_told_moves_a_live_order() {
         let told = |state, status, progress| cell(Some(state), OrderControl::StatusChanged, status, progress);
@@ -357,7 +414,13 @@ mod tests {
         assert_eq!(told(S::Completed, T::Completed, Progress::Reported), "OK =");
         assert_eq!(told(S::Open, T::Cancelled, Progress::Reported), "UA");
         assert_eq!(told(S::Open, T::Completed, Progress::Reported), "OK completed");
-        assert_eq!(cell(None, OrderControl::StatusChanged, T::Cancelled, Progress::NotSent), "UA");
+        for status in T::ALL {
+            assert_eq!(
+                cell(None, OrderControl::StatusChanged, status, Progress::NotSent),
+                "UA",
+                "no order of a status"
+            );
+        }
     }
 
     fn cell(state: Option<OrderState>, control: OrderControl, status: OrderStatus, progress: Progress) -> String {

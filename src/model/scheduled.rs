@@ -8,6 +8,9 @@ use chrono::{DateTime, NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+/// `""`, HL7's word for what is not so any more (v2.5.1 2.5.3). What is said may be this; what is known never is.
+pub const EMPTIED: &str = "\"\"";
+
 /// Steps one order may have.
 pub const MAX_STEPS: usize = 50;
 
@@ -111,7 +114,7 @@ impl StepState {
 }
 
 impl Requested {
-    /// Takes over what a change says; what it leaves out stays.
+    /// Takes over what a change says; what it leaves out stays, and what it empties goes.
     pub fn change(&mut self, said: &Requested) {
         let texts = [
             (&mut self.procedure_id, &said.procedure_id),
@@ -126,9 +129,7 @@ impl Requested {
             (&mut self.size, &said.size),
         ];
         for (known, said) in texts {
-            if !said.is_empty() {
-                known.clone_from(said);
-            }
+            take_text(known, said);
         }
         if !said.admission.is_empty() {
             self.admission = said.admission.clone();
@@ -147,15 +148,14 @@ impl Requested {
         let is_general = *first == Step { start, performing_physician, ..Step::default() };
         if said.len() > 1 || !is_general || (self.steps.is_empty() && *first != Step::default()) {
             self.steps = said.to_vec();
+            self.steps.iter_mut().for_each(Step::without_emptied);
             return;
         }
         for step in &mut self.steps {
             for (known, said) in
                 [(&mut step.start, &first.start), (&mut step.performing_physician, &first.performing_physician)]
             {
-                if !said.is_empty() {
-                    known.clone_from(said);
-                }
+                take_text(known, said);
             }
         }
     }
@@ -184,6 +184,31 @@ impl Requested {
             }
         }
         whole
+    }
+}
+
+impl Step {
+    fn without_emptied(&mut self) {
+        let texts = [
+            &mut self.id,
+            &mut self.station_ae,
+            &mut self.station_name,
+            &mut self.location,
+            &mut self.modality,
+            &mut self.performing_physician,
+        ];
+        for text in texts.into_iter().filter(|text| **text == EMPTIED) {
+            text.clear();
+        }
+    }
+}
+
+/// What is said of a text: nothing, that there is none any more, or another.
+pub fn take_text(known: &mut String, said: &str) {
+    match said {
+        "" => {}
+        EMPTIED => known.clear(),
+        said => said.clone_into(known),
     }
 }
 
@@ -268,7 +293,10 @@ mod tests {
         };
         known.change(&Requested { reason: "Fall".into(), steps: vec![Step::default()], ..Requested::default() });
         assert_eq!((known.weight.as_str(), known.reason.as_str(), known.steps[0].id.as_str()), ("70", "Fall", "S1"));
-        known.change(&Requested { steps: vec![Step { id: "S2".into(), ..Step::default() }], ..Requested::default() });
-        assert_eq!(known.steps[0].id, "S2");
+        let second = Step { id: "S2".into(), location: EMPTIED.into(), ..Step::default() };
+        known.change(&Requested { steps: vec![second], ..Requested::default() });
+        assert_eq!((known.steps[0].id.as_str(), known.steps[0].location.as_str()), ("S2", ""));
+        known.change(&Requested { weight: EMPTIED.into(), ..Requested::default() });
+        assert_eq!((known.weight.as_str(), known.reason.as_str()), ("", "Fall"), "what is emptied goes");
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         specimen::specimens_in,
     },
     intake::{
-        orders::OrderTaker,
+        orders::{OrderTaker, answers_nothing},
         patients::PatientTaker,
         specimen_messages::{Incoming, SpecimenTaker},
     },
@@ -125,8 +125,15 @@ impl Hl7Desk {
         if message_type == b"ADT" {
             return self.patients.take(partner, view, charset, bytes, &key, now).await;
         }
-        // What became of a report that was sent, said later by the receiver's application (v2.5.1 2.9.3).
-        if message_type == b"ACK" {
+        // What became of what was sent, said later by the receiver's application (v2.5.1 2.9.3): an order, or a report.
+        let answers_order = OrderKind::is_response(message_type);
+        if answers_order || message_type == b"ACK" {
+            if let Some(answer) = self.orders.answered(partner, view, bytes, &key, now).await? {
+                return Ok(answer);
+            }
+            if answers_order {
+                return Ok(answers_nothing(view, now));
+            }
             return self.reports.acknowledged(partner, view, bytes, &key).await;
         }
         if message_type == b"SSU" {

@@ -96,6 +96,27 @@ impl Tx {
         Ok(id)
     }
 
+    /// The case of a message that was sent to a partner with this control id, and its MSH-9. None: there was none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn message_sent_as(
+        &mut self,
+        partner: &PartnerId,
+        control_id: &str,
+    ) -> Result<Option<(CaseId, String)>, StoreError> {
+        const SQL: &str = "SELECT d.case_id, m.what FROM case_messages m JOIN deliveries d ON d.id = m.delivery_id \
+             WHERE m.control_id = $2 AND d.partner = $1 LIMIT 1";
+        let control_id = super::plain(control_id);
+        let row: Option<(String, String)> = on_tx!(self, |c| sqlx::query_as(SQL)
+            .bind(partner.as_str())
+            .bind(&control_id)
+            .fetch_optional(&mut **c)
+            .await)?;
+        let unreadable = |_| StoreError::Unreadable { what: "case id" };
+        row.map(|(case, what)| Ok((case.parse().map_err(unreadable)?, what))).transpose()
+    }
+
     /// Who has been told of the orders of a case, and how far.
     ///
     /// # Errors

@@ -146,7 +146,7 @@ macro_rules! source {
 }
 
 /// Everything that waits for a person. Whoever puts something else before one adds it here.
-const SOURCES: [Source; 6] = [
+const SOURCES: [Source; 7] = [
     // A held case without a reason has been seen by a person.
     source!(
         "case",
@@ -185,6 +185,7 @@ const SOURCES: [Source; 6] = [
         "stopped",
         "stopped <> '' AND kind = 'availability' AND dismissed_us IS NULL"
     ),
+    source!("answer", "order_answers", "partner", "''", "stopped", "stopped <> '' AND dismissed_us IS NULL"),
     // Of what has a case the case says it.
     source!("commitment", "commitments", "partner", "''", "stopped", "stopped <> ''"),
 ];

@@ -47,7 +47,10 @@ impl Desk {
         let mut tx = self.store.begin(Durability::Synced).await?;
         if !tx.dismiss_report(report, why, now()).await? {
             // Notices give the same kind of id to what a partner's system was not told.
-            if !tx.dismiss_performed(&report.to_string(), why, now()).await? {
+            let id = report.to_string();
+            let is_told =
+                tx.dismiss_performed(&id, why, now()).await? || tx.dismiss_order_answer(&id, why, now()).await?;
+            if !is_told {
                 bail!("report {report} is not held: it does not exist, or somebody has attached or dismissed it");
             }
             tx.commit().await?;

@@ -35,14 +35,55 @@ pub fn acknowledge(received: &Message<'_>, verdict: Verdict, problem: Option<&Re
     }
 }
 
-/// The application response to an order message: the acknowledgement, and for each order what was done with it
-/// (HL7 v2.5.1 4.4.2). Where the sender asked for an accept acknowledgement only, that, without the orders.
-pub fn respond(received: &Message<'_>, response: &Response<'_>, at: Moment) -> Vec<u8> {
-    match code_for(&received.header(), Verdict::Accept) {
-        Some(AckCode::CA) => Writer::new(received).write(AckCode::CA, None, at),
-        Some(code) => Writer { response: Some(response), ..Writer::new(received) }.write(code, None, at),
-        None => Vec::new(),
+/// When the sender of an order message hears what was done with each order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    /// By the answer itself.
+    Now,
+    /// The answer says that the message was taken; the application response is a message of its own (2.9.3).
+    Later,
+    /// It has not asked for it.
+    Never,
+}
+
+/// When the sender hears what was done, by MSH-15, MSH-16 and how it ended.
+pub fn answering(received: &Message<'_>, response: &Response<'_>) -> Answering {
+    let header = received.header();
+    let (accept, application) = (header.field(15), header.field(16));
+    let is_accepted_first = accept.is_valued() && is_wanted(accept, Verdict::Accept);
+    let is_original = !accept.is_valued() && !application.is_valued();
+    let wants = is_original || (application.is_valued() && is_wanted(application, response.verdict()));
+    match (wants, is_accepted_first) {
+        (true, true) => Answering::Later,
+        (true, false) => Answering::Now,
+        (false, _) => Answering::Never,
     }
+}
+
+/// Whether the sender may have to hear later what was done, however it ends.
+pub fn may_answer_later(received: &Message<'_>) -> bool {
+    let header = received.header();
+    let (accept, application) = (header.field(15), header.field(16));
+    let is_asked = |value: Value<'_>| value.is_valued() && value.raw().trim_ascii() != b"NE";
+    is_asked(accept) && is_asked(application)
+}
+
+/// The application response to an order message: the acknowledgement, and for each order what was done with it
+/// (HL7 v2.5.1 4.4.2). Where the sender asked for an accept acknowledgement, that, without the orders.
+pub fn respond(received: &Message<'_>, response: &Response<'_>, at: Moment) -> Vec<u8> {
+    match (answering(received, response), code_for(&received.header(), Verdict::Accept)) {
+        (Answering::Now, _) => {
+            Writer { response: Some(response), ..Writer::new(received) }.write(AckCode::AA, None, at)
+        }
+        (_, Some(AckCode::CA)) => Writer::new(received).write(AckCode::CA, None, at),
+        _ => Vec::new(),
+    }
+}
+
+/// The same as a message of its own, under this control id. It asks for an accept acknowledgement, and for nothing after it.
+pub fn respond_later(received: &Message<'_>, response: &Response<'_>, control_id: &str, at: Moment) -> Vec<u8> {
+    let own = Some(control_id);
+    Writer { response: Some(response), own, ..Writer::new(received) }.write(AckCode::AA, None, at)
 }
 
 /// The answer to bytes that may not be a whole message: its header is used if there is one. Always says no.
@@ -95,6 +136,8 @@ struct Writer<'a> {
     /// What a response gives back of the message received.
     asked: Asked<'a>,
     response: Option<&'a Response<'a>>,
+    /// MSH-10 of a message of its own.
+    own: Option<&'a str>,
     out: Vec<u8>,
 }
 
@@ -108,6 +151,7 @@ impl<'a> Writer<'a> {
             subcomponent: separators.subcomponent,
             asked: Asked::of(received),
             response: None,
+            own: None,
             out: Vec::with_capacity(512),
         }
     }
@@ -139,11 +183,15 @@ impl<'a> Writer<'a> {
         self.text(&at.utc().format("%Y%m%d%H%M%S+0000").to_string());
         self.text("");
         self.message_type();
-        self.text(&new_control_id());
+        let (control_id, asks) = match self.own {
+            Some(own) => (own.to_owned(), ["", "", "AL", "NE", ""]),
+            None => (new_control_id(), [""; 5]),
+        };
+        self.text(&control_id);
         self.echo(11);
         self.echo(12);
-        for _ in 13..18 {
-            self.text("");
+        for text in asks {
+            self.text(text);
         }
         self.echo(18);
         self.out.push(b'\r');

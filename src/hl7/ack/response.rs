@@ -4,7 +4,7 @@
 //! they were sent; in ORL the patient before them, and in its specimen forms (O34, O36) each specimen before its orders,
 //! which those messages cannot do without (HL7 v2.5.1 4.4.7, 4.4.9, 4.4.11).
 
-use super::{Writer, kept};
+use super::{Verdict, Writer, kept};
 use crate::hl7::message::{Message, Segment, Value};
 
 /// What is answered to each order of a message.
@@ -24,6 +24,20 @@ pub struct OrderAnswer {
     pub sequence: usize,
     /// ORC-16: why not.
     pub reason: Option<String>,
+}
+
+impl OrderAnswer {
+    /// UA, UC, UX, …: it was not done.
+    pub fn is_refusal(&self) -> bool {
+        self.code.starts_with('U')
+    }
+}
+
+impl Response<'_> {
+    /// For MSH-16: any order that was refused makes it an error (table 0155 ER).
+    pub(super) fn verdict(&self) -> Verdict {
+        if self.orders.iter().any(OrderAnswer::is_refusal) { Verdict::Error } else { Verdict::Accept }
+    }
 }
 
 /// What a response gives back of the message it answers.

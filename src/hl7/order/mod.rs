@@ -54,6 +54,11 @@ impl OrderKind {
         Self::ALL.iter().any(|kind| kind.message_type().as_bytes() == message_type)
     }
 
+    /// Whether MSH-9.1 is that of an application response to an order.
+    pub fn is_response(message_type: &[u8]) -> bool {
+        Self::ALL.iter().any(|kind| kind.response().0.as_bytes() == message_type)
+    }
+
     /// MSH-9.1.
     pub fn message_type(self) -> &'static str {
         match self {
@@ -129,6 +134,8 @@ pub struct OrderRequest {
     pub control: OrderControl,
     /// ORC-5.
     pub status: OrderStatus,
+    /// The same in words.
+    pub status_word: &'static str,
     /// ORC-2, or OBR-2. One of the two numbers is there.
     pub placer: IssuedId,
     /// ORC-3, or OBR-3.
@@ -137,8 +144,12 @@ pub struct OrderRequest {
     pub group: IssuedId,
     /// IPC-1, or OBR-18 (where ORM carries it). May be empty.
     pub accession: IssuedId,
+    /// The accession number is emptied (`""`, HL7 v2.5.1 2.5.3): the order has none any more.
+    pub empties_accession: bool,
     /// IPC-3, ZDS-1; each once.
     pub study_uids: Vec<Uid>,
+    /// So are its Study Instance UIDs.
+    pub empties_studies: bool,
     /// OBR-4.
     pub procedure: Coded,
     /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5, the first that says something; None where none does.

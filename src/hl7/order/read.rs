@@ -14,7 +14,7 @@ use crate::hl7::{
     strict,
 };
 use crate::model::{
-    Discipline, IssuedId, OrderControl, OrderStatus, Priority, Requested, SpecimenSaid, Step, Uid,
+    Discipline, IssuedId, OrderControl, OrderStatus, Priority, Requested, SpecimenSaid, Step, Uid, order_status_word,
     specimen::MAX_SPECIMENS,
 };
 use std::cell::Cell;
@@ -34,6 +34,8 @@ struct Draft {
     has_obr: bool,
     obr_18: IssuedId,
     accession: IssuedId,
+    /// IPC-1 or OBR-18, and IPC-3 or ZDS-1, are `""`.
+    empties: (bool, bool),
     study_uids: Vec<Uid>,
     procedure: Coded,
     /// TQ1-9, OBR-27.6, ORC-7.6, OBR-5.
@@ -223,12 +225,13 @@ impl Walk {
                     draft.accession = reader.entity(segment.field(1));
                 }
                 set(&mut draft.modality, reader.text(segment.field(5).component(1)));
-                study(draft, &reader.text(segment.field(3).component(1)));
+                draft.empties.0 |= segment.field(1).is_null();
+                study(draft, segment.field(3), reader);
                 self.scheduled(segment, reader);
                 Ok(())
             }
             "ZDS" => {
-                study(self.current(), &reader.text(segment.field(1).component(1)));
+                study(self.current(), segment.field(1), reader);
                 Ok(())
             }
             _ => Ok(()),
@@ -342,8 +345,9 @@ fn set(known: &mut String, said: String) {
     }
 }
 
-fn study(draft: &mut Draft, text: &str) {
-    if let Ok(uid) = Uid::new(text)
+fn study(draft: &mut Draft, field: Value<'_>, reader: &Reader<'_>) {
+    draft.empties.1 |= field.is_null();
+    if let Ok(uid) = Uid::new(&reader.text(field.component(1)))
         && draft.study_uids.len() < MAX_STUDIES
         && !draft.study_uids.contains(&uid)
     {
@@ -401,6 +405,7 @@ fn obr(draft: &mut Draft, segment: &Segment<'_>, reader: &Reader<'_>) -> Result<
     draft.priorities[1] = reader.text(segment.field(27).component(6));
     draft.priorities[3] = reader.text(segment.field(5).component(1));
     draft.obr_18 = reader.entity(segment.field(18));
+    draft.empties.0 |= segment.field(18).is_null();
     let section = reader.text(segment.field(24).component(1));
     if is_modality(&section) {
         set(&mut draft.modality, section);
@@ -459,15 +464,19 @@ fn finish(draft: Draft) -> Result<OrderRequest, Rejected> {
     let priority = draft.priorities.iter().find(|code| !code.is_empty()).map(|code| Priority::of_hl7(code));
     let modality: String = draft.modality.chars().filter(|c| !c.is_control()).take(16).collect();
     let of_modality = Discipline::of_modality(&modality);
+    let accession = if draft.accession.is_empty() { draft.obr_18 } else { draft.accession };
     Ok(OrderRequest {
         sequence,
         control,
         status: OrderStatus::of_code(&draft.status),
+        status_word: order_status_word(&draft.status),
         placer: draft.placer,
         filler: draft.filler,
         // Only what holds together: one that is no number holds nothing.
         group: if is_number(&draft.group) { draft.group } else { IssuedId::default() },
-        accession: if draft.accession.is_empty() { draft.obr_18 } else { draft.accession },
+        empties_accession: draft.empties.0 && accession.is_empty(),
+        accession,
+        empties_studies: draft.empties.1,
         study_uids: draft.study_uids,
         procedure: draft.procedure,
         priority,

@@ -7,19 +7,25 @@ use crate::hl7::{
     message::{Segment, Value},
     oru::{Reader, coded},
 };
-use crate::model::scheduled::{Code, MAX_STEPS, Requested, Step};
+use crate::model::scheduled::{Code, EMPTIED, MAX_STEPS, Requested, Step};
 
 /// Allergies one patient's worklist shows.
 const MAX_ALLERGIES: usize = 20;
 
 /// A text for people, in LO.
 fn words(value: Value<'_>, reader: &Reader<'_>) -> String {
+    if value.is_null() {
+        return EMPTIED.to_owned();
+    }
     let text = reader.text(value).replace('\\', "/");
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(64).collect()
 }
 
 /// An identifier, in SH or AE: whole or not at all.
 fn id(value: Value<'_>, reader: &Reader<'_>) -> String {
+    if value.is_null() {
+        return EMPTIED.to_owned();
+    }
     let text = reader.text(value);
     let fits = text.chars().count() <= 16 && !text.contains(|c: char| c == '\\' || c.is_control());
     if fits { text } else { String::new() }
@@ -27,6 +33,9 @@ fn id(value: Value<'_>, reader: &Reader<'_>) -> String {
 
 /// XCN (id^family^given^middle^suffix^prefix), the first repetition, as PN.
 fn person(field: Value<'_>, reader: &Reader<'_>) -> String {
+    if field.is_null() {
+        return EMPTIED.to_owned();
+    }
     let part = |n: usize| {
         let text = reader.text(field.component(n).subcomponent(1));
         text.replace(|c: char| matches!(c, '^' | '=' | '\\') || c.is_control(), " ")
@@ -124,6 +133,14 @@ fn obr(segment: &Segment<'_>, requested: &mut Requested, all: &mut Step, reader:
 /// Body weight in kg and size in cm or m, as LOINC names them.
 fn obx(segment: &Segment<'_>, requested: &mut Requested, reader: &Reader<'_>) {
     let code = reader.text(segment.field(3).component(1));
+    if segment.field(5).is_null() {
+        match code.as_str() {
+            "29463-7" | "3141-9" | "3142-7" => set(&mut requested.weight, EMPTIED.to_owned()),
+            "8302-2" | "3137-7" => set(&mut requested.size, EMPTIED.to_owned()),
+            _ => {}
+        }
+        return;
+    }
     let Some(value) = decimal(&reader.text(segment.field(5).component(1))) else { return };
     let unit = reader.text(segment.field(6).component(1)).to_ascii_lowercase();
     match code.as_str() {
@@ -190,7 +207,11 @@ pub(super) fn finish(requested: &mut Requested, all: Step, patient: &Requested) 
         set(&mut step.start, all.start.clone());
         set(&mut step.performing_physician, all.performing_physician.clone());
     }
-    let mut whole = patient.clone();
-    whole.change(requested);
-    *requested = whole;
+    if requested.steps == [Step::default()] {
+        requested.steps.clear();
+    }
+    // What is said of the patient's visit is said nowhere else.
+    let Requested { location, referring_physician, admission, allergies, pregnant, .. } = patient.clone();
+    *requested =
+        Requested { location, referring_physician, admission, allergies, pregnant, ..std::mem::take(requested) };
 }

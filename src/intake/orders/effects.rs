@@ -11,9 +11,10 @@ use crate::{
         order_case,
         order_match::{Fit, fits},
     },
-    model::{CaseEvent, CaseId, CaseState, Moment, OrderControl, OrderState, Progress, order_is},
+    model::{CaseEvent, CaseId, CaseState, IssuedId, Moment, OrderState, Progress, TaskState, Uid, order_is},
     store::{CaseRow, OrderRow, StoreError, Tx},
 };
+use std::collections::BTreeSet;
 
 const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing is until it is released";
 
@@ -21,27 +22,30 @@ const ON_HOLD: &str = "its order is on hold: nothing has been sent, and nothing 
 pub(super) fn progress(case: &CaseRow) -> Progress {
     match case.state {
         CaseState::New | CaseState::Held if case.routed_to == 0 => Progress::NotSent,
+        CaseState::Preliminary => Progress::Preliminary,
         CaseState::Reported => Progress::Reported,
         _ => Progress::Sent,
     }
 }
 
 /// Into the story of what the order has become; and a person is told where the reader has images of what is no longer
-/// wanted, or was joined to what no longer fits. What has not left yet is held.
+/// wanted, or was joined to what no longer fits. What has not left yet is held. `says_more`: what is ordered has changed.
 pub(super) async fn tell(
     tx: &mut Tx,
     config: &Config,
     order: &OrderRow,
     cases: &mut [CaseRow],
-    control: OrderControl,
-    before: Option<OrderState>,
+    known: Option<&OrderRow>,
+    says_more: bool,
     now: Moment,
 ) -> Result<(), StoreError> {
+    let before = known.map(|known| known.state);
     let (state, changed) = (order.state, before != Some(order.state));
+    let names_other = known.is_some_and(|known| numbers(known) != numbers(order));
     for case in cases.iter() {
         tx.note_order_news(case.id, true).await?;
     }
-    for case in cases.iter_mut().filter(|_| changed || control == OrderControl::Change) {
+    for case in cases.iter_mut().filter(|_| changed || says_more) {
         let what = if changed { format!("its order is {state}") } else { "its order was changed".to_owned() };
         tx.tell(case.id, now, "intake", &what).await?;
         let reader = case.reader.as_ref().map_or_else(|| "nobody yet".to_owned(), ToString::to_string);
@@ -65,12 +69,17 @@ pub(super) async fn tell(
             }
             _ => {}
         }
-        if control == OrderControl::Change && fits(order, case) == Fit::No {
+        if names_other && fits(order, case) == Fit::No {
             case.needs_a_person("its order was changed and names another study now: see whether it still belongs here");
         }
         tx.save_case(case).await?;
     }
     Ok(())
+}
+
+/// What says which study an order means.
+fn numbers(order: &OrderRow) -> (&IssuedId, BTreeSet<&Uid>) {
+    (&order.accession, order.studies.iter().collect())
 }
 
 /// A case that had an order which is not wanted any more.
@@ -80,12 +89,22 @@ pub(super) struct TakenBack {
 }
 
 /// Ends the reading of what no order asks for any more. After all orders of the message: the new one may stand in the place
-/// of the old (HL7 v2.5.1 ORC-1 RP and RO).
+/// of the old (HL7 v2.5.1 ORC-1 RP and RO). What somebody has open is canceled too, for nobody wants it any more; its events say
+/// so to who listens, and a person sees to it that whoever has it open knows.
 pub(super) async fn end_tasks(tx: &mut Tx, taken_back: &[TakenBack], now: Moment) -> Result<(), StoreError> {
     for TakenBack { case, state } in taken_back {
         if !order_case::is_asked_for(tx, *case).await? {
-            tx.case(*case).await?;
-            tx.end_tasks(*case, &order_is(*state), now).await?;
+            let mut case = tx.case(*case).await?;
+            let open = tx.open_tasks(case.id).await?;
+            for task in open.iter().filter(|task| task.state == TaskState::InProgress) {
+                let told =
+                    format!("{} had claimed it when {}: tell whoever has it open", task.reader, order_is(*state));
+                if case.needs_a_person(&told) {
+                    tx.tell(case.id, now, "intake", &told).await?;
+                    tx.save_case(&case).await?;
+                }
+            }
+            tx.end_tasks(case.id, &order_is(*state), now).await?;
         }
     }
     Ok(())

@@ -9,9 +9,10 @@ use crate::{
     config::Partner,
     hl7::order::{OrderMessage, OrderRequest},
     intake::{order_match::contradict, scheduled},
-    model::{Discipline, IssuedId, Moment, OrderControl, OrderId, OrderState, PartnerId, Unable},
+    model::{Discipline, IssuedId, Moment, OrderId, OrderState, PartnerId, Uid, Unable},
     store::{OrderFacts, OrderRow, StoreError, Tx},
 };
+use std::collections::BTreeSet;
 
 /// The order a request is about: by its placer order number; by the filler's, which those of a group may share, only where
 /// the placer's does not contradict.
@@ -83,8 +84,9 @@ pub(super) fn new_order(partner: &Partner, now: Moment) -> OrderRow {
     }
 }
 
-/// What the message says is taken; what it leaves out stays (an empty field means unchanged, HL7 v2.5.1 2.5.3). Only a new
-/// order and a change say anything of what is ordered; numbers that are not known yet are taken from every message.
+/// What the message says is taken; what it leaves out stays, and what it empties (`""`) goes (HL7 v2.5.1 2.5.3). What is
+/// ordered is said by a new order, which may come again with more, by a change and by a status; numbers that are not known
+/// yet are taken from every message. Of an order that has ended, or ends without being done, nothing is taken.
 pub(super) fn update(
     order: &mut OrderRow,
     is_new: bool,
@@ -94,7 +96,9 @@ pub(super) fn update(
     state: OrderState,
 ) {
     let issuer = &partner.issuer;
+    let was_live = order.state.is_live();
     order.state = state;
+    scheduled::own_study_last(order);
     let numbers = [
         (&mut order.placer, &request.placer),
         (&mut order.filler, &request.filler),
@@ -105,7 +109,8 @@ pub(super) fn update(
             *known = with_issuer(said, issuer);
         }
     }
-    if !(is_new || request.control == OrderControl::Change) {
+    let goes_on = was_live && (state.is_live() || state == OrderState::Completed);
+    if !(is_new || (goes_on && request.control.says_what_is_ordered())) {
         return;
     }
     if is_new {
@@ -114,8 +119,11 @@ pub(super) fn update(
         let own = order.facts.patients.iter().find(|id| id.issuer == *issuer);
         order.patient = own.or(order.facts.patients.first()).cloned().unwrap_or_default();
     }
-    if !request.accession.is_empty() {
+    if request.empties_accession || !request.accession.is_empty() {
         order.accession = with_issuer(&request.accession, issuer);
+    }
+    if request.empties_studies {
+        scheduled::forget_studies(order);
     }
     scheduled::take_studies(order, &request.study_uids);
     let text = |known: &mut String, said: &str| {
@@ -134,4 +142,13 @@ pub(super) fn update(
         order.discipline = Discipline::Pathology;
     }
     scheduled::take(order, &request.requested, partner);
+}
+
+/// Whether what is ordered is not what it was: not its state, nor numbers that have come to be known.
+pub(super) fn differs(before: &OrderRow, after: &OrderRow) -> bool {
+    let studies = |order: &OrderRow| order.studies.iter().cloned().collect::<BTreeSet<Uid>>();
+    let rest = |order: &OrderRow| {
+        (order.accession.clone(), order.modality.clone(), order.priority, order.discipline, order.facts.clone())
+    };
+    studies(before) != studies(after) || rest(before) != rest(after)
 }

@@ -7,6 +7,9 @@ use tempfile::TempDir;
 
 const NOW: Moment = Moment(1_767_600_000_000_000);
 
+#[path = "tests/table.rs"]
+mod table;
+
 struct Desk {
     orders: OrderTaker,
     config: std::sync::Arc<Config>,
@@ -36,6 +39,10 @@ impl Desk {
         for (control, placer) in orders {
             text.push_str(&format!("ORC|{control}|{placer}^KIS\rOBR|1|{placer}^KIS||CTHEAD^CT Kopf\r"));
         }
+        self.send(control_id, text).await
+    }
+
+    async fn send(&self, control_id: &str, text: String) -> (String, u32) {
         let bytes = Bytes::from(text);
         let view = Message::parse(&bytes).unwrap();
         let partner = self.config.partners.values().next().unwrap();
