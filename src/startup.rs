@@ -38,7 +38,7 @@ use crate::{
         Desk,
         availability::AvailabilityTeller,
         commitments::CommitmentAsker,
-        held::{Rooms, commitment},
+        held::{Looks, Rooms, commitment, fetched},
         performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
     },
@@ -95,6 +95,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         tasks,
         completeness: Bell::default(),
         rooms: Rooms::default(),
+        looks: Looks::default(),
     };
     let running = Running {
         dicom: dicom.local_addr()?,
@@ -254,6 +255,7 @@ impl Running {
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         stages.spawn(commitment::run(self.desk.held(), index.caught_up.clone(), stop()));
+        stages.spawn(fetched::run(self.desk.held(), stop()));
         let asker = CommitmentAsker { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(asker.run(stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
