@@ -2,6 +2,7 @@
 //!
 //! The only place that knows every room. Each stage gets the bells it rings and hears; wire rooms get their handlers.
 
+mod control_ids;
 mod held;
 mod hl7_desk;
 
@@ -44,6 +45,7 @@ use crate::{
     },
 };
 use anyhow::Context;
+use control_ids::ControlIds;
 use held::JournalsHeld;
 use hl7_desk::Hl7Desk;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -280,6 +282,7 @@ impl Running {
             patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
+            control_ids: ControlIds::default(),
         };
         let teller =
             EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };
