@@ -20,7 +20,7 @@ use crate::{
         matching::Bells,
         open_studies::OpenStudies,
         orders::OrderTaker,
-        patients::PatientTaker,
+        patients::{PatientTaker, rest::PatientNewsRest},
         recovery,
         retention::Retention,
         searchable,
@@ -274,12 +274,25 @@ impl Running {
         let specimen_bell = specimens.bell.clone();
         stages.spawn(specimens.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
+        let rest = PatientNewsRest {
+            store: store.clone(),
+            config: config.clone(),
+            bell: Bell::default(),
+            routing: bells.routing.clone(),
+        };
+        let rest_bell = rest.bell.clone();
+        stages.spawn(rest.run(stop()));
         let desk = Hl7Desk {
             store: store.clone(),
             config: config.clone(),
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
-            patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
+            patients: PatientTaker {
+                store: store.clone(),
+                config: config.clone(),
+                routing: bells.routing.clone(),
+                rest: rest_bell,
+            },
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
             control_ids: ControlIds::default(),

@@ -82,7 +82,7 @@ pub use modality_worklist::{By, Listed, Look, Place};
 pub use new_orders::NewOrder;
 pub use notices::{Notice, NoticeCall, NoticeChannel, NoticeRhythm, NoticeTold, Waiting};
 pub use orders::{OrderFacts, OrderMessageRow, OrderOfCase, OrderRow};
-pub use patients::PatientMessage;
+pub use patients::{OfPatient, PatientMessage, PatientNewsRow};
 pub use pauses::Pause;
 pub use performed::{AwaitedStep, PerformedStep, StepNamed};
 pub use performed_messages::{PerformedMessage, Telling};
