@@ -406,6 +406,8 @@ pub struct Hl7Target {
     pub utf8: bool,
     /// Its application acknowledges critical results in messages of its own. Default false.
     pub application_ack: bool,
+    /// MLLP connections at a time. Default 1.
+    pub connections: usize,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.
