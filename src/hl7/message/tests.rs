@@ -198,10 +198,10 @@ fn a_message_without_its_time_is_the_same_whenever_it_was_written() {
     }
     for other in [
         message.replace("|1|P", "|2|P"),
-        message.replace("|||7", "|||8"),
+        message.replace("||7", "||8"),
         message.replace("230000||ORM", "230000|X|ORM"),
         message.replace("\rPID", "\r\rPID"),
-        message.replace("|||7\r", "|||7 \r"),
+        message.replace("||7\r", "||7 \r"),
     ] {
         assert_ne!(rest(&other), whole.as_bytes(), "{other:?}");
     }
