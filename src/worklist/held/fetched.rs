@@ -230,6 +230,7 @@ mod tests {
         looks.forget(minute(9));
         assert_eq!(looks.open().marks, 3);
         looks.forget(minute(10));
-        assert_eq!((looks.open().marks, looks.open().looks.len()), (0, 0));
+        let open = looks.open();
+        assert_eq!((open.marks, open.looks.len()), (0, 0));
     }
 }
