@@ -2,6 +2,7 @@
 //!
 //! The only place that knows every room. Each stage gets the bells it rings and hears; wire rooms get their handlers.
 
+mod control_ids;
 mod held;
 mod hl7_desk;
 
@@ -19,7 +20,7 @@ use crate::{
         matching::Bells,
         open_studies::OpenStudies,
         orders::OrderTaker,
-        patients::PatientTaker,
+        patients::{PatientTaker, rest::PatientNewsRest},
         recovery,
         retention::Retention,
         searchable,
@@ -38,12 +39,13 @@ use crate::{
         Desk,
         availability::AvailabilityTeller,
         commitments::CommitmentAsker,
-        held::{Rooms, commitment},
+        held::{Looks, Rooms, commitment, fetched},
         performed_sending::PerformedSender,
         tasks::{Tasks, events::EventTeller, wire::Associations},
     },
 };
 use anyhow::Context;
+use control_ids::ControlIds;
 use held::JournalsHeld;
 use hl7_desk::Hl7Desk;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -95,6 +97,7 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         tasks,
         completeness: Bell::default(),
         rooms: Rooms::default(),
+        looks: Looks::default(),
     };
     let running = Running {
         dicom: dicom.local_addr()?,
@@ -254,6 +257,7 @@ impl Running {
         stages.spawn(overdue::run(delivering.clone(), stop()));
         stages.spawn(worker::run(delivering, stop()));
         stages.spawn(commitment::run(self.desk.held(), index.caught_up.clone(), stop()));
+        stages.spawn(fetched::run(self.desk.held(), stop()));
         let asker = CommitmentAsker { store: store.clone(), config: config.clone(), clock: clock.clone() };
         stages.spawn(asker.run(stop()));
         let escalation = Escalation { store: store.clone(), config: config.clone(), clock: clock.clone() };
@@ -270,14 +274,28 @@ impl Running {
         let specimen_bell = specimens.bell.clone();
         stages.spawn(specimens.run(stop()));
         let reports = ReportReceiver { store: store.clone(), config: config.clone(), clock: clock.clone(), handoff };
+        let rest = PatientNewsRest {
+            store: store.clone(),
+            config: config.clone(),
+            bell: Bell::default(),
+            routing: bells.routing.clone(),
+        };
+        let rest_bell = rest.bell.clone();
+        stages.spawn(rest.run(stop()));
         let desk = Hl7Desk {
             store: store.clone(),
             config: config.clone(),
             clock: clock.clone(),
             orders: OrderTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
-            patients: PatientTaker { store: store.clone(), config: config.clone(), routing: bells.routing.clone() },
+            patients: PatientTaker {
+                store: store.clone(),
+                config: config.clone(),
+                routing: bells.routing.clone(),
+                rest: rest_bell,
+            },
             specimens: SpecimenTaker { store: store.clone(), watch: specimen_bell },
             reports: reports.clone(),
+            control_ids: ControlIds::default(),
         };
         let teller =
             EventTeller { tasks: self.desk.tasks.clone(), wire: Arc::new(Associations { config: config.clone() }) };

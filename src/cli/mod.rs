@@ -9,6 +9,7 @@ pub mod check;
 pub mod demo;
 pub mod notify;
 pub mod orders;
+pub mod partners;
 pub mod route;
 pub mod sample;
 pub mod serve;
@@ -42,6 +43,8 @@ enum Command {
     Cases(cases::CasesArgs),
     /// Look at orders: what hospitals have asked for, and which of it waits for its study.
     Orders(orders::OrdersArgs),
+    /// Look at partners: what has left for one of them.
+    Partners(partners::PartnersArgs),
     /// Tell what happens to specimens, ship them with a printed list, and see what is late.
     Specimen(specimen::SpecimenArgs),
     /// Let programs of partners in over HTTP, and shut them out again: create, list, revoke.
@@ -61,6 +64,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Notify(args) => notify::run(&args),
         Command::Cases(args) => cases::run(&args),
         Command::Orders(args) => orders::run(&args),
+        Command::Partners(args) => partners::run(&args),
         Command::Specimen(args) => specimen::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),

@@ -231,7 +231,7 @@ pub struct TaskTimes {
     pub claim_lease: Duration,
 }
 
-/// How long images stay on this node's disk. Table `[retention]` of neisse.toml. `None`: forever. Counted from the last
+/// How long images stay on this node's disk, and answers in its database. Table `[retention]` of neisse.toml. `None`: forever. Counted from the last
 /// thing that happened to the case: an image that came, a report, the end of a delivery.
 #[derive(Clone, Debug)]
 pub struct Retention {
@@ -239,6 +239,8 @@ pub struct Retention {
     pub keep: Option<Duration>,
     /// After everything was delivered, or read on site, without a final report. Default 60 days.
     pub keep_unreported: Option<Duration>,
+    /// Answers to HL7 messages, counted from when they were given. Default 90 days.
+    pub answers: Option<Duration>,
 }
 
 /// An organisation: it may send, read, or both.
@@ -406,6 +408,8 @@ pub struct Hl7Target {
     pub utf8: bool,
     /// Its application acknowledges critical results in messages of its own. Default false.
     pub application_ack: bool,
+    /// MLLP connections at a time. Default 1.
+    pub connections: usize,
 }
 
 /// A named window in a zone of its own, in OpenStreetMap `opening_hours` syntax.

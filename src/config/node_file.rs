@@ -196,7 +196,7 @@ fn read_tasks(top: &mut Table<'_>) -> TaskTimes {
 
 fn read_retention(top: &mut Table<'_>) -> Retention {
     const DAY: Duration = Duration::from_secs(86_400);
-    let mut retention = Retention { keep: Some(14 * DAY), keep_unreported: Some(60 * DAY) };
+    let mut retention = Retention { keep: Some(14 * DAY), keep_unreported: Some(60 * DAY), answers: Some(90 * DAY) };
     let Some(mut table) = top.table("retention") else {
         return retention;
     };
@@ -211,6 +211,9 @@ fn read_retention(top: &mut Table<'_>) -> Retention {
     }
     if let Some(found) = table.parsed("keep_unreported", keep) {
         retention.keep_unreported = found.value;
+    }
+    if let Some(found) = table.parsed("answers", keep) {
+        retention.answers = found.value;
     }
     retention
 }

@@ -183,6 +183,7 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
         let utf8 = target.flag("utf8").unwrap_or(true);
         letters::check(&target, &transliterate, letters::hl7_set(own.as_deref().or(charset.as_deref())));
         let application_ack = target.flag("application_ack").unwrap_or(false);
+        let connections = target.number("connections", 1..=16).map_or(1, |count| usize::try_from(count).unwrap_or(1));
         Some(Hl7Target {
             host: host?.value,
             port: port?,
@@ -191,6 +192,7 @@ fn read_hl7(top: &mut Table<'_>) -> (Option<PartnerHl7>, Vec<Spot>) {
             charset: own,
             utf8,
             application_ack,
+            connections,
         })
     });
     if deliver.as_ref().is_some_and(|target| target.application_ack) && senders.is_empty() {

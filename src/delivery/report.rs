@@ -19,10 +19,17 @@ use crate::{
     store::{Claimed, ReportContent, StoreError},
 };
 
-/// An MLLP connection kept from one message to the next, if that comes soon.
+/// An MLLP connection kept from one message to the next.
 pub struct Hl7Line {
     target: Hl7Target,
     sender: Hl7Sender,
+}
+
+impl Hl7Line {
+    /// Until the partner has closed it, or has sent what nobody asked for.
+    pub async fn until_gone(&mut self) {
+        self.sender.until_gone().await;
+    }
 }
 
 /// Makes one attempt at a report.

@@ -38,11 +38,16 @@ pub fn verdict(delivery: &DeliveryRow, attempted: &Attempted, times: &DeliveryTi
         }
         Outcome::NotYet { after, .. } => done(Settled::Again { at: now + *after, count: false }),
         Outcome::Refused { reason, .. } => stop(format!("{} refused {}: {reason}", delivery.partner, delivery.kind)),
-        Outcome::TryAgain { reason, .. } if now < delivery.give_up && chokes(delivery, attempted) => Verdict {
-            settled: Settled::Again { at: now + backoff(delivery.tries(), times), count: true },
-            pause_until: None,
-            attention: Some(format!("{} breaks off at its {} each time: {reason}", delivery.partner, delivery.kind)),
-        },
+        Outcome::TryAgain { reason, .. }
+            if now < delivery.give_up && (attempted.may_be_it || chokes(delivery, attempted)) =>
+        {
+            let words = || format!("{} breaks off at its {} each time: {reason}", delivery.partner, delivery.kind);
+            Verdict {
+                settled: Settled::Again { at: now + backoff(delivery.tries(), times), count: true },
+                pause_until: None,
+                attention: chokes(delivery, attempted).then(words),
+            }
+        }
         Outcome::TryAgain { reason, fault } => try_again(delivery, reason, *fault, times, now),
     }
 }
@@ -159,11 +164,16 @@ mod tests {
     #[test]
     fn a_report_the_partner_chokes_on_holds_up_nothing_else_and_is_put_before_a_person() {
         let lost = |reason: &str| Outcome::TryAgain { reason: reason.into(), fault: Fault::Partner };
-        let after = |attempts, last, broke_off| {
+        let fared = |attempts, last, broke_off, may_be_it| {
             let report = DeliveryRow { last_outcome: Some(lost(last)), ..delivery(attempts) };
-            let attempted = Attempted { broke_off, ..Attempted::ended(&report, lost("no answer")) };
+            let attempted = Attempted { broke_off, may_be_it, ..Attempted::ended(&report, lost("no answer")) };
             verdict(&report, &attempted, &times(), Moment(0))
         };
+        let after = |attempts, last, broke_off| fared(attempts, last, broke_off, false);
+        // Nobody knows yet whether others are answered: it waits, and nobody else for it.
+        let first = fared(1, "", true, true);
+        assert_eq!(first.settled, Settled::Again { at: Moment(0) + Duration::from_secs(5), count: true });
+        assert!(first.pause_until.is_none() && first.attention.is_none(), "{first:?}");
         let chokes = after(8, "no answer", true);
         assert_eq!(chokes.settled, Settled::Again { at: Moment(0) + Duration::from_secs(600), count: true });
         assert_eq!(chokes.pause_until, None);

@@ -2,12 +2,14 @@
 //!
 //! In: envelopes of one partner and lane. Out: outcomes in the ledger. `stat` and `routine` have as many workers as the
 //! partner takes associations at a time and share its [`Slots`], `bulk` has one beside them; a worker makes one
-//! attempt at a time and keeps its association or connection open for a moment, for what follows. A claimed delivery belongs to its attempt until
+//! attempt at a time and keeps its association open for a moment, for what follows. HL7 messages it hands over to the partner's
+//! connections (`mllp_lines`). A claimed delivery belongs to its attempt until
 //! the lease runs out; progress prolongs it.
 
 use super::{
     c_store::{self, Batch, Line, Sent},
     identity::Identities,
+    mllp_lines::{self, Waiting},
     report::{self, Hl7Line},
     retry::{OWN_ATTEMPTS, verdict},
     settle::{Ending, log, reason, settle, settle_alone, unwanted},
@@ -33,7 +35,7 @@ use tracing::Instrument;
 const LEASE: Duration = Duration::from_secs(5 * 60);
 /// How often progress is written down.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
-/// An idle association is released after this, an idle HL7 connection closed: some engines take one at a time.
+/// An idle association is released after this.
 const KEEP_LINE: Duration = Duration::from_secs(3);
 /// How often a worker looks whether the database answers again.
 const DATABASE_AWAY: Duration = Duration::from_secs(1);
@@ -54,7 +56,7 @@ pub struct Delivering {
 /// cancelled and every worker has settled the attempt it was making.
 pub async fn run(delivering: Delivering, stop: CancellationToken) {
     let tracker = TaskTracker::new();
-    let mut crews: HashMap<(PartnerId, usize), CancellationToken> = HashMap::new();
+    let mut crews: HashMap<Crew, CancellationToken> = HashMap::new();
     let mut config = delivering.config.clone();
     loop {
         staff(&delivering, &tracker, &mut crews, &stop).await;
@@ -67,15 +69,23 @@ pub async fn run(delivering: Delivering, stop: CancellationToken) {
     tracker.wait().await;
 }
 
-/// One crew a partner and number of associations: a change of the number ends the old crew after its current attempts.
+/// One crew a partner and numbers of associations and connections: a change of them ends the old crew after its current attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Crew {
+    partner: PartnerId,
+    associations: usize,
+    /// MLLP.
+    connections: usize,
+}
+
 async fn staff(
     delivering: &Delivering,
     tracker: &TaskTracker,
-    crews: &mut HashMap<(PartnerId, usize), CancellationToken>,
+    crews: &mut HashMap<Crew, CancellationToken>,
     stop: &CancellationToken,
 ) {
     let config = delivering.config.now();
-    let wanted: Vec<(PartnerId, usize)> = config
+    let wanted: Vec<Crew> = config
         .partners
         .values()
         .filter(|partner| {
@@ -84,7 +94,10 @@ async fn staff(
         })
         .map(|partner| {
             let target = partner.dicom.as_ref().and_then(|dicom| dicom.deliver.as_ref());
-            (partner.id.clone(), target.map_or(1, |target| target.associations))
+            let associations = target.map_or(1, |target| target.associations);
+            let target = partner.hl7.as_ref().and_then(|hl7| hl7.deliver.as_ref());
+            let connections = target.map_or(1, |target| target.connections);
+            Crew { partner: partner.id.clone(), associations, connections }
         })
         .collect();
     crews.retain(|crew, end| {
@@ -100,13 +113,18 @@ async fn staff(
         }
         let end = stop.child_token();
         // A slide that gives way keeps its association: one beside those of the others, or stat images would have one less.
-        let (slots, bulk, way) = (Slots::new(crew.1), Slots::new(1), Way::new());
+        let (slots, bulk, way) = (Slots::new(crew.associations), Slots::new(1), Way::new());
+        let messages = Arc::new(Waiting::default());
+        for _ in 0..crew.connections {
+            tracker.spawn(mllp_lines::keep(delivering.clone(), Arc::clone(&messages), end.clone()));
+        }
         for lane in Lane::ALL {
-            let workers = if lane == Lane::Bulk { 1 } else { crew.1 };
+            let workers = if lane == Lane::Bulk { 1 } else { crew.associations };
             for _ in 0..workers {
                 let slots = if lane == Lane::Bulk { &bulk } else { &slots };
-                let shared = Shared { slots: Arc::clone(slots), way: Arc::clone(&way) };
-                tracker.spawn(work(delivering.clone(), crew.0.clone(), lane, shared, end.clone()));
+                let (slots, way, messages) = (Arc::clone(slots), Arc::clone(&way), Arc::clone(&messages));
+                let shared = Shared { slots, way, messages };
+                tracker.spawn(work(delivering.clone(), crew.partner.clone(), lane, shared, end.clone()));
             }
         }
         crews.insert(crew, end);
@@ -117,18 +135,19 @@ async fn staff(
 struct Shared {
     slots: Arc<Slots>,
     way: Arc<Way>,
+    /// What waits for a connection.
+    messages: Arc<Waiting>,
 }
 
 async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, shared: Shared, end: CancellationToken) {
-    let Shared { slots, way } = &shared;
+    let Shared { slots, way, messages } = &shared;
     let mut consumer = delivering.carrier.consume(&partner, lane, 1).await;
     let mut lines = Lines::default();
     loop {
         let idle = lines.dicom.is_open();
         let carried = tokio::select! {
             carried = consumer.next() => carried,
-            () = tokio::time::sleep(KEEP_LINE), if idle || lines.hl7.is_some() => {
-                lines.hl7 = None;
+            () = tokio::time::sleep(KEEP_LINE), if idle => {
                 lines.let_go().await;
                 continue;
             }
@@ -139,9 +158,19 @@ async fn work(delivering: Delivering, partner: PartnerId, lane: Lane, shared: Sh
             () = end.cancelled() => None,
         };
         let Some(carried) = carried else { break };
-        let is_dicom = carried.envelope.kind.channel() == Channel::Dicom;
-        let going = if is_dicom { right_of_way(lane, way, &mut lines, &end).await } else { None };
-        if is_dicom && lines.slot.is_none() {
+        if carried.envelope.kind.channel() == Channel::Hl7 {
+            let is_taken = tokio::select! {
+                is_taken = messages.put(&carried.envelope) => is_taken,
+                () = end.cancelled() => false,
+            };
+            if !is_taken {
+                break;
+            }
+            carried.done().await;
+            continue;
+        }
+        let going = right_of_way(lane, way, &mut lines, &end).await;
+        if lines.slot.is_none() {
             lines.slot = tokio::select! {
                 slot = slots.take() => slot,
                 () = end.cancelled() => break,
@@ -176,11 +205,13 @@ async fn right_of_way(lane: Lane, way: &Arc<Way>, lines: &mut Lines, end: &Cance
     None
 }
 
-/// The connections a worker keeps to its partner.
+/// What a worker keeps open to its partner: an association, or a connection.
 #[derive(Default)]
 pub struct Lines {
     pub dicom: Line,
     pub hl7: Option<Hl7Line>,
+    /// Where messages wait for connections, and how the last ones have fared.
+    pub waiting: Option<Arc<Waiting>>,
     /// Held while `dicom` is open.
     slot: Option<Slot>,
     /// Whom the attempt gives way to.
@@ -188,6 +219,10 @@ pub struct Lines {
 }
 
 impl Lines {
+    pub fn for_messages(waiting: &Arc<Waiting>) -> Self {
+        Self { waiting: Some(Arc::clone(waiting)), ..Self::default() }
+    }
+
     /// Releases the association, then its slot.
     async fn let_go(&mut self) {
         self.dicom.release().await;
@@ -204,12 +239,14 @@ pub struct Attempted {
     pub mapped: Vec<SentInstance>,
     /// It broke off after the connection stood, and what was sent is one thing: that may be the trouble.
     pub broke_off: bool,
+    /// It broke off, and as far as is known no other message does: the partner is not paused over it.
+    pub may_be_it: bool,
 }
 
 impl Attempted {
     pub fn ended(delivery: &DeliveryRow, outcome: Outcome) -> Self {
         let (refused, mapped) = (delivery.refused.clone(), Vec::new());
-        Self { outcome, done_to: delivery.done_to, refused, mapped, broke_off: false }
+        Self { outcome, done_to: delivery.done_to, refused, mapped, broke_off: false, may_be_it: false }
     }
 }
 
@@ -222,7 +259,7 @@ struct Reached {
 impl Delivering {
     /// Claims, makes and settles one attempt. While the database is away it waits with what it has: an outcome that is
     /// known is not given up. `None`: told to end before the database was back, or the ledger's row cannot be read.
-    async fn attempt(&self, envelope: &Envelope, lines: &mut Lines, end: &CancellationToken) -> Option<()> {
+    pub(super) async fn attempt(&self, envelope: &Envelope, lines: &mut Lines, end: &CancellationToken) -> Option<()> {
         let mut doubtful = None;
         let claimed = loop {
             match self.claim(envelope, &mut doubtful).await {
@@ -240,7 +277,9 @@ impl Delivering {
         // For what the rooms of the wire and the disk log meanwhile, at whatever level.
         let (case, site, attempt) = (delivery.case, &delivery.partner, delivery.attempts);
         let span = tracing::error_span!("attempt", case.id = %case, %site, attempt);
-        let attempted = Box::pin(self.make(&delivery, lines)).instrument(span).await;
+        let mut attempted = Box::pin(self.make(&delivery, lines)).instrument(span).await;
+        let waiting = lines.waiting.as_ref();
+        attempted.may_be_it = waiting.is_some_and(|waiting| waiting.may_be_the_message(delivery.id, &attempted));
         delivery.refused.clone_from(&attempted.refused);
         let now = self.clock.now();
         let config = self.config.now();
@@ -365,7 +404,7 @@ impl Delivering {
         let done_to = if matches!(outcome, Outcome::Delivered { .. }) { delivery.last_seq } else { done_to };
         metrics::counter!("neisse_instances_delivered_total", "partner" => delivery.partner.to_string())
             .increment(u64::try_from(instances.iter().filter(|i| i.seq <= done_to).count()).unwrap_or(0));
-        Ok(Attempted { outcome, done_to, refused: all_refused, mapped, broke_off: false })
+        Ok(Attempted { outcome, done_to, refused: all_refused, mapped, broke_off: false, may_be_it: false })
     }
 
     /// Writes down how far the attempt has come, which keeps its lease. False: it is no longer ours.

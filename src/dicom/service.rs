@@ -137,6 +137,27 @@ impl HeldInstance {
     }
 }
 
+/// By which service instances are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fetch {
+    /// PS3.4 C.4.3.
+    Get,
+    /// PS3.4 C.4.2.
+    Move,
+    /// WADO-RS, PS3.18 10.4: a viewer asks for each frame by itself.
+    Web,
+}
+
+impl Fetch {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "C-GET",
+            Self::Move => "C-MOVE",
+            Self::Web => "DICOMweb",
+        }
+    }
+}
+
 /// Where a C-MOVE goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MoveDestination {
@@ -172,10 +193,11 @@ pub trait Services: Send + Sync + 'static {
     fn find<'a>(&'a self, asker: &'a Asker, find: Find) -> BoxFuture<'a, Result<Answers, Refusal>>;
 
     /// The instances a C-GET, C-MOVE or WADO-RS means, in the order they came; at most 100,000, and A702 where the asker's others
-    /// leave no room for them.
+    /// leave no room for them. That they were asked for is written down before they are given.
     fn retrieve<'a>(
         &'a self,
         asker: &'a Asker,
+        by: Fetch,
         identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>>;
 

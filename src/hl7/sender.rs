@@ -112,6 +112,15 @@ impl Hl7Sender {
         self.line.is_some()
     }
 
+    /// Until an idle connection is of no use any more: the peer has closed it, or has sent what nobody asked for. Then it is closed
+    /// here, too. Returns at once where there is none; may be cancelled.
+    pub async fn until_gone(&mut self) {
+        if let Some(line) = &self.line {
+            while line.stream.readable().await.is_ok() && line.is_quiet().await {}
+        }
+        self.line = None;
+    }
+
     async fn connect(&self) -> Result<Line, SendError> {
         let connecting = TcpStream::connect((self.host.as_str(), self.port));
         let stream = match timeout(self.settings.connect, connecting).await {

@@ -1,9 +1,16 @@
-//! Takes what a hospital tells of its patients: changed names, and identifiers merged into others, reach its open cases and
+//! Takes what a hospital tells of its patients: changed names, and identifiers merged into others, reach its cases and
 //! orders, and the readers that have them.
 //!
-//! In: ADT of a known partner. Out: ACK after the synced commit. Only the sender's own patients are looked at, by identifier
+//! In: ADT of a known partner. Out: ACK after the synced commit, with which everything open has been changed. Of a patient with
+//! many cases the closed ones are left to `rest`, which goes on from what is written down in the same commit. Only the sender's own patients are looked at, by identifier
 //! and issuer. A merged identifier is remembered: images, orders and reports that still carry it belong to the one that
 //! stayed. `routing` sends the message on to readers that take orders; for others a person is told.
+//!
+//! An identifier that very many cases or orders have ([`MOST`], [`MOST_OPEN`]) names nobody (`0`, `UNKNOWN`): to change them all at
+//! one message would be a mistake of somebody's. It is refused, and a person is told.
+
+mod change;
+pub mod rest;
 
 use crate::{
     config::{Config, Live, Partner},
@@ -13,17 +20,21 @@ use crate::{
         charset::Charset,
         message::Message,
     },
-    model::{Bell, CaseState, IssuedId, Moment, OrderId},
-    store::{CaseRow, Durability, MessageKey, OrderFacts, Store, StoreError, Tx},
+    model::{Bell, CaseId, IssuedId, Moment, PartnerId},
+    store::{Durability, MessageKey, Store, StoreError, Tx},
 };
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// News of a patient are a few KiB.
 const MAX_BYTES: usize = 1 << 20;
-/// Cases or orders of one patient. An identifier that more have names nobody (`0`, `UNKNOWN`): to change them all at one
-/// message would be a mistake of somebody's, and would hold up the hospital's other messages for as long as it takes.
-const MOST: usize = 1_000;
+/// Cases or orders that have one identifier, closed ones included.
+pub const MOST: usize = 20_000;
+/// Open ones: they are changed while the hospital's other messages wait.
+pub const MOST_OPEN: usize = 1_000;
+/// So many closed ones are changed together with the open ones.
+const FEW: usize = 50;
 
 #[derive(Clone)]
 pub struct PatientTaker {
@@ -31,13 +42,36 @@ pub struct PatientTaker {
     pub config: Live,
     /// Rung when readers are to be told.
     pub routing: Bell,
+    /// Rung when closed cases and orders are to be changed.
+    pub rest: Bell,
 }
 
-/// A message as it came.
-struct Told<'a> {
+/// A message as it came, and which of its patient's identifiers stays.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Told {
     news: PatientNews,
-    sha256: &'a str,
-    now: Moment,
+    surviving: IssuedId,
+    sha256: String,
+    received: Moment,
+}
+
+impl Told {
+    /// The identifiers that its patient has, or had.
+    fn known_by(&self) -> Vec<&IssuedId> {
+        self.news.patient_ids.iter().chain(&self.news.merged_ids).collect()
+    }
+}
+
+/// What a message came to.
+enum Applied {
+    Changed {
+        cases: usize,
+        orders: usize,
+        /// There are more, which are closed.
+        is_rest: bool,
+    },
+    /// So many have its identifier that it is nobody's: the newest case of them.
+    Nobodys(Option<CaseId>),
 }
 
 impl PatientTaker {
@@ -77,152 +111,85 @@ impl PatientTaker {
             return Ok(answer);
         }
         tx.hold_origin(&partner.id).await?;
-        let told = Told { news, sha256: &key.sha256, now };
-        let Some((cases, orders)) = apply(&mut tx, &config, partner, &told).await? else {
-            let text = "more than 1000 cases or orders go by this identifier, so it names nobody: give the patient one of \
-                        their own, and send the news with it";
-            return Ok(refuse(&Rejected::new("PID", 1, 3, ErrorCode::UnknownKey, text)));
+        let surviving = surviving(&news.patient_ids, &partner.issuer);
+        let told = Told { news, surviving, sha256: key.sha256.clone(), received: now };
+        let (cases, orders, is_rest) = match apply(&mut tx, &config, &partner.id, &told).await? {
+            Applied::Changed { cases, orders, is_rest } => (cases, orders, is_rest),
+            Applied::Nobodys(newest) => {
+                drop(tx);
+                self.tell_a_person(partner, newest, now).await?;
+                let text = "too many cases or orders go by this identifier, so it names nobody: give the patient one of \
+                            their own, and send the news with it";
+                return Ok(refuse(&Rejected::new("PID", 1, 3, ErrorCode::UnknownKey, text)));
+            }
         };
-        if cases > 0 {
+        if cases > 0 || is_rest {
             tx.keep_patient_content(&key.sha256, now, bytes).await?;
         }
         let answer = acknowledge(view, Verdict::Accept, None, now);
         tx.keep_answer(key, &answer).await?;
         tx.commit().await?;
         let merge = told.news.news == News::Merged;
-        tracing::info!(site = %partner.id, merge, cases, orders, "News of a patient of {}: {cases} cases and {orders} orders changed", partner.id);
+        tracing::info!(site = %partner.id, merge, cases, orders, is_rest, "News of a patient of {}: {cases} cases and {orders} orders changed", partner.id);
         self.routing.ring();
+        if is_rest {
+            self.rest.ring();
+        }
         Ok(answer)
+    }
+
+    /// Where there is a case to tell it at; the log has it in any case.
+    async fn tell_a_person(&self, partner: &Partner, case: Option<CaseId>, now: Moment) -> Result<(), StoreError> {
+        let id = &partner.id;
+        tracing::error!(site = %id, "News of a patient of {id} refused: more than {MOST_OPEN} open or {MOST} cases or orders have the identifier");
+        let Some(case) = case else { return Ok(()) };
+        let reason = format!(
+            "news of its patient refused: more than {MOST_OPEN} open or {MOST} cases or orders of {id} have that identifier"
+        );
+        let mut tx = self.store.begin(Durability::Synced).await?;
+        if tx.mark_for_a_person(case, &reason).await? {
+            tx.tell(case, now, "intake", &reason).await?;
+        }
+        tx.commit().await
     }
 }
 
-/// Changes the orders and cases it concerns. Returned: how many of each; none where they are so many that it is nobody's.
-async fn apply(
-    tx: &mut Tx,
-    config: &Config,
-    partner: &Partner,
-    told: &Told<'_>,
-) -> Result<Option<(usize, usize)>, StoreError> {
+/// Changes the orders and cases it concerns: what is open, and what is closed where that is not much.
+async fn apply(tx: &mut Tx, config: &Config, origin: &PartnerId, told: &Told) -> Result<Applied, StoreError> {
     let news = &told.news;
-    let surviving = surviving(&news.patient_ids, &partner.issuer);
     if news.news == News::Merged {
-        for old in news.merged_ids.iter().filter(|old| **old != surviving) {
-            tx.merge_patient(&partner.id, old, &surviving, told.now).await?;
+        for old in news.merged_ids.iter().filter(|old| **old != told.surviving) {
+            tx.merge_patient(origin, old, &told.surviving, told.received).await?;
         }
     }
-    let known_by: Vec<&IssuedId> = news.patient_ids.iter().chain(&news.merged_ids).collect();
     let (mut cases, mut orders) = (BTreeSet::new(), BTreeSet::new());
-    for id in &known_by {
-        orders.extend(tx.orders_of_patient(&partner.id, id, MOST + 1).await?);
-        cases.extend(tx.cases_of_patient(&partner.id, id, MOST + 1).await?);
+    for id in told.known_by() {
+        orders.extend(tx.orders_of_patient(origin, id, "", MOST + 1).await?);
+        cases.extend(tx.cases_of_patient(origin, id, "", MOST + 1).await?);
     }
-    if orders.len() > MOST || cases.len() > MOST {
-        return Ok(None);
+    let open = |are_open: &mut dyn Iterator<Item = bool>| are_open.filter(|is_open| *is_open).count();
+    let open_cases = open(&mut cases.iter().map(|case| case.is_open));
+    let open_orders = open(&mut orders.iter().map(|order| order.is_open));
+    if orders.len().max(cases.len()) > MOST || open_orders.max(open_cases) > MOST_OPEN {
+        return Ok(Applied::Nobodys(cases.last().map(|case| case.id)));
     }
-    let mut changed_orders = 0;
-    for id in orders {
-        changed_orders += usize::from(change_order(tx, id, news, &surviving, told.now).await?);
+    let closed = cases.len() + orders.len() - open_cases - open_orders;
+    // News are gone on with in the order they came.
+    let is_rest = closed > FEW || tx.next_patient_news(origin).await?.is_some();
+    let mut changed = (0, 0);
+    for order in orders.iter().filter(|order| order.is_open || !is_rest) {
+        changed.1 += usize::from(change::order(tx, order.id, told, false).await?);
     }
-    let mut changed_cases = 0;
-    for id in cases {
-        let mut case = tx.case(id).await?;
-        // They were looked up by the beginning of the identifier.
-        if !known_by.contains(&&case.facts.patient_id) {
-            continue;
-        }
-        if change_case(tx, config, &mut case, told, &surviving).await? {
-            changed_cases += 1;
-        }
+    for case in cases.iter().filter(|case| case.is_open || !is_rest) {
+        changed.0 += usize::from(change::case(tx, config, case.id, told, false).await?);
     }
-    Ok(Some((changed_cases, changed_orders)))
+    if is_rest {
+        tx.keep_patient_news(&rest::begin(origin, told)?).await?;
+    }
+    Ok(Applied::Changed { cases: changed.0, orders: changed.1, is_rest })
 }
 
 /// The hospital's own identifier: it is the one its images carry.
 fn surviving(ids: &[IssuedId], issuer: &str) -> IssuedId {
     ids.iter().find(|id| id.issuer == issuer).or(ids.first()).cloned().unwrap_or_default()
-}
-
-async fn change_order(
-    tx: &mut Tx,
-    id: OrderId,
-    news: &PatientNews,
-    surviving: &IssuedId,
-    now: Moment,
-) -> Result<bool, StoreError> {
-    let Some(mut order) = tx.order(id).await? else { return Ok(false) };
-    let before = (order.patient.clone(), order.facts.clone());
-    if news.news == News::Merged && news.merged_ids.contains(&order.patient) {
-        order.patient = surviving.clone();
-    }
-    // Known by the old ones as well: images may come with either.
-    for id in news.patient_ids.iter().chain(&news.merged_ids) {
-        if !order.facts.patients.contains(id) {
-            order.facts.patients.push(id.clone());
-        }
-    }
-    let OrderFacts { patient_name, birth_date, sex, .. } = &mut order.facts;
-    take_over(news, patient_name, birth_date, sex);
-    let is_changed = before != (order.patient.clone(), order.facts.clone());
-    if is_changed {
-        order.changed = now;
-        tx.save_patient_of_order(&order).await?;
-    }
-    Ok(is_changed)
-}
-
-/// What the message says is taken; what it leaves out stays. True when something changed.
-fn take_over(news: &PatientNews, name: &mut String, birth_date: &mut String, sex: &mut String) -> bool {
-    let mut is_changed = false;
-    for (known, said) in [(name, &news.patient_name), (birth_date, &news.birth_date), (sex, &news.sex)] {
-        if !said.is_empty() && known != said {
-            known.clone_from(said);
-            is_changed = true;
-        }
-    }
-    is_changed
-}
-
-async fn change_case(
-    tx: &mut Tx,
-    config: &Config,
-    case: &mut CaseRow,
-    told: &Told<'_>,
-    surviving: &IssuedId,
-) -> Result<bool, StoreError> {
-    let news = &told.news;
-    let facts = &mut case.facts;
-    let mut what = Vec::new();
-    if news.news == News::Merged && news.merged_ids.contains(&facts.patient_id) {
-        let former = std::mem::replace(&mut facts.patient_id, surviving.clone());
-        facts.former_patient_ids.retain(|id| id != surviving);
-        if !facts.former_patient_ids.contains(&former) {
-            facts.former_patient_ids.push(former);
-        }
-        what.push("its patient's identifier was merged into another one");
-    }
-    if take_over(news, &mut facts.patient_name, &mut facts.birth_date, &mut facts.sex) {
-        what.push("its patient's name, birth date or sex was corrected");
-    }
-    if what.is_empty() {
-        return Ok(false);
-    }
-    let what = format!("{} by {}", what.join(", "), case.origin);
-    tx.save_facts(case).await?;
-    tx.tell(case.id, told.now, "intake", &what).await?;
-    tx.add_patient_message(case.id, told.now, told.sha256, news.news == News::Merged).await?;
-    let unaware = unaware(config, case);
-    if !unaware.is_empty() {
-        case.needs_a_person(&format!("{what} after it was given to {}: tell them", unaware.join(", ")));
-        tx.save_case(case).await?;
-    }
-    Ok(true)
-}
-
-/// Who has the case, has not reported on it, and is not told by a message.
-fn unaware(config: &Config, case: &CaseRow) -> Vec<String> {
-    if !matches!(case.state, CaseState::Routed | CaseState::Delivered | CaseState::Preliminary) {
-        return Vec::new();
-    }
-    let takes = |id| config.partners.get(id).is_some_and(|partner: &Partner| partner.orders_delivered);
-    case.receivers().iter().filter(|id| !takes(id)).map(ToString::to_string).collect()
 }

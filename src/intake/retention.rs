@@ -3,6 +3,8 @@
 //!
 //! With a case's images goes what was said of it by its scanner (performed steps) and by who read it (ended tasks).
 //!
+//! Answers to HL7 messages leave the database when nobody sends the message again.
+//!
 //! In: the clock, `[retention]`, and what the store says is done. Out: marked rows, punched records, unlinked journals.
 //! The mark is committed and synced before a byte goes; cut off in between, the next look goes on with it.
 
@@ -51,6 +53,7 @@ impl Retention {
 
     async fn look(&self, stop: &CancellationToken) -> Result<(), RecoveryError> {
         self.give_up_cases(stop).await?;
+        self.forget_answers(stop).await?;
         self.forget_the_rest(stop).await?;
         let spool = self.spool.clone();
         for journal in tokio::task::spawn_blocking(move || spool.journals()).await?? {
@@ -108,6 +111,22 @@ impl Retention {
                 return Ok(());
             }
         }
+    }
+
+    /// Answers to messages that nobody sends again.
+    async fn forget_answers(&self, stop: &CancellationToken) -> Result<(), StoreError> {
+        let Some(keep) = self.config.now().retention.answers else { return Ok(()) };
+        let (before, mut after, mut forgotten) = (self.clock.now() - keep, Moment(i64::MIN), 0);
+        while !stop.is_cancelled() {
+            let mut tx = self.store.begin(Durability::Process).await?;
+            let Some((count, upto)) = tx.forget_answers(after, before).await? else { break };
+            tx.commit().await?;
+            (after, forgotten) = (upto, forgotten + count);
+        }
+        if forgotten > 0 {
+            tracing::info!(forgotten, "{forgotten} answers to HL7 messages have been forgotten: their time has passed");
+        }
+        Ok(())
     }
 
     /// Commitments that have ended, performed steps of what was never sent here, and subscribers that are no partners any more.

@@ -1,10 +1,12 @@
 //! Where every HL7 message arrives: who sends it, has it come before, and which stage takes it.
 //!
 //! In: one message from an MLLP connection. Out: its answer, given by the stage that takes it after its commit. The sender
-//! is known by MSH-4 (and MSH-3 and address where configured); a repeated message (MSH-3, MSH-4, MSH-10 and equal bytes)
-//! gets the same answer and changes nothing. A refusal is not kept: the same message is looked at again when its sender,
+//! is known by MSH-4 (and MSH-3 and address where configured); a repeated message (MSH-3, MSH-4, MSH-10 and equal content,
+//! whenever it was written: MSH-7) gets the same answer and changes nothing. Another one under the same number is taken as what
+//! it is, and noted (`control_ids`). A refusal is not kept: the same message is looked at again when its sender,
 //! or our configuration, has been mended.
 
+use super::control_ids::ControlIds;
 use crate::{
     config::{Config, Hl7Sender, Live, Partner},
     hl7::{
@@ -12,7 +14,7 @@ use crate::{
         charset::Charset,
         header,
         listener::Hl7Handler,
-        message::{Message, Segment},
+        message::Message,
         order::OrderKind,
         specimen::specimens_in,
     },
@@ -42,6 +44,7 @@ pub struct Hl7Desk {
     pub patients: PatientTaker,
     pub specimens: SpecimenTaker,
     pub reports: ReportReceiver,
+    pub control_ids: ControlIds,
 }
 
 impl Hl7Handler for Hl7Desk {
@@ -102,14 +105,31 @@ impl Hl7Desk {
             tracing::warn!(site = %partner.id, problem = %problem, "Refused a message of {}: {problem}", partner.id);
             return Ok(acknowledge(view, problem.verdict(), Some(&problem), now));
         }
-        let key = message_key(partner, &view.header(), bytes);
+        let key = message_key(partner, view);
+        let answer = self.give(config, partner, view, bytes, &key).await?;
+        // One that was refused may come mended under the same number.
+        if is_taken(&answer) {
+            self.control_ids.note(&key);
+        }
+        Ok(answer)
+    }
+
+    async fn give(
+        &self,
+        config: &Arc<Config>,
+        partner: &Partner,
+        view: &Message<'_>,
+        bytes: &Bytes,
+        key: &MessageKey,
+    ) -> Result<Vec<u8>, StoreError> {
+        let now = self.clock.now();
         let charset = charset_of(partner, view);
         let message_type = view.header().field(9).component(1).raw().trim_ascii();
         // An order that comes again is found when it is written: one look less at the database for every other.
         if let (true, Ok(charset)) = (OrderKind::is_order(message_type), &charset) {
-            return self.orders.take(partner, view, *charset, bytes, &key, now).await;
+            return self.orders.take(partner, view, *charset, bytes, key, now).await;
         }
-        let given = self.store.answer_given(&key).await?;
+        let given = self.store.answer_given(key).await?;
         let charset = match charset {
             Ok(charset) => charset,
             Err(problem) => {
@@ -123,23 +143,23 @@ impl Hl7Desk {
             return Ok(answer);
         }
         if message_type == b"ADT" {
-            return self.patients.take(partner, view, charset, bytes, &key, now).await;
+            return self.patients.take(partner, view, charset, bytes, key, now).await;
         }
         // What became of what was sent, said later by the receiver's application (v2.5.1 2.9.3): an order, or a report.
         let answers_order = OrderKind::is_response(message_type);
         if answers_order || message_type == b"ACK" {
-            if let Some(answer) = self.orders.answered(partner, view, bytes, &key, now).await? {
+            if let Some(answer) = self.orders.answered(partner, view, bytes, key, now).await? {
                 return Ok(answer);
             }
             if answers_order {
                 return Ok(answers_nothing(view, now));
             }
-            return self.reports.acknowledged(partner, view, bytes, &key).await;
+            return self.reports.acknowledged(partner, view, bytes, key).await;
         }
         if message_type == b"SSU" {
-            return self.specimens.take(config, &Incoming { partner, view, charset, bytes, key: &key, now }).await;
+            return self.specimens.take(config, &Incoming { partner, view, charset, bytes, key, now }).await;
         }
-        let answer = self.reports.take(config, partner, view, charset, bytes, &key).await?;
+        let answer = self.reports.take(config, partner, view, charset, bytes, key).await?;
         self.specimens_beside(partner, view, charset, &answer).await?;
         Ok(answer)
     }
@@ -154,10 +174,7 @@ impl Hl7Desk {
         answer: &[u8],
     ) -> Result<(), StoreError> {
         let is_result = matches!(view.header().field(9).component(1).raw().trim_ascii(), b"ORU" | b"OUL");
-        // No answer was wanted: then it was not refused either.
-        let taken =
-            answer.is_empty() || Acknowledgement::parse(answer).is_ok_and(|ack| ack.code.verdict() == Verdict::Accept);
-        if !is_result || !taken {
+        if !is_result || !is_taken(answer) {
             return Ok(());
         }
         let said = specimens_in(view, charset);
@@ -191,15 +208,22 @@ fn recognise<'a>(config: &'a Config, view: &Message<'_>, peer: SocketAddr) -> Op
     config.partners.values().find(is_from)
 }
 
-fn message_key(partner: &Partner, header: &Segment<'_>, bytes: &Bytes) -> MessageKey {
+/// No answer was wanted: then it was not refused either.
+fn is_taken(answer: &[u8]) -> bool {
+    answer.is_empty() || Acknowledgement::parse(answer).is_ok_and(|ack| ack.code.verdict() == Verdict::Accept)
+}
+
+fn message_key(partner: &Partner, view: &Message<'_>) -> MessageKey {
+    let header = view.header();
     let text = |n| String::from_utf8_lossy(header.field(n).component(1).raw()).into_owned();
     let part = |n| text(n).trim().chars().filter(|letter| !letter.is_control()).take(100).collect();
+    let digest = view.without_its_time().iter().fold(Sha256::new(), |digest, part| digest.chain_update(part));
     MessageKey {
         partner: partner.id.clone(),
         application: part(3),
         facility: part(4),
         control_id: part(10),
-        sha256: Digest(Sha256::digest(bytes).into()).to_string(),
+        sha256: Digest(digest.finalize().into()).to_string(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! HL7 messages that have been answered, so that one that comes again gets the same answer.
+//! HL7 messages that have been answered, so that one that comes again gets the same answer; and forgotten after a while.
 //!
 //! In: the key of a message and the answer to it; of one about orders, its content too. Out: the answer it got before.
 //!
@@ -8,7 +8,7 @@ use super::{Sql, Store, StoreError, Tx, TxKind, on_read, on_tx};
 use crate::model::{Moment, PartnerId};
 use bytes::Bytes;
 
-/// MSH-3, MSH-4, MSH-10 and the digest of the whole under the partner that sent it: two hospitals do use the same
+/// MSH-3, MSH-4, MSH-10 and the digest of all but MSH-7 under the partner that sent it: two hospitals do use the same
 /// control ids, and one hospital the same for two messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageKey {
@@ -46,7 +46,7 @@ const ANSWER: &str = "SELECT answer FROM messages WHERE partner = $1 AND applica
      AND control_id = $4 AND sha256 = $5";
 
 impl Tx {
-    /// Takes a message for the first time: `None`. The same message again, to the byte: the answer it got. A second
+    /// Takes a message for the first time: `None`. The same message again: the answer it got. A second
     /// connection with the same message waits here until the first has committed.
     ///
     /// # Errors
@@ -140,6 +140,57 @@ impl Tx {
             .fetch_optional(&mut **c)
             .await)?;
         row.map(|(answer,)| Some(answer)).ok_or(StoreError::NotFound { what: "answer", id: String::new() })
+    }
+}
+
+macro_rules! open_case {
+    () => {
+        "(c.attention <> '' OR c.state <> 'reported' AND c.purged_us IS NULL)"
+    };
+}
+/// `$1` to `$2`: when it was received. What an order that is open, a case that is not done, or a report that waits has come with
+/// stays. The message of a report is known by its sender and time: at worst one too many is kept.
+const FORGET: &str = concat!(
+    "DELETE FROM messages WHERE received_us > $1 AND received_us <= $2 AND NOT EXISTS (SELECT 1 FROM order_messages m \
+     JOIN orders o ON o.id = m.order_id WHERE m.received_us = messages.received_us AND m.sha256 = messages.sha256 \
+     AND (o.state IN ('open', 'on_hold') OR EXISTS (SELECT 1 FROM order_cases oc JOIN cases c ON c.id = oc.case_id \
+     WHERE oc.order_id = o.id AND ",
+    open_case!(),
+    "))) AND NOT EXISTS (SELECT 1 FROM patient_messages m JOIN cases c ON c.id = m.case_id \
+     WHERE m.received_us = messages.received_us AND m.sha256 = messages.sha256 AND ",
+    open_case!(),
+    ") AND NOT EXISTS (SELECT 1 FROM reports r LEFT JOIN cases c ON c.id = r.case_id \
+     WHERE r.received_us = messages.received_us AND r.sender = messages.partner \
+     AND (r.case_id IS NULL AND r.dismissed_us IS NULL OR ",
+    open_case!(),
+    "))"
+);
+/// Messages that are looked at in one transaction.
+const FORGET_AT_ONCE: i64 = 500;
+
+impl Tx {
+    /// Forgets answers that were given after `after` and up to `before`, some of them: how many, and up to when it has looked.
+    /// `None`: there is nothing left to look at.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_answers(&mut self, after: Moment, before: Moment) -> Result<Option<(u64, Moment)>, StoreError> {
+        const PAGE: &str = "SELECT MAX(received_us) FROM (SELECT received_us FROM messages WHERE received_us > $1 \
+             AND received_us <= $2 ORDER BY received_us LIMIT $3) AS page";
+        let (upto,): (Option<i64>,) = on_tx!(self, |c| sqlx::query_as(PAGE)
+            .bind(after.0)
+            .bind(before.0)
+            .bind(FORGET_AT_ONCE)
+            .fetch_one(&mut **c)
+            .await)?;
+        let Some(upto) = upto else { return Ok(None) };
+        let forgotten = on_tx!(self, |c| sqlx::query(FORGET)
+            .bind(after.0)
+            .bind(upto)
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()))?;
+        Ok(Some((forgotten, Moment(upto))))
     }
 }
 

@@ -2,11 +2,12 @@
 //! told.
 
 use super::{
-    OrderRow, StoreError, Tx,
-    cases::{key, to_json},
-    on_tx,
+    OrderRow, Store, StoreError, Tx,
+    cases::{key, partner, to_json},
+    on_read, on_tx,
 };
 use crate::model::{CaseId, IssuedId, Moment, OrderId, PartnerId};
+use std::str::FromStr;
 
 /// Cases or orders of a patient that are read at a time.
 const PAGE: usize = 500;
@@ -21,9 +22,94 @@ pub struct PatientMessage {
     pub content: Vec<u8>,
 }
 
+/// A case or an order of a patient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OfPatient<I> {
+    pub id: I,
+    /// A case without its final report, whose images have not been given up; an order that is to be carried out.
+    pub is_open: bool,
+}
+
+/// News of a patient that are still to reach what is closed.
+#[derive(Clone, Debug)]
+pub struct PatientNewsRow {
+    pub id: String,
+    pub origin: PartnerId,
+    pub received: Moment,
+    pub sha256: String,
+    /// As `intake` writes it. Patient data.
+    pub news: String,
+    /// Which of its lists is gone through, and the last id in it.
+    pub list: usize,
+    pub after: String,
+}
+
 impl Tx {
+    /// News that are to be gone on with.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_patient_news(&mut self, news: &PatientNewsRow) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO patient_news (id, origin, received_us, sha256, news, list, after_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE SET list = excluded.list, \
+             after_id = excluded.after_id";
+        on_tx!(self, |c| sqlx::query(SQL)
+            .bind(&news.id)
+            .bind(news.origin.as_str())
+            .bind(news.received.0)
+            .bind(&news.sha256)
+            .bind(&news.news)
+            .bind(i64::try_from(news.list).unwrap_or(i64::MAX))
+            .bind(&news.after)
+            .execute(&mut **c)
+            .await
+            .map(drop))?;
+        Ok(())
+    }
+
+    /// They have reached everything.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_patient_news(&mut self, id: &str) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM patient_news WHERE id = $1";
+        on_tx!(self, |c| sqlx::query(SQL).bind(id).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// The oldest news of this origin that are to be gone on with.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_patient_news(&mut self, origin: &PartnerId) -> Result<Option<PatientNewsRow>, StoreError> {
+        const SQL: &str = "SELECT id, received_us, sha256, news, list, after_id FROM patient_news WHERE origin = $1 \
+             ORDER BY id LIMIT 1";
+        let row: Option<(String, i64, String, String, i64, String)> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(origin.as_str()).fetch_optional(&mut **c).await)?;
+        Ok(row.map(|(id, received, sha256, news, list, after)| PatientNewsRow {
+            id,
+            origin: origin.clone(),
+            received: Moment(received),
+            sha256,
+            news,
+            list: usize::try_from(list).unwrap_or(usize::MAX),
+            after,
+        }))
+    }
+
+    /// Whether later news than these have reached a case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn knows_later_news(&mut self, case: CaseId, than: Moment) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM patient_messages WHERE case_id = $1 AND received_us > $2";
+        let case = case.to_string();
+        let (count,): (i64,) =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(&case).bind(than.0).fetch_one(&mut **c).await)?;
+        Ok(count > 0)
+    }
     /// The cases of this origin whose patient's identifier begins as this one does (see `key`), in the order of their ids,
-    /// `most` of them: whoever asks compares the whole.
+    /// `most` of them behind `after`: whoever asks compares the whole.
     ///
     /// # Errors
     /// When the database fails.
@@ -31,12 +117,12 @@ impl Tx {
         &mut self,
         origin: &PartnerId,
         patient: &IssuedId,
+        after: &str,
         most: usize,
-    ) -> Result<Vec<CaseId>, StoreError> {
-        const SQL: &str = "SELECT id FROM cases WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 AND id > $4 \
-             ORDER BY id LIMIT $5";
-        let ids = self.of_patient(SQL, origin, [&key(&patient.value), &key(&patient.issuer)], most).await?;
-        ids.into_iter().map(|id| id.parse().map_err(|_| StoreError::Unreadable { what: "case id" })).collect()
+    ) -> Result<Vec<OfPatient<CaseId>>, StoreError> {
+        const SQL: &str = "SELECT id, CASE WHEN state <> 'reported' AND purged_us IS NULL THEN 1 ELSE 0 END FROM cases \
+             WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 AND id > $4 ORDER BY id LIMIT $5";
+        self.of_patient(SQL, origin, [&key(&patient.value), &key(&patient.issuer)], after, most).await
     }
 
     /// The same for orders, by the whole identifier.
@@ -47,28 +133,28 @@ impl Tx {
         &mut self,
         origin: &PartnerId,
         patient: &IssuedId,
+        after: &str,
         most: usize,
-    ) -> Result<Vec<OrderId>, StoreError> {
-        const SQL: &str = "SELECT id FROM orders WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 AND id > $4 \
-             ORDER BY id LIMIT $5";
-        let ids = self.of_patient(SQL, origin, [&patient.value, &patient.issuer], most).await?;
-        ids.into_iter().map(|id| id.parse().map_err(|_| StoreError::Unreadable { what: "order id" })).collect()
+    ) -> Result<Vec<OfPatient<OrderId>>, StoreError> {
+        const SQL: &str = "SELECT id, CASE WHEN state IN ('open', 'on_hold') THEN 1 ELSE 0 END FROM orders \
+             WHERE origin = $1 AND patient_id = $2 AND patient_issuer = $3 AND id > $4 ORDER BY id LIMIT $5";
+        self.of_patient(SQL, origin, [&patient.value, &patient.issuer], after, most).await
     }
 
     /// Page by page.
-    async fn of_patient(
+    async fn of_patient<I: FromStr>(
         &mut self,
         sql: &'static str,
         origin: &PartnerId,
         patient: [&str; 2],
+        after: &str,
         most: usize,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<OfPatient<I>>, StoreError> {
         let [value, issuer] = patient.map(super::plain);
-        let mut ids: Vec<String> = Vec::new();
-        while ids.len() < most {
-            let after = ids.last().cloned().unwrap_or_default();
-            let page = i64::try_from(PAGE.min(most - ids.len())).unwrap_or(1);
-            let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(sql)
+        let (mut found, mut after) = (Vec::new(), after.to_owned());
+        while found.len() < most {
+            let page = i64::try_from(PAGE.min(most - found.len())).unwrap_or(1);
+            let rows: Vec<(String, i32)> = on_tx!(self, |c| sqlx::query_as(sql)
                 .bind(origin.as_str())
                 .bind(&value)
                 .bind(&issuer)
@@ -76,12 +162,18 @@ impl Tx {
                 .bind(page)
                 .fetch_all(&mut **c)
                 .await)?;
-            if rows.is_empty() {
+            let Some((last, _)) = rows.last() else { break };
+            after.clone_from(last);
+            let is_last = i64::try_from(rows.len()).unwrap_or(0) < page;
+            for (id, is_open) in rows {
+                let id = id.parse().map_err(|_| StoreError::Unreadable { what: "id of a patient's case or order" })?;
+                found.push(OfPatient { id, is_open: is_open != 0 });
+            }
+            if is_last {
                 break;
             }
-            ids.extend(rows.into_iter().map(|(id,)| id));
         }
-        Ok(ids)
+        Ok(found)
     }
 
     /// Notes that an identifier has been merged into another one; what had been merged into it goes along.
@@ -258,5 +350,17 @@ impl Tx {
             .await
             .map(|done| done.rows_affected()))?;
         Ok(done == 1)
+    }
+}
+
+impl Store {
+    /// Whose news are to be gone on with.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn origins_with_patient_news(&self) -> Result<Vec<PartnerId>, StoreError> {
+        const SQL: &str = "SELECT DISTINCT origin FROM patient_news ORDER BY origin";
+        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).fetch_all(p).await)?;
+        rows.iter().map(|(origin,)| partner(origin)).collect()
     }
 }

@@ -26,7 +26,8 @@ use crate::{
         charset::SenderCharset,
         scp::{AssociationRequest, Rejection},
         service::{
-            Answers, Asker, DataSet, Done, Find, FindModel, HeldInstance, MoveDestination, Refusal, Services, Target,
+            Answers, Asker, DataSet, Done, Fetch, Find, FindModel, HeldInstance, MoveDestination, Refusal, Services,
+            Target,
         },
     },
     model::{Bell, Clock},
@@ -53,6 +54,8 @@ pub struct Desk {
     pub completeness: Bell,
     /// What retrievals may have in hand.
     pub rooms: held::Rooms,
+    /// Who looks at which case just now.
+    pub looks: held::Looks,
 }
 
 /// Whose file a question of an N-service is for.
@@ -105,7 +108,7 @@ impl Desk {
     /// What is held, as everybody asks it.
     pub fn held(&self) -> held::Shelves {
         let (store, config, clock) = (self.store.clone(), self.config.clone(), self.clock.clone());
-        held::Shelves { store, config, clock, rooms: self.rooms.clone() }
+        held::Shelves { store, config, clock, rooms: self.rooms.clone(), looks: self.looks.clone() }
     }
 
     fn commitments(&self) -> commitments::CommitmentAsker {
@@ -140,11 +143,12 @@ impl Services for Desk {
     fn retrieve<'a>(
         &'a self,
         asker: &'a Asker,
+        by: Fetch,
         identifier: DataSet,
     ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
         Box::pin(async move {
             self.asking(asker)?;
-            self.held().retrieve(asker, identifier).await
+            self.held().retrieve(asker, by, identifier).await
         })
     }
 

@@ -11,7 +11,7 @@ use crate::support::{
     reports::pdf_text,
 };
 use neisse::{
-    model::{CaseState, Uid},
+    model::{CaseState, PartnerId, Uid},
     store::CaseRow,
 };
 use serde_json::{Value, json};
@@ -149,6 +149,7 @@ async fn three_countries_keep_their_names_and_numbers_apart() {
         world.network.clock.set(wall("2026-11-18T22:00"));
         let all = [(&ZGORZELEC, &GOERLITZ), (&LIBEREC, &GOERLITZ), (&GOERLITZ, &LIBEREC)];
         world.round(4, &all, &[], true).await;
+        disclosed(&world).await;
         world.network.at_rest().await;
     }
 }
@@ -429,5 +430,36 @@ impl House {
     fn pixels(&self) -> String {
         use sha2::{Digest, Sha256};
         Sha256::digest([self.gray; 256]).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The list of each partner has what it read for each of the others, and its own reports; and no name.
+async fn disclosed(world: &World) {
+    let cases = world.network.cases().await;
+    for house in HOUSES {
+        let days = ["disclosed", house.partner, "--from", "2026-11-01", "--to", "2026-11-30"];
+        let screen = world.network.screen("partners", &days).await;
+        let listed = |what: &str, of: &str| {
+            screen.lines().filter(|line| line.contains(what) && line.contains(&format!("  {of}  "))).count()
+        };
+        for origin in HOUSES.iter().filter(|origin| origin.partner != house.partner) {
+            let read = cases.iter().filter(|case| {
+                let reader = case.reader.as_ref().map(PartnerId::as_str);
+                (case.origin.as_str(), reader) == (origin.partner, Some(house.partner))
+            });
+            let read = read.count();
+            assert_eq!(listed("1 image ", origin.partner), read, "images of {}: {screen}", origin.partner);
+            assert_eq!(listed("task offered", origin.partner), read, "tasks of {}: {screen}", origin.partner);
+            assert_eq!(listed("report (", origin.partner), 0, "{screen}");
+        }
+        let mut reports = 0;
+        for case in cases.iter().filter(|case| case.origin.as_str() == house.partner) {
+            reports += world.network.node().store.reports(case.id).await.expect("the store").len();
+        }
+        assert_eq!(listed("report (HL7 ORU)", house.partner), reports, "{screen}");
+        for other in HOUSES {
+            let (family, _) = other.name.split_once('^').expect("a name");
+            assert!(!screen.contains(family), "{screen}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{AssociationEnd, StoreAssociation};
 use crate::dicom::dimse::Command;
 use crate::dicom::pdv::AbortReason;
 use crate::dicom::scu::{StoreAnswer, read_answer};
-use crate::dicom::service::HeldInstance;
+use crate::dicom::service::{Fetch, HeldInstance};
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +21,7 @@ const BLOCK_BYTES: usize = 256 * 1024;
 
 impl<A: StoreAssociation> Dialogue<A> {
     pub(super) async fn get(&mut self, asking: Asking) -> Result<u16, Ending> {
-        let (of, instances) = match self.meant(asking).await? {
+        let (of, instances) = match self.meant(asking, Fetch::Get).await? {
             Ok(meant) => meant,
             Err(status) => return Ok(status),
         };

@@ -12,7 +12,7 @@ use crate::dicom::dimse::Originator;
 use crate::dicom::scu::{
     Association, DataSource, InstanceToStore, MAX_PROPOSALS, Proposal, StoreAnswer, Target, read_answer,
 };
-use crate::dicom::service::{HeldInstance, MoveDestination};
+use crate::dicom::service::{Fetch, HeldInstance, MoveDestination};
 use crate::model::chain;
 use bytes::BytesMut;
 use std::io;
@@ -36,7 +36,7 @@ impl<A: StoreAssociation> Dialogue<A> {
             Ok(destination) => destination,
             Err(refusal) => return self.refuse(asking.context, &asking.request, &refusal).await,
         };
-        let (of, instances) = match self.meant(asking).await? {
+        let (of, instances) = match self.meant(asking, Fetch::Move).await? {
             Ok(meant) => meant,
             Err(status) => return Ok(status),
         };

@@ -8,7 +8,7 @@ use crate::dicom::dataset;
 use crate::dicom::dimse::{Counts, Request, Response};
 use crate::dicom::rewrite::{Patches, Renamed};
 use crate::dicom::scu::ScuSettings;
-use crate::dicom::service::{DataSet, HeldInstance, Refusal};
+use crate::dicom::service::{DataSet, Fetch, HeldInstance, Refusal};
 use crate::model::{Outgoing, Uid};
 use bytes::BytesMut;
 use dicom_core::{DataElement, PrimitiveValue, VR};
@@ -169,10 +169,11 @@ impl<A: StoreAssociation> Dialogue<A> {
     pub(super) async fn meant(
         &mut self,
         asking: Asking,
+        by: Fetch,
     ) -> Result<Result<(Retrieving, Vec<HeldInstance>), u16>, Ending> {
         let Asking { context, request, transfer_syntax, asker, data_set, asked, .. } = asking;
         let services = asked.services.clone();
-        let work = asked.runtime.spawn(async move { services.retrieve(&asker, data_set).await });
+        let work = asked.runtime.spawn(async move { services.retrieve(&asker, by, data_set).await });
         let mut work = AbortOnDropHandle::new(work);
         let found = loop {
             tokio::select! {

@@ -12,9 +12,10 @@ mod read;
 pub use forward::{AdtForward, forward, identifiers};
 
 use crate::model::IssuedId;
+use serde::{Deserialize, Serialize};
 
 /// What is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum News {
     /// A08, A31.
     Changed,
@@ -23,7 +24,7 @@ pub enum News {
 }
 
 /// What is known of a patient now. Holds patient data: goes to the store and to partners, never to a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatientNews {
     pub news: News,
     /// PID-3, each with CX-4.1 as its issuer; PID-2 where PID-3 is empty. At least one.

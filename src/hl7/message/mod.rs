@@ -94,6 +94,20 @@ impl<'a> Message<'a> {
         self.lines.get(self.header).map_or(0..0, |line| line.start as usize..line.end as usize)
     }
 
+    /// All but when it was written (MSH-7), and the line ends behind its last segment: an engine that sends again what it got
+    /// no answer to may write both anew.
+    pub fn without_its_time(&self) -> [&'a [u8]; 2] {
+        let header = self.header_range();
+        let line = self.bytes.get(header.clone()).unwrap_or_default();
+        // MSH-1 is the first separator: MSH-7 stands between the sixth and the seventh.
+        let mut ends = line.iter().enumerate().filter(|(_, byte)| **byte == self.separators.field).map(|(at, _)| at);
+        let from = ends.nth(5).map_or(line.len(), |at| at + 1);
+        let to = ends.next().unwrap_or(line.len());
+        let all = self.bytes.len() - self.bytes.iter().rev().take_while(|byte| matches!(**byte, b'\r' | b'\n')).count();
+        let part = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
+        [part(0, (header.start + from).min(all)), part((header.start + to).min(all), all)]
+    }
+
     /// Every line of the message in order, blank and stray ones too.
     pub fn segments(&self) -> impl Iterator<Item = Segment<'a>> + '_ {
         (0..self.lines.len()).filter_map(|line| self.segment(line))

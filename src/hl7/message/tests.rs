@@ -181,3 +181,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_message_without_its_time_is_the_same_whenever_it_was_written() {
+    let rest = |text: &str| Message::parse(text.as_bytes()).unwrap().without_its_time().concat();
+    let message = "MSH|^~\\&|KIS|RAB|N|N|20261124230000||ORM^O01|1|P|2.5\rPID|1||7\r";
+    let whole = "MSH|^~\\&|KIS|RAB|N|N|||ORM^O01|1|P|2.5\rPID|1||7";
+    assert_eq!(rest(message), whole.as_bytes());
+    for same in [
+        message.replace("20261124230000", "20261124230117.123+0100"),
+        message.replace("20261124230000", ""),
+        message.trim_end().to_owned(),
+        format!("{message}\r\n\n"),
+    ] {
+        assert_eq!(rest(&same), whole.as_bytes(), "{same:?}");
+    }
+    for other in [
+        message.replace("|1|P", "|2|P"),
+        message.replace("||7", "||8"),
+        message.replace("230000||ORM", "230000|X|ORM"),
+        message.replace("\rPID", "\r\rPID"),
+        message.replace("||7\r", "||7 \r"),
+    ] {
+        assert_ne!(rest(&other), whole.as_bytes(), "{other:?}");
+    }
+    // As short as a header may be, and with separators of its own.
+    assert_eq!(rest("MSH|^~\\&\r"), b"MSH|^~\\&");
+    assert_eq!(rest("MSH|^~\\&|A|B|C|D|2026"), b"MSH|^~\\&|A|B|C|D|");
+    assert_eq!(rest("\nMSH#^~\\&#A#B#C#D#2026#E\n"), b"\nMSH#^~\\&#A#B#C#D##E");
+    assert_eq!(rest("MSH|^~\\&|A|B|C|D|2026|E|\r"), b"MSH|^~\\&|A|B|C|D||E|");
+}

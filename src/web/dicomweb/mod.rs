@@ -26,7 +26,7 @@ use super::{
     routes::{Entry, Gives, Parameter, Takes, Verb},
 };
 use crate::{
-    dicom::service::{DataSet, HeldInstance},
+    dicom::service::{DataSet, Fetch, HeldInstance},
     model::Uid,
 };
 use axum::{http::StatusCode, routing::get};
@@ -252,7 +252,7 @@ impl Below {
     /// # Errors
     /// 404 where that is nothing.
     async fn retrieve(&self, site: &Site, caller: &Caller) -> Result<Vec<HeldInstance>, Problem> {
-        let held = site.services()?.retrieve(&caller.0, self.identifier()).await?;
+        let held = site.services()?.retrieve(&caller.0, Fetch::Web, self.identifier()).await?;
         if held.is_empty() { Err(Problem::not_found()) } else { Ok(held) }
     }
 

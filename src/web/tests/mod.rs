@@ -14,7 +14,9 @@ use crate::{
             StoreRefusal,
         },
         scu::ScuSettings,
-        service::{Answers, Asker, DataSet, Done, Find, HeldInstance, Lies, MoveDestination, Refusal, Room, Target},
+        service::{
+            Answers, Asker, DataSet, Done, Fetch, Find, HeldInstance, Lies, MoveDestination, Refusal, Room, Target,
+        },
         status::StoreStatus,
     },
     model::{Moment, PartnerId, Token, Uid},
@@ -87,7 +89,12 @@ impl Services for Desk {
         })
     }
 
-    fn retrieve<'a>(&'a self, asker: &'a Asker, keys: DataSet) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
+    fn retrieve<'a>(
+        &'a self,
+        asker: &'a Asker,
+        _: Fetch,
+        keys: DataSet,
+    ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
         Box::pin(async move { Ok(self.of(asker, &keys)) })
     }
 

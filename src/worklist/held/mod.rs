@@ -9,6 +9,7 @@
 //! Queries over several levels are answered without having been negotiated (PS3.4 C.4.1.2.2): QIDO-RS asks so.
 
 pub mod commitment;
+pub mod fetched;
 mod items;
 mod judging;
 mod look;
@@ -27,6 +28,7 @@ use crate::{
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
+pub use fetched::Looks;
 use futures_util::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
@@ -99,6 +101,8 @@ pub struct Shelves {
     pub clock: Clock,
     /// Of retrievals.
     pub rooms: Rooms,
+    /// Who looks at which case just now.
+    pub looks: Looks,
 }
 
 type Found<T> = BoxStream<'static, Result<T, Refusal>>;

@@ -1,21 +1,22 @@
 //! The instances a C-GET, a C-MOVE or WADO-RS means (PS3.4 C.4.2, C.4.3).
 //!
 //! In: an identifier with unique keys alone, lists of UIDs allowed. Out: where the instances lie, in the order they came.
-//! What contradicts an earlier instance of its UID, and what has left the disk, is not among them.
+//! What contradicts an earlier instance of its UID, and what has left the disk, is not among them. Nothing is given before it is
+//! written down that it was asked for (`fetched`).
 
-use super::{Level, Naming, Shelves, failed, look::Keys, room::Taken, unfit};
+use super::{Level, Naming, Shelves, failed, fetched, look::Keys, room::Taken, unfit};
 use crate::{
     dicom::{
         matching::{self, Names},
-        service::{Asker, DataSet, HeldInstance, Lies, Refusal, Room},
+        service::{Asker, DataSet, Fetch, HeldInstance, Lies, Refusal, Room},
     },
-    model::{IdentifierKind, IssuedId, PartnerId, Uid},
+    model::{CaseId, IdentifierKind, IssuedId, PartnerId, Uid},
     store::{FoundInstance, FoundStudy, SearchBy, Searched, StudySearch},
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -75,6 +76,8 @@ impl Patients {
 struct Gathered {
     instances: Vec<HeldInstance>,
     known: HashSet<Uid>,
+    /// What is to be written down of each case.
+    of_cases: BTreeMap<CaseId, Vec<u64>>,
     taken: Arc<Taken>,
 }
 
@@ -95,6 +98,7 @@ impl Gathered {
             return Err(NO_ROOM);
         }
         let place = instance.place;
+        self.of_cases.entry(study.case).or_default().push(fetched::mark(&instance.sop_instance));
         let held = HeldInstance {
             study: study.study.clone(),
             series: self.shared(instance.series),
@@ -113,12 +117,12 @@ impl Gathered {
 }
 
 impl Shelves {
-    pub async fn retrieve(self, asker: &Asker, identifier: DataSet) -> Result<Vec<HeldInstance>, Refusal> {
+    pub async fn retrieve(self, asker: &Asker, by: Fetch, identifier: DataSet) -> Result<Vec<HeldInstance>, Refusal> {
         let naming = Naming::toward(asker, &self);
         let meant = meant(&identifier, &naming).await?;
         let search = StudySearch { partner: asker.partner.clone(), by: meant.by, from: None, to: None };
         let taken = Arc::new(self.rooms.of(&asker.partner));
-        let mut found = Gathered { instances: Vec::new(), known: HashSet::new(), taken };
+        let mut found = Gathered { instances: Vec::new(), known: HashSet::new(), of_cases: BTreeMap::new(), taken };
         let (mut after, mut patients) = (None, Patients::default());
         loop {
             let page = self.store.search_studies(&search, after.as_ref(), PAGE).await;
@@ -135,6 +139,8 @@ impl Shelves {
                 self.add(&study, &meant.which, toward, &mut found).await?;
             }
             if is_last {
+                let noted = self.note_fetched(&asker.partner, by, &found.of_cases).await;
+                noted.map_err(|error| failed(&error))?;
                 return Ok(found.instances);
             }
         }

@@ -8,6 +8,7 @@ pub mod center;
 pub mod damage;
 pub mod data_set;
 pub mod dcmtk;
+pub mod engine;
 pub mod example;
 pub mod faults;
 pub mod hospital;

@@ -6,7 +6,7 @@ use crate::dicom::{
     dimse::{Counts, Request, Response, Service},
     rewrite::{Patches, Renamed},
     scu::{Association, Proposal, ScuSettings, Target as Called},
-    service::{Answers, Asker, Done, Find, FindModel, HeldInstance, Lies, MoveDestination, Refusal, Target},
+    service::{Answers, Asker, Done, Fetch, Find, FindModel, HeldInstance, Lies, MoveDestination, Refusal, Target},
 };
 use crate::model::{Digest, JournalId, JournalPlace, Outgoing, PartnerId};
 use bytes::BytesMut;
@@ -105,7 +105,12 @@ impl Services for Made {
         })
     }
 
-    fn retrieve<'a>(&'a self, _: &'a Asker, identifier: DataSet) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
+    fn retrieve<'a>(
+        &'a self,
+        _: &'a Asker,
+        _: Fetch,
+        identifier: DataSet,
+    ) -> BoxFuture<'a, Result<Vec<HeldInstance>, Refusal>> {
         Box::pin(async move {
             Ok(match wanted(&identifier).as_str() {
                 "CT" => (0..3).map(|number| held(CT, number)).collect(),
