@@ -1,10 +1,11 @@
 //! Watches specimens: tells the other side what has become of them, and puts before a person what is late or nobody's.
 //!
 //! In: the database and the clock. Out: messages owed, alarms raised once (shipped and not received in time; an order
-//! without specimen) and ended when they are no more (an order that came after its specimen). Every look is by an index
-//! that holds only what there is to look at. Events themselves are taken elsewhere (`specimens`).
+//! without specimen) and ended when they are no more (an order that came after its specimen); slides joined to the order
+//! they came before. Every look is by an index that holds only what there is to look at. Events themselves are taken elsewhere (`specimens`).
 
 use super::{
+    slides,
     specimen_messages::SpecimenTaker,
     specimen_strays::Strays,
     specimen_telling,
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Config, Live},
-    model::{Aside, Bell, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
+    model::{Aside, Bell, CaseId, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
     store::{
         About, AlarmKind, Behind, CaseRow, Durability, SpecimenEventRow, SpecimenNews, Store, StoreError, UnreadableRow,
     },
@@ -34,6 +35,8 @@ pub struct SpecimenWatch {
     pub bell: Bell,
     /// Rung when something is owed.
     pub handoff: Bell,
+    /// Rung when slides have found their order.
+    pub routing: Bell,
 }
 
 impl SpecimenWatch {
@@ -62,6 +65,7 @@ impl SpecimenWatch {
         said(self.not_ordered(patience).await);
         said(self.without_specimen(patience).await);
         said(self.of_ended_orders(patience).await);
+        said(self.waiting_slides(patience).await);
     }
 
     /// What results said of their specimens.
@@ -256,6 +260,43 @@ impl SpecimenWatch {
             }
         }
         Ok(())
+    }
+
+    /// Slides of a laboratory that came before the order of their specimen. Those that only look like it are looked at less and
+    /// less often.
+    async fn waiting_slides(&self, patience: &mut Patience) -> Result<(), StoreError> {
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.waiting_slides(&from, BATCH).await?;
+            behind = page.next;
+            for case in page.rows {
+                let Some(case) = patience.read(case) else { continue };
+                let row = format!("case {case}, slides");
+                if patience.waits(&row) {
+                    continue;
+                }
+                match self.find_what_was_asked(case).await {
+                    Ok(false) => patience.later(&row),
+                    other => patience.unless_about_one(&row, other.map(drop))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True when the order is found. Where they go now, `routing` says.
+    async fn find_what_was_asked(&self, id: CaseId) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let origin = self.store.case(id).await?.origin;
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.hold_origin(&origin).await?;
+        let mut case = tx.case(id).await?;
+        let is_found = slides::join_waiting(&mut tx, &mut case, now).await?;
+        tx.commit().await?;
+        if is_found {
+            self.routing.ring();
+        }
+        Ok(is_found)
     }
 
     async fn nothing_is_expected(&self, order: OrderId, now: Moment) -> Result<(), StoreError> {
