@@ -270,6 +270,7 @@ impl Running {
             clock: clock.clone(),
             bell: Bell::default(),
             handoff: handoff.clone(),
+            routing: bells.routing.clone(),
         };
         let specimen_bell = specimens.bell.clone();
         stages.spawn(specimens.run(stop()));

@@ -5,6 +5,7 @@
 pub mod ack;
 pub mod adt;
 pub mod charset;
+mod foreign;
 mod framed;
 pub mod header;
 pub mod listener;

@@ -172,7 +172,7 @@ pub async fn join_asked(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<
     let specimens = specimens(tx, &named, &|specimen| specimen.origin != sender).await?;
     let mut asked: Vec<(OrderRow, Fit)> = Vec::new();
     for order in orders_about(tx, &specimens).await? {
-        if is_read_by(tx, &order, &sender).await? {
+        if is_read_by(tx, &order, &sender).await? && !tx.is_unlinked(order.id, case.id).await? {
             let fit = fits_what_was_asked(&order, case);
             asked.push((order, fit));
         }
@@ -195,6 +195,26 @@ pub async fn join_asked(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<
         tx.join_order(order.id, case.id, "specimen", now).await?;
     }
     tx.tell(case.id, now, "intake", &format!("of a specimen that {} sent (its order is known)", first.origin)).await
+}
+
+/// The same of a case that nobody has decided, whose order may have come since. True when it has: the case is news to
+/// `routing`. The case is held for change, and so is its origin.
+///
+/// # Errors
+/// When the database fails.
+pub async fn join_waiting(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<bool, StoreError> {
+    let waits = case.waits_until.is_some() && case.state == CaseState::New;
+    if !(waits || case.held_undecided().is_some()) || !tx.orders_joined(case.id).await?.is_empty() {
+        return Ok(false);
+    }
+    join_asked(tx, case, now).await?;
+    if tx.orders_joined(case.id).await?.is_empty() {
+        return Ok(false);
+    }
+    case.waits_until = None;
+    tx.note_order_news(case.id, true).await?;
+    tx.save_case(case).await?;
+    Ok(true)
 }
 
 /// Whether the case of this order is read by `partner`.

@@ -244,16 +244,23 @@ impl Telling<'_> {
 
     /// The laboratory's own id is taken over, and the hospital's containers; what the specimen is, only its order says.
     fn learn(&self, specimen: &mut SpecimenRow, said: &SpecimenSaid, role: Role) {
-        if role.laboratory && specimen.said.filler.is_empty() && !said.filler.is_empty() {
-            let issuer = if said.filler.issuer.is_empty() { &self.partner.issuer } else { &said.filler.issuer };
-            specimen.said.filler = IssuedId::new(said.filler.value.clone(), issuer.clone());
+        let mut told = said.clone();
+        told.issued_by(&self.partner.issuer);
+        let is_stray = !specimen.ordered;
+        let known = &mut specimen.said;
+        if is_stray {
+            known.learn_issuers(&told);
         }
-        let containers = said.containers.iter().filter(|_| role.origin);
-        for container in containers {
-            let issuer = if container.issuer.is_empty() { &self.partner.issuer } else { &container.issuer };
-            let container = IssuedId::new(container.value.clone(), issuer.clone());
-            if specimen.said.containers.len() < MAX_CONTAINERS && !specimen.said.containers.contains(&container) {
-                specimen.said.containers.push(container);
+        if role.laboratory && known.filler.is_empty() && !told.filler.is_empty() {
+            known.filler = told.filler;
+            known.bare.filler = is_stray && told.bare.filler;
+        }
+        for container in told.containers.into_iter().filter(|_| role.origin) {
+            if known.containers.len() < MAX_CONTAINERS && !known.containers.contains(&container) {
+                if is_stray && told.bare.containers.contains(&container) {
+                    known.bare.containers.push(container.clone());
+                }
+                known.containers.push(container);
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Watches specimens: tells the other side what has become of them, and puts before a person what is late or nobody's.
 //!
 //! In: the database and the clock. Out: messages owed, alarms raised once (shipped and not received in time; an order
-//! without specimen) and ended when they are no more (an order that came after its specimen). Every look is by an index
-//! that holds only what there is to look at. Events themselves are taken elsewhere (`specimens`).
+//! without specimen) and ended when they are no more (an order that came after its specimen); slides joined to the order
+//! they came before. Every look is by an index that holds only what there is to look at. Events themselves are taken elsewhere (`specimens`).
 
 use super::{
+    slides,
     specimen_messages::SpecimenTaker,
     specimen_strays::Strays,
     specimen_telling,
@@ -12,14 +13,16 @@ use super::{
 };
 use crate::{
     config::{Config, Live},
-    model::{Aside, Bell, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
-    store::{About, AlarmKind, CaseRow, Durability, SpecimenEventRow, SpecimenNews, Store, StoreError, UnreadableRow},
+    model::{Aside, Bell, CaseId, CaseState, Clock, Moment, OrderId, SpecimenId, SpecimenState, chain},
+    store::{
+        About, AlarmKind, Behind, CaseRow, Durability, SpecimenEventRow, SpecimenNews, Store, StoreError, UnreadableRow,
+    },
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Most looked at a time; the next look goes on.
+/// Looked up at a time.
 const BATCH: i64 = 500;
 /// Orders that came longer than this ago are not asked for their specimens when the watch is first switched on.
 const OLD: Duration = Duration::from_secs(60 * 24 * 3600);
@@ -32,6 +35,8 @@ pub struct SpecimenWatch {
     pub bell: Bell,
     /// Rung when something is owed.
     pub handoff: Bell,
+    /// Rung when slides have found their order.
+    pub routing: Bell,
 }
 
 impl SpecimenWatch {
@@ -60,16 +65,22 @@ impl SpecimenWatch {
         said(self.not_ordered(patience).await);
         said(self.without_specimen(patience).await);
         said(self.of_ended_orders(patience).await);
+        said(self.waiting_slides(patience).await);
     }
 
     /// What results said of their specimens.
     async fn take_news(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let taker = SpecimenTaker { store: self.store.clone(), watch: self.bell.clone() };
         let config = self.config.now();
-        for news in self.store.specimen_news(BATCH).await? {
-            let Some(news) = patience.read(news) else { continue };
-            if !patience.waits(&news.id) {
-                patience.unless_about_one(&news.id, self.take_one(&taker, &config, &news).await)?;
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.specimen_news(&from, BATCH).await?;
+            behind = page.next;
+            for news in page.rows {
+                let Some(news) = patience.read(news) else { continue };
+                if !patience.waits(&news.id) {
+                    patience.unless_about_one(&news.id, self.take_one(&taker, &config, &news).await)?;
+                }
             }
         }
         Ok(())
@@ -85,8 +96,28 @@ impl SpecimenWatch {
     }
 
     async fn tell(&self, patience: &mut Patience) -> Result<(), StoreError> {
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.specimen_events_with_reader(&from, BATCH).await?;
+            behind = page.next;
+            self.tell_all(page.rows, patience).await?;
+        }
+        behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.untold_specimen_events(&from, BATCH).await?;
+            behind = page.next;
+            self.tell_all(page.rows, patience).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_all(
+        &self,
+        events: Vec<Result<SpecimenEventRow, UnreadableRow>>,
+        patience: &mut Patience,
+    ) -> Result<(), StoreError> {
         let mut owed = 0;
-        for event in self.store.untold_specimen_events(BATCH).await? {
+        for event in events {
             let Some(event) = patience.read(event) else { continue };
             if patience.waits(&event.id) {
                 continue;
@@ -112,11 +143,16 @@ impl SpecimenWatch {
 
     async fn overdue(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let now = self.clock.now();
-        for id in self.store.specimens_overdue(now, BATCH).await? {
-            let Some(id) = patience.read(id) else { continue };
-            let row = format!("{id}, overdue");
-            if !patience.waits(&row) {
-                patience.unless_about_one(&row, self.late(id, now).await)?;
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.specimens_overdue(now, &from, BATCH).await?;
+            behind = page.next;
+            for id in page.rows {
+                let Some(id) = patience.read(id) else { continue };
+                let row = format!("{id}, overdue");
+                if !patience.waits(&row) {
+                    patience.unless_about_one(&row, self.late(id, now).await)?;
+                }
             }
         }
         Ok(())
@@ -171,11 +207,16 @@ impl SpecimenWatch {
         let (config, now) = (self.config.now(), self.clock.now());
         for partner in config.partners.values() {
             let Some(within) = partner.specimens.expected_within else { continue };
-            for order in self.store.orders_to_look_for_specimens(&partner.id, now - within, BATCH).await? {
-                let Some(order) = patience.read(order) else { continue };
-                let row = format!("{order}, without specimen");
-                if !patience.waits(&row) {
-                    patience.unless_about_one(&row, self.look_for_specimens(order, now, within).await)?;
+            let mut behind = Some(Behind::nothing());
+            while let Some(from) = behind {
+                let page = self.store.orders_to_look_for_specimens(&partner.id, now - within, &from, BATCH).await?;
+                behind = page.next;
+                for order in page.rows {
+                    let Some(order) = patience.read(order) else { continue };
+                    let row = format!("{order}, without specimen");
+                    if !patience.waits(&row) {
+                        patience.unless_about_one(&row, self.look_for_specimens(order, now, within).await)?;
+                    }
                 }
             }
         }
@@ -206,14 +247,56 @@ impl SpecimenWatch {
     /// Nothing is expected any more of an order that was cancelled, replaced or is done.
     async fn of_ended_orders(&self, patience: &mut Patience) -> Result<(), StoreError> {
         let now = self.clock.now();
-        for order in self.store.alarms_of_ended_orders(BATCH).await? {
-            let Some(order) = patience.read(order) else { continue };
-            let row = format!("{order}, ended");
-            if !patience.waits(&row) {
-                patience.unless_about_one(&row, self.nothing_is_expected(order, now).await)?;
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.alarms_of_ended_orders(&from, BATCH).await?;
+            behind = page.next;
+            for order in page.rows {
+                let Some(order) = patience.read(order) else { continue };
+                let row = format!("{order}, ended");
+                if !patience.waits(&row) {
+                    patience.unless_about_one(&row, self.nothing_is_expected(order, now).await)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Slides of a laboratory that came before the order of their specimen. Those that only look like it are looked at less and
+    /// less often.
+    async fn waiting_slides(&self, patience: &mut Patience) -> Result<(), StoreError> {
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.waiting_slides(&from, BATCH).await?;
+            behind = page.next;
+            for case in page.rows {
+                let Some(case) = patience.read(case) else { continue };
+                let row = format!("case {case}, slides");
+                if patience.waits(&row) {
+                    continue;
+                }
+                match self.find_what_was_asked(case).await {
+                    Ok(false) => patience.later(&row),
+                    other => patience.unless_about_one(&row, other.map(drop))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True when the order is found. Where they go now, `routing` says.
+    async fn find_what_was_asked(&self, id: CaseId) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let origin = self.store.case(id).await?.origin;
+        let mut tx = self.store.begin(Durability::Process).await?;
+        tx.hold_origin(&origin).await?;
+        let mut case = tx.case(id).await?;
+        let is_found = slides::join_waiting(&mut tx, &mut case, now).await?;
+        tx.commit().await?;
+        if is_found {
+            self.routing.ring();
+        }
+        Ok(is_found)
     }
 
     async fn nothing_is_expected(&self, order: OrderId, now: Moment) -> Result<(), StoreError> {

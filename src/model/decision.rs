@@ -41,6 +41,11 @@ pub struct Reading {
     pub window_ends: Option<Moment>,
 }
 
+/// Why a case is held whose order has not come in time.
+pub const WITHOUT_ITS_ORDER: &str = "its order has not come in time: link it (neisse orders list), or release the case";
+/// What a person says who holds a case begins so.
+pub const HELD_BY_A_PERSON: &str = "held by a person";
+
 /// What stands in the place of a rule's name where a person named the reader.
 pub const BY_HAND: &str = "released by hand";
 

@@ -34,7 +34,7 @@ pub use caught_up::CaughtUp;
 pub use chain::chain;
 pub use charset::{Charset, Decoded, UnknownCharset, Unmappable};
 pub use clock::{Clock, Moment};
-pub use decision::{BY_HAND, Decision, Disposition, Reading};
+pub use decision::{BY_HAND, Decision, Disposition, HELD_BY_A_PERSON, Reading, WITHOUT_ITS_ORDER};
 pub use delivery::{Channel, DeliveryKind, DeliveryState, Fault, Lane, Outcome};
 pub use folding::fold;
 pub use identity::{GivenOut, IdentifierKind, Identifiers, Mapped, Mapping};

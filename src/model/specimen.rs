@@ -50,6 +50,19 @@ pub struct SpecimenSaid {
     pub condition: Vec<SpecimenCode>,
     /// SAC-3, each once.
     pub containers: Vec<IssuedId>,
+    /// Which of its ids came without an issuer.
+    pub bare: Bare,
+}
+
+/// Ids whose issuer was left out wherever they were told, and filled in as their teller's ([`SpecimenSaid::issued_by`]): such a
+/// one may be another house's number. One that was stored before this was written down counts as told with its issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bare {
+    pub placer: bool,
+    pub filler: bool,
+    /// Those of [`SpecimenSaid::containers`].
+    pub containers: Vec<IssuedId>,
 }
 
 impl SpecimenSaid {
@@ -63,14 +76,33 @@ impl SpecimenSaid {
         self.ids().next()
     }
 
-    /// An id without an issuer is the sender's own.
+    /// An id without an issuer is the sender's own, as far as anybody knows.
     pub fn issued_by(&mut self, issuer: &str) {
-        let own = [&mut self.placer, &mut self.filler].into_iter();
-        for id in own.chain(&mut self.containers).chain(&mut self.parents) {
-            if id.issuer.is_empty() && !id.is_empty() {
+        let fill_in = |id: &mut IssuedId| {
+            let is_bare = id.issuer.is_empty() && !id.is_empty();
+            if is_bare {
                 issuer.clone_into(&mut id.issuer);
             }
+            is_bare
+        };
+        self.bare.placer |= fill_in(&mut self.placer);
+        self.bare.filler |= fill_in(&mut self.filler);
+        let as_told = self.containers.clone();
+        for id in &mut self.containers {
+            if fill_in(id) && !as_told.contains(id) {
+                self.bare.containers.push(id.clone());
+            }
         }
+        for id in &mut self.parents {
+            fill_in(id);
+        }
+    }
+
+    /// What is told with its issuer now is not bare any more.
+    pub fn learn_issuers(&mut self, told: &SpecimenSaid) {
+        self.bare.placer &= told.bare.placer || told.placer != self.placer;
+        self.bare.filler &= told.bare.filler || told.filler != self.filler;
+        self.bare.containers.retain(|id| told.bare.containers.contains(id) || !told.containers.contains(id));
     }
 }
 
@@ -172,5 +204,37 @@ mod tests {
         said.issued_by("RABENSTEIN");
         assert_eq!(said.id(), Some(&IssuedId::new("E26-1", "CHEMNITZ")));
         assert_eq!(said.ids().last(), Some(&IssuedId::new("E26-1-A", "RABENSTEIN")));
+    }
+
+    #[test]
+    fn it_is_remembered_which_id_came_without_an_issuer_until_it_comes_with_one() {
+        let bare = || SpecimenSaid {
+            placer: IssuedId::new("4711", ""),
+            filler: IssuedId::new("", ""),
+            containers: vec![IssuedId::new("C1", ""), IssuedId::new("C2", "LAB"), IssuedId::new("C2", "")],
+            ..SpecimenSaid::default()
+        };
+        let issued = |mut said: SpecimenSaid| {
+            said.issued_by("LAB");
+            said
+        };
+        let mut known = issued(bare());
+        assert_eq!((known.bare.placer, known.bare.filler), (true, false), "what is empty is not bare");
+        assert_eq!(known.bare.containers, [IssuedId::new("C1", "LAB")], "one of the two named its issuer");
+        known.learn_issuers(&issued(bare()));
+        assert!(known.bare.placer && known.bare.containers.len() == 1);
+        // Another number says nothing of this one.
+        known.learn_issuers(&issued(SpecimenSaid { placer: IssuedId::new("4712", "LAB"), ..SpecimenSaid::default() }));
+        assert!(known.bare.placer && known.bare.containers.len() == 1);
+        let named = SpecimenSaid {
+            placer: IssuedId::new("4711", "LAB"),
+            containers: vec![IssuedId::new("C1", "LAB")],
+            ..SpecimenSaid::default()
+        };
+        known.learn_issuers(&issued(named));
+        assert_eq!(known.bare, Bare::default());
+        let stored_before: SpecimenSaid =
+            serde_json::from_str("{\"placer\":{\"value\":\"1\",\"issuer\":\"LAB\"}}").expect("read");
+        assert_eq!(stored_before.bare, Bare::default());
     }
 }

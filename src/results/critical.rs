@@ -7,13 +7,13 @@
 use crate::{
     config::Config,
     model::{Aside, Clock, Moment, ReportId, chain},
-    store::{CaseRow, CriticalResult, Durability, Store, StoreError, Tx},
+    store::{Behind, CaseRow, CriticalResult, Durability, Store, StoreError, Tx},
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Most looked at a time: critical results that nobody answers, which are few.
+/// Looked up at a time: critical results that nobody answers, which are few.
 const BATCH: i64 = 1000;
 /// Of an origin that is no partner any more.
 const WITHIN: Duration = Duration::from_secs(30 * 60);
@@ -88,28 +88,40 @@ impl CriticalWatch {
     /// One case that cannot be told, or a row that cannot be read, does not keep the others from it.
     async fn look(&self, aside: &mut Aside<ReportId>, unreadable: &mut Aside<String>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        for overdue in self.store.overdue_critical(now, BATCH).await? {
-            let overdue = match overdue {
-                Ok(overdue) => overdue,
-                Err(error) => {
-                    if !unreadable.waits(&error.row) {
+        let mut behind = Some(Behind::nothing());
+        while let Some(from) = behind {
+            let page = self.store.overdue_critical(now, &from, BATCH).await?;
+            behind = page.next;
+            for overdue in page.rows {
+                match overdue {
+                    Ok(overdue) => self.tell_unless_aside(&overdue, now, aside).await?,
+                    Err(error) if unreadable.waits(&error.row) => {}
+                    Err(error) => {
                         tracing::error!(error = %chain(&error), "The critical result of a report ({}) is overdue and cannot be read: a person is needed", error.row);
                         unreadable.failed(error.row);
                     }
-                    continue;
                 }
-            };
-            if aside.waits(&overdue.report) {
-                continue;
             }
-            match self.tell(&overdue, now).await {
-                Ok(()) => aside.done(&overdue.report),
-                Err(error) if error.is_about_one() => {
-                    aside.failed(overdue.report);
-                    tracing::error!(case.id = %overdue.case, error = %chain(&error), "Case {}: its critical result is overdue and cannot be told", overdue.case);
-                }
-                Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn tell_unless_aside(
+        &self,
+        overdue: &CriticalResult,
+        now: Moment,
+        aside: &mut Aside<ReportId>,
+    ) -> Result<(), StoreError> {
+        if aside.waits(&overdue.report) {
+            return Ok(());
+        }
+        match self.tell(overdue, now).await {
+            Ok(()) => aside.done(&overdue.report),
+            Err(error) if error.is_about_one() => {
+                aside.failed(overdue.report);
+                tracing::error!(case.id = %overdue.case, error = %chain(&error), "Case {}: its critical result is overdue and cannot be told", overdue.case);
             }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

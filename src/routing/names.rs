@@ -11,14 +11,21 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// `None` inside: the reader takes identifiers as they are.
 #[derive(Debug, Default)]
-pub struct Names(HashMap<(IdentifierKind, IssuedId), IssuedId>);
+pub struct Names {
+    known: HashMap<(IdentifierKind, IssuedId), IssuedId>,
+    has_own: bool,
+}
 
 impl Names {
+    /// False: the reader takes identifiers as they are.
+    pub fn has_own(&self) -> bool {
+        self.has_own
+    }
+
     /// What the reader calls it; none: as it is.
     pub fn of(&self, kind: IdentifierKind, id: &IssuedId) -> Option<IssuedId> {
-        self.0.get(&(kind, id.clone())).cloned()
+        self.known.get(&(kind, id.clone())).cloned()
     }
 }
 
@@ -57,13 +64,14 @@ impl Names {
         now: Moment,
     ) -> Result<(), StoreError> {
         let Some(mapping) = config.mapping(reader, &case.origin) else { return Ok(()) };
+        self.has_own = true;
         // In one order, so that two that name the same do not wait for each other.
         wanted.sort_by(|a, b| (a.0, &a.1.value, &a.1.issuer).cmp(&(b.0, &b.1.value, &b.1.issuer)));
         wanted.dedup();
         for (kind, id) in wanted {
             if mapping.names(&id) {
                 let mapped = tx.mapped(&mapping, kind, &id, now).await?;
-                self.0.insert((kind, id), mapped.id);
+                self.known.insert((kind, id), mapped.id);
             }
         }
         Ok(())

@@ -284,6 +284,7 @@ impl Telling<'_> {
             control,
             issuer: &self.origin.issuer,
             named: &|kind, id| names.of(kind, id),
+            own_domain: names.has_own(),
         };
         forward(&pending.content, charset_of(self.config, &self.origin.id), &how)
     }

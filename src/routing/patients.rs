@@ -106,6 +106,7 @@ fn made(
         control_id,
         issuer: &origin.issuer,
         named: &|id| names.of(IdentifierKind::Patient, id),
+        own_domain: names.has_own(),
     };
     forward(&message.content, charset_of(config, &origin.id), &how).ok()
 }

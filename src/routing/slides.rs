@@ -1,4 +1,4 @@
-//! Where a laboratory's images of a specimen go: to the hospital that asked, without any rule.
+//! Where a laboratory's images of a specimen go: to the hospital that asked, without any rule, whichever came first.
 //!
 //! In: a case whose orders are another hospital's. Out: the decision. Pure but for the look at its orders.
 

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     config::{Config, Live, WithoutOrder},
     model::{
-        Aside, Bell, CaseEvent, CaseId, CaseState, Clock, DeliveryKind, DeliveryState, Disposition, Lane, Moment,
-        PartnerId, Priority, Reading, chain,
+        Aside, Bell, CaseEvent, CaseId, CaseState, Clock, Decision, DeliveryKind, DeliveryState, Disposition, Lane,
+        Moment, PartnerId, Priority, Reading, WITHOUT_ITS_ORDER, chain,
     },
     store::{CaseRow, Durability, NewDelivery, Store, StoreError, Tx},
 };
@@ -143,6 +143,7 @@ impl RoutingStep {
             offer::offer(&mut tx, &case, now).await?;
             news = true;
         } else if news {
+            decide_held_slides(&mut tx, &config, &mut case, now).await?;
             offer::offer_again(&mut tx, &case, now).await?;
         }
         if news {
@@ -186,6 +187,25 @@ async fn decide_case(
         slides::decide(&askers, config, case.first).unwrap_or_else(|| decide(&facts_of(case), rules, case.first));
     // Who is there to read it, and has how much to read, is asked of this moment: a decision after the fact helps nobody.
     claims::arrange(tx, config, case, rules, &mut decision, now).await?;
+    follow(tx, case, decision, now).await
+}
+
+/// Slides that nobody was named for, and the order of their specimen has come: as if it had been there before them.
+async fn decide_held_slides(tx: &mut Tx, config: &Config, case: &mut CaseRow, now: Moment) -> Result<(), StoreError> {
+    let Some(reason) = case.held_undecided().map(str::to_owned) else { return Ok(()) };
+    let askers = slides::askers(tx, case).await?;
+    let Some(decision) = slides::decide(&askers, config, case.first) else { return Ok(()) };
+    if case.decision.as_ref().is_some_and(|before| before.disposition == decision.disposition) {
+        return Ok(());
+    }
+    case.needs_nobody_for(&reason);
+    follow(tx, case, decision, now).await?;
+    log(case);
+    Ok(())
+}
+
+/// The case is given to its reader, or held.
+async fn follow(tx: &mut Tx, case: &mut CaseRow, decision: Decision, now: Moment) -> Result<(), StoreError> {
     match &decision.disposition {
         Disposition::Read(reading) => {
             case.take(CaseEvent::Decided)?;
@@ -193,15 +213,17 @@ async fn decide_case(
             case.report_due = reading.report_within.map(|within| case.first + within);
             tx.tell(case.id, now, "routing", &story(reading)).await?;
         }
-        Disposition::Hold { reason } => {
-            case.take(CaseEvent::Hold)?;
-            case.needs_a_person(reason);
-            tracing::warn!(case.id = %case.id, site = %case.origin, "Case {} of {} is held: {reason}", case.id, case.origin);
-            tx.tell(case.id, now, "routing", &format!("held: {reason}")).await?;
-        }
+        Disposition::Hold { reason } => hold(tx, case, reason, now).await?,
     }
     case.decision = Some(decision);
     Ok(())
+}
+
+async fn hold(tx: &mut Tx, case: &mut CaseRow, reason: &str, now: Moment) -> Result<(), StoreError> {
+    case.take(CaseEvent::Hold)?;
+    case.needs_a_person(reason);
+    tracing::warn!(case.id = %case.id, site = %case.origin, "Case {} of {} is held: {reason}", case.id, case.origin);
+    tx.tell(case.id, now, "routing", &format!("held: {reason}")).await
 }
 
 /// Its order has not come in time: true when it is held for that.
@@ -214,11 +236,7 @@ async fn without_its_order(tx: &mut Tx, config: &Config, case: &mut CaseRow, now
         tx.tell(case.id, now, "routing", "its order has not come in time: decided without").await?;
         return Ok(false);
     }
-    let reason = "its order has not come in time: link it (neisse orders list), or release the case";
-    case.take(CaseEvent::Hold)?;
-    case.needs_a_person(reason);
-    tx.tell(case.id, now, "routing", &format!("held: {reason}")).await?;
-    tracing::warn!(case.id = %case.id, site = %case.origin, "Case {} of {} is held: {reason}", case.id, case.origin);
+    hold(tx, case, WITHOUT_ITS_ORDER, now).await?;
     Ok(true)
 }
 

@@ -16,7 +16,8 @@ pub use lookups::{MAX_ALIKE, Meant};
 
 use super::{Sql, Store, StoreError, Tx, on_read, on_tx};
 use crate::model::{
-    CaseEvent, CaseId, CaseState, Decision, Discipline, Disposition, Moment, PartnerId, Priority, StudyFacts, Uid, case,
+    CaseEvent, CaseId, CaseState, Decision, Discipline, Disposition, HELD_BY_A_PERSON, Moment, PartnerId, Priority,
+    StudyFacts, Uid, WITHOUT_ITS_ORDER, case,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -89,6 +90,17 @@ impl CaseRow {
         let padded = format!("; {}; ", self.attention);
         let rest = padded.replacen(&format!("; {reason}; "), "; ", 1);
         self.attention = rest.trim_start_matches("; ").trim_end_matches("; ").to_owned();
+    }
+
+    /// Why it is held, as long as no person has said anything about that: no rule names a reader, or its order has not come.
+    pub fn held_undecided(&self) -> Option<&str> {
+        let reason = match self.decision.as_ref().map(|decision| &decision.disposition) {
+            None => WITHOUT_ITS_ORDER,
+            Some(Disposition::Hold { reason }) => reason,
+            Some(Disposition::Read(_)) => return None,
+        };
+        let says = |what: &str| self.attention.contains(what);
+        (self.state == CaseState::Held && says(&super::plain(reason)) && !says(HELD_BY_A_PERSON)).then_some(reason)
     }
 
     /// Who gets the images: the reader it is offered to now, and who gets copies. What is read on site stays there.

@@ -1,7 +1,12 @@
 //! Critical results, who has acknowledged them, and until when somebody must; and what has gone out of a case's reports so
 //! far, by which an answer or a next version finds its report.
 
-use super::{Store, StoreError, Tx, UnreadableRow, cases::partner, error::each, on_read, on_tx};
+use super::{
+    Store, StoreError, Tx,
+    cases::partner,
+    on_read, on_tx,
+    pages::{Behind, Page},
+};
 use crate::model::{CaseId, Moment, PartnerId, ReportId};
 
 /// A version of a report whose origin must say that it has it.
@@ -73,8 +78,10 @@ macro_rules! select_critical {
     };
 }
 const OF_CASE: &str = select_critical!("WHERE c.case_id = $1 ORDER BY r.version");
-const OVERDUE: &str =
-    select_critical!("WHERE c.acknowledged_us IS NULL AND c.told = '' AND c.due_us <= $1 ORDER BY c.due_us LIMIT $2");
+const OVERDUE: &str = select_critical!(
+    "WHERE c.acknowledged_us IS NULL AND c.told = '' AND c.due_us <= $1 AND (c.due_us, c.report_id) > ($2, $3) \
+     ORDER BY c.due_us, c.report_id LIMIT $4"
+);
 
 impl Tx {
     /// The origin is to acknowledge this version of its case's report.
@@ -198,9 +205,17 @@ impl Store {
     pub async fn overdue_critical(
         &self,
         now: Moment,
+        behind: &Behind,
         limit: i64,
-    ) -> Result<Vec<Result<CriticalResult, UnreadableRow>>, StoreError> {
-        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(OVERDUE).bind(now.0).bind(limit).fetch_all(p).await)?;
-        Ok(each(raws.into_iter().map(|raw| (raw.report_id.clone(), raw)), Raw::read))
+    ) -> Result<Page<CriticalResult>, StoreError> {
+        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(OVERDUE)
+            .bind(now.0)
+            .bind(behind.at_us)
+            .bind(&behind.row)
+            .bind(limit)
+            .fetch_all(p)
+            .await)?;
+        let place = |raw: &Raw| Behind { at_us: raw.due_us, row: raw.report_id.clone() };
+        Ok(Page::of(limit, raws.into_iter().map(|raw| (place(&raw), raw)).collect(), Raw::read))
     }
 }

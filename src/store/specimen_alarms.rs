@@ -6,7 +6,9 @@ use super::{
     Store, StoreError, Tx, UnreadableRow,
     cases::{from_word, partner},
     error::each,
-    on_read, on_tx, plain,
+    on_read, on_tx,
+    pages::{Behind, Page},
+    plain,
     specimens::{Raw, SpecimenRow},
 };
 use crate::model::{CaseId, Moment, OrderId, PartnerId, SpecimenId};
@@ -225,20 +227,27 @@ impl Store {
         rows.into_iter().map(|(kind, count)| Ok((from_word(&kind, "kind of alarm")?, count))).collect()
     }
 
-    /// Specimens that were shipped and should have been received by now.
+    /// Specimens that were shipped and should have been received by now, the longest overdue first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn specimens_overdue(
         &self,
         now: Moment,
+        behind: &Behind,
         limit: i64,
-    ) -> Result<Vec<Result<SpecimenId, UnreadableRow>>, StoreError> {
+    ) -> Result<Page<SpecimenId>, StoreError> {
         // The condition is that of the partial index `specimens_due`, word for word.
-        const SQL: &str = "SELECT id FROM specimens WHERE state = 'shipped' AND due_us IS NOT NULL AND due_us <= $1 \
-             ORDER BY due_us LIMIT $2";
-        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(now.0).bind(limit).fetch_all(p).await)?;
-        Ok(ids(rows, "specimen id"))
+        const SQL: &str = "SELECT due_us, id FROM specimens WHERE state = 'shipped' AND due_us IS NOT NULL AND due_us <= $1 \
+             AND (due_us, id) > ($2, $3) ORDER BY due_us, id LIMIT $4";
+        let rows: Vec<(i64, String)> = on_read!(self, |p| sqlx::query_as(SQL)
+            .bind(now.0)
+            .bind(behind.at_us)
+            .bind(&behind.row)
+            .bind(limit)
+            .fetch_all(p)
+            .await)?;
+        Ok(ids(limit, rows, "specimen id"))
     }
 
     /// Specimens that lay in a laboratory without an order, whether a person has seen that or not, and for which there is one
@@ -270,7 +279,7 @@ impl Store {
     }
 
     /// Open orders of this origin for which a specimen should have been collected or received by now, and nobody has
-    /// looked yet.
+    /// looked yet, the oldest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -278,31 +287,42 @@ impl Store {
         &self,
         origin: &PartnerId,
         received_by: Moment,
+        behind: &Behind,
         limit: i64,
-    ) -> Result<Vec<Result<OrderId, UnreadableRow>>, StoreError> {
+    ) -> Result<Page<OrderId>, StoreError> {
         // The condition is that of the partial index `orders_without_look`, word for word.
-        const SQL: &str = "SELECT id FROM orders WHERE origin = $1 AND received_us <= $2 AND discipline = 'pathology' \
-             AND state = 'open' AND specimens_looked = 0 ORDER BY received_us LIMIT $3";
-        let origin = origin.as_str();
-        let rows: Vec<(String,)> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(origin).bind(received_by.0).bind(limit).fetch_all(p).await)?;
-        Ok(ids(rows, "order id"))
+        const SQL: &str = "SELECT received_us, id FROM orders WHERE origin = $1 AND received_us <= $2 AND discipline = 'pathology' \
+             AND state = 'open' AND specimens_looked = 0 AND (received_us, id) > ($3, $4) ORDER BY received_us, id LIMIT $5";
+        let rows: Vec<(i64, String)> = on_read!(self, |p| sqlx::query_as(SQL)
+            .bind(origin.as_str())
+            .bind(received_by.0)
+            .bind(behind.at_us)
+            .bind(&behind.row)
+            .bind(limit)
+            .fetch_all(p)
+            .await)?;
+        Ok(ids(limit, rows, "order id"))
     }
 
     /// Orders without specimen that have ended since: nobody needs to look any more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn alarms_of_ended_orders(&self, limit: i64) -> Result<Vec<Result<OrderId, UnreadableRow>>, StoreError> {
-        const SQL: &str = "SELECT o.id FROM specimen_alarms a JOIN orders o ON o.id = a.order_id \
+    pub async fn alarms_of_ended_orders(&self, behind: &Behind, limit: i64) -> Result<Page<OrderId>, StoreError> {
+        const SQL: &str = "SELECT a.raised_us, o.id FROM specimen_alarms a JOIN orders o ON o.id = a.order_id \
              WHERE a.ended_us IS NULL AND a.kind = 'no_specimen' AND o.state <> 'open' AND o.state <> 'on_hold' \
-             ORDER BY o.id LIMIT $1";
-        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
-        Ok(ids(rows, "order id"))
+             AND (a.raised_us, o.id) > ($1, $2) ORDER BY a.raised_us, o.id LIMIT $3";
+        let rows: Vec<(i64, String)> = on_read!(self, |p| sqlx::query_as(SQL)
+            .bind(behind.at_us)
+            .bind(&behind.row)
+            .bind(limit)
+            .fetch_all(p)
+            .await)?;
+        Ok(ids(limit, rows, "order id"))
     }
 }
 
-fn ids<T: std::str::FromStr>(rows: Vec<(String,)>, what: &'static str) -> Vec<Result<T, UnreadableRow>> {
-    let read = |(id,): (String,)| id.parse().map_err(|_| StoreError::Unreadable { what });
-    each(rows.into_iter().map(|row| (row.0.clone(), row)), read)
+fn ids<T: std::str::FromStr>(limit: i64, rows: Vec<(i64, String)>, what: &'static str) -> Page<T> {
+    let placed = rows.into_iter().map(|(at_us, id)| (Behind { at_us, row: id.clone() }, id)).collect();
+    Page::of(limit, placed, |id: String| id.parse().map_err(|_| StoreError::Unreadable { what }))
 }

@@ -3,10 +3,11 @@
 //! Reasons and names of staff are kept here for people to read; they go into no log and no case's story.
 
 use super::{
-    Store, StoreError, Tx, UnreadableRow,
+    Store, StoreError, Tx,
     cases::{from_json, partner, to_json},
-    error::each,
-    on_read, on_tx, plain,
+    on_read, on_tx,
+    pages::{Behind, Page},
+    plain,
 };
 use crate::model::{Moment, OrderId, PartnerId, ShipmentId, SpecimenEvent, SpecimenId, SpecimenSaid, SpecimenState};
 use bytes::Bytes;
@@ -337,42 +338,62 @@ impl Store {
         raws.into_iter().map(Raw::read).collect()
     }
 
-    /// Events that the other side has not been told of, and those of which a case has a reader by now who has not been.
-    /// Oldest first.
+    /// Events that the other side has not been told of, oldest first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn untold_specimen_events(
         &self,
+        behind: &Behind,
         limit: i64,
-    ) -> Result<Vec<Result<SpecimenEventRow, UnreadableRow>>, StoreError> {
-        // The conditions are those of the partial indexes, word for word.
-        const FRESH: &str = select_events!("WHERE e.untold = 1 ORDER BY e.id LIMIT $1");
-        const WAITED: &str = select_events!(
-            "WHERE e.untold >= 2 AND EXISTS (SELECT 1 FROM specimen_orders so \
+    ) -> Result<Page<SpecimenEventRow>, StoreError> {
+        // The condition is that of the partial index, word for word.
+        const SQL: &str = select_events!("WHERE e.untold = 1 AND e.id > $1 ORDER BY e.id LIMIT $2");
+        self.page_of_events(SQL, behind, limit).await
+    }
+
+    /// Events that waited for a case or its reader, of which a case has a reader by now who has not been told. Oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn specimen_events_with_reader(
+        &self,
+        behind: &Behind,
+        limit: i64,
+    ) -> Result<Page<SpecimenEventRow>, StoreError> {
+        // The condition is that of the partial index, word for word.
+        const SQL: &str = select_events!(
+            "WHERE e.untold >= 2 AND e.id > $1 AND EXISTS (SELECT 1 FROM specimen_orders so \
              JOIN order_cases oc ON oc.order_id = so.order_id JOIN cases c ON c.id = oc.case_id \
              WHERE so.specimen_id = e.specimen_id AND (e.untold = 3 OR (c.reader IS NOT NULL AND NOT EXISTS \
              (SELECT 1 FROM specimen_events_told t WHERE t.event_id = e.id AND t.partner = c.reader)))) \
-             ORDER BY e.id LIMIT $1"
+             ORDER BY e.id LIMIT $2"
         );
-        let mut raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(WAITED).bind(limit).fetch_all(p).await)?;
-        let fresh: Vec<Raw> = on_read!(self, |p| sqlx::query_as(FRESH).bind(limit).fetch_all(p).await)?;
-        raws.extend(fresh);
-        Ok(each(raws.into_iter().map(|raw| (raw.id.clone(), raw)), Raw::read))
+        self.page_of_events(SQL, behind, limit).await
+    }
+
+    async fn page_of_events(
+        &self,
+        sql: &'static str,
+        behind: &Behind,
+        limit: i64,
+    ) -> Result<Page<SpecimenEventRow>, StoreError> {
+        let raws: Vec<Raw> = on_read!(self, |p| sqlx::query_as(sql).bind(&behind.row).bind(limit).fetch_all(p).await)?;
+        Ok(Page::of(limit, raws.into_iter().map(|raw| (Behind::row(&raw.id), raw)).collect(), Raw::read))
     }
 
     /// The oldest of what other messages said of specimens.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn specimen_news(&self, limit: i64) -> Result<Vec<Result<SpecimenNews, UnreadableRow>>, StoreError> {
-        const SQL: &str = "SELECT id, partner, said, told_us FROM specimen_news ORDER BY id LIMIT $1";
+    pub async fn specimen_news(&self, behind: &Behind, limit: i64) -> Result<Page<SpecimenNews>, StoreError> {
+        const SQL: &str = "SELECT id, partner, said, told_us FROM specimen_news WHERE id > $1 ORDER BY id LIMIT $2";
         let rows: Vec<(String, String, String, i64)> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(limit).fetch_all(p).await)?;
+            on_read!(self, |p| sqlx::query_as(SQL).bind(&behind.row).bind(limit).fetch_all(p).await)?;
         let read = |(id, name, said, told): (String, String, String, i64)| {
             let said = from_json(&said, "specimen")?;
             Ok(SpecimenNews { id, partner: partner(&name)?, said, told: Moment(told) })
         };
-        Ok(each(rows.into_iter().map(|row| (row.0.clone(), row)), read))
+        Ok(Page::of(limit, rows.into_iter().map(|row| (Behind::row(&row.0), row)).collect(), read))
     }
 }

@@ -99,13 +99,19 @@ fn read_all(raws: Vec<Raw>) -> Result<Vec<SpecimenRow>, StoreError> {
 
 /// What is said later fills in and adds; it never takes away.
 fn add(known: &mut SpecimenSaid, said: &SpecimenSaid) {
-    let id = |known: &mut IssuedId, said: &IssuedId| {
+    known.learn_issuers(said);
+    let id = |(known, is_bare): (&mut IssuedId, &mut bool), (said, said_bare): (&IssuedId, bool)| {
         if known.is_empty() {
             known.clone_from(said);
+            *is_bare = said_bare;
         }
     };
-    id(&mut known.placer, &said.placer);
-    id(&mut known.filler, &said.filler);
+    id((&mut known.placer, &mut known.bare.placer), (&said.placer, said.bare.placer));
+    id((&mut known.filler, &mut known.bare.filler), (&said.filler, said.bare.filler));
+    let new = |id: &&IssuedId| !known.containers.contains(id);
+    let bare: Vec<IssuedId> = said.bare.containers.iter().filter(new).cloned().collect();
+    known.bare.containers.extend(bare);
+    known.bare.containers.truncate(crate::model::specimen::MAX_CONTAINERS);
     for (list, more) in [(&mut known.parents, &said.parents), (&mut known.containers, &said.containers)] {
         for one in more {
             if !list.contains(one) && list.len() < crate::model::specimen::MAX_CONTAINERS {

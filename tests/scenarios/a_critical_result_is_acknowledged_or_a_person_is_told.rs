@@ -4,6 +4,7 @@
 use crate::support::{
     eventually,
     hospital::{control_id, head_ct, send_study},
+    ledger::Raw,
     network::{ALWAYS_CHEMNITZ, BOTH, Network, SOON},
     reports::{Oru, exchange},
 };
@@ -45,6 +46,7 @@ async fn a_critical_result_is_acknowledged_or_a_person_is_told() {
         refused_by_the_hospital_s_application(&network).await;
         a_later_version_speaks_for_the_one_before(&network).await;
         nobody_is_asked_about_a_plain_result(&network).await;
+        many_that_cannot_be_read_hold_up_nobody(&network, &Raw::of(&network, footing).await).await;
         network.at_rest().await;
     }
 }
@@ -167,4 +169,29 @@ async fn nobody_is_asked_about_a_plain_result(network: &Network) {
     network.clock.advance(QUARTER);
     attention(network, &other, OVERDUE).await;
     attention(network, &case, "").await;
+}
+
+/// More than are looked up at a time, all overdue before the one that can be read.
+async fn many_that_cannot_be_read_hold_up_nobody(network: &Network, raw: &Raw) {
+    const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)";
+    let (spoilt, _) = reported(network, 80, "", "F").await;
+    raw.run(&format!(
+        "{MANY} INSERT INTO reports (id, case_id, sender, source, status, version, received_us, correlated_by, hold_reason, \
+         sha256, content, dismissed_us) SELECT 'x' || i, NULL, r.sender, r.source, r.status, 0, 0, '', '', '', r.content, 1 \
+         FROM n, (SELECT * FROM reports WHERE case_id = '{}') r",
+        spoilt.id
+    ))
+    .await;
+    raw.run(&format!(
+        "{MANY} INSERT INTO critical_results (report_id, case_id, asked_us, due_us) SELECT 'x' || i, '{}', 0, 1 FROM n",
+        spoilt.id
+    ))
+    .await;
+    let (case, _) = reported(network, 81, "HH", "F").await;
+    network.clock.advance(QUARTER);
+    attention(network, &case, OVERDUE).await;
+    network.cases_screen(&["acknowledge", &case.id.to_string(), "--by", "ward 3"]).await;
+    attention(network, &case, "").await;
+    raw.run("DELETE FROM critical_results WHERE due_us = 1").await;
+    raw.run("DELETE FROM reports WHERE id LIKE 'x%'").await;
 }

@@ -24,8 +24,12 @@ fn slide(number: u64, study: &str, container: &str) -> (SampleCase, SampleInstan
 }
 
 async fn network(footing: Footing, laboratory: &Hospital, archive: Option<&Center>) -> Network {
+    network_by(ALWAYS_CHEMNITZ, footing, laboratory, archive).await
+}
+
+async fn network_by(routes: &str, footing: Footing, laboratory: &Hospital, archive: Option<&Center>) -> Network {
     let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
-    Network::with_centers(footing, ALWAYS_CHEMNITZ, wall("2026-11-24T08:10"), chemnitz, leipzig, |files| {
+    Network::with_centers(footing, routes, wall("2026-11-24T08:10"), chemnitz, leipzig, |files| {
         let rabenstein = files.get_mut("partners/rabenstein.toml").expect("the hospital");
         let deliver = archive.map_or(String::new(), |archive| {
             format!("deliver = {{ ae_title = \"RAB_PACS\", host = \"127.0.0.1\", port = {} }}\n", archive.port)
@@ -167,6 +171,96 @@ async fn slides_the_institute_scans_go_to_the_hospital_that_asked() {
         network.at_rest().await;
         assert_eq!(archive.arrivals().len(), 1);
     }
+}
+
+/// An order of patient `number` at rabenstein for one specimen in chemnitz' own number.
+async fn ordered(network: &Network, number: u64, specimen: &str) -> CaseRow {
+    let patient = SampleCase::numbered(number);
+    let placer = format!("P{number}-{specimen}");
+    let rest =
+        [&order("NW", &placer, "", "HE^HE^L"), &format!("SPM|1|S-{specimen}&KIS^{specimen}&CHEMNITZ||BX^Biopsy^L\r")];
+    let message = oml("O21", &format!("M-{placer}"), &patient.patient_id, &rest.map(String::as_str));
+    assert_eq!(ask(network.node().hl7, &message).await[3], format!("ORC|OK|{placer}^KIS|"));
+    let is_begun = |case: &CaseRow| {
+        case.facts.placer_order_number == placer && !case.has_study && case.state == CaseState::Delivered
+    };
+    eventually("its case is delivered", SOON, async || cases_of(network, &patient).await.iter().any(is_begun)).await;
+    let mut cases = cases_of(network, &patient).await;
+    cases.retain(is_begun);
+    cases.remove(0)
+}
+
+/// What the institute scanned before anybody asked, held by the rules.
+async fn scanned(network: &Network, number: u64, study: &str, container: &str) -> (SampleCase, CaseRow) {
+    let (study, glass) = slide(number, study, container);
+    send(network, "CHEMNITZ", &glass).await;
+    let case = case_from(network, "chemnitz", &study, CaseState::Held).await;
+    assert!(case.attention.contains("none of the 1 rules matches"), "{}", case.attention);
+    (study, case)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slides_the_institute_scanned_first_go_home_when_they_are_asked_for() {
+    let routes = ALWAYS_CHEMNITZ.replace("[\"rabenstein\"]", "[\"rabenstein\", \"leipzig-ukl\"]");
+    for footing in BOTH {
+        let (laboratory, archive) = (Hospital::start().await, Center::start("RAB_PACS").await);
+        let network = network_by(&routes, footing, &laboratory, Some(&archive)).await;
+        let (study, waiting) = scanned(&network, 1, "eight", "E26-8").await;
+        let (held, by_a_person) = scanned(&network, 1, "nine", "E26-9").await;
+        network.cases_screen(&["hold", &by_a_person.id.to_string(), "--why", "wrong stain"]).await;
+        let (strange, _) = scanned(&network, 2, "ten", "E26-10").await;
+
+        // Of a specimen of somebody else's, of one that two hospitals ask for, and what a person has taken in hand.
+        ordered(&network, 1, "E26-10").await;
+        ordered(&network, 3, "E26-11").await;
+        ordered_by_leipzig(&network, 3, "E26-11").await;
+        let (of_two, _) = scanned(&network, 3, "eleven", "E26-11").await;
+        ordered(&network, 1, "E26-9").await;
+        let asked = ordered(&network, 1, "E26-8").await;
+        archive.arrivals_of(1).await;
+
+        let case = case_from(&network, "chemnitz", &study, CaseState::Delivered).await;
+        assert_eq!((case.id, case.reader.as_ref().map(PartnerId::as_str)), (waiting.id, Some("rabenstein")));
+        assert!(case.report_due.is_none() && case.attention.is_empty(), "{}", case.attention);
+        let story = network.story(&case).await;
+        assert!(story.contains("of a specimen that rabenstein sent (its order is known)"), "{story}");
+        assert!(story.contains("no report is expected"), "{story}");
+        assert_eq!(story.matches("its order is known").count(), 1, "{story}");
+        // The order is still the institute's to answer, and is not sent back.
+        let asked_still = network.node().store.case(asked.id).await.expect("the case");
+        assert!(!asked_still.has_study && asked_still.attention.is_empty(), "{}", asked_still.attention);
+        assert!(network.hospital.reports().is_empty());
+
+        for (study, reason) in [
+            (&strange, "an order with the same specimen is for another patient"),
+            (&of_two, "a specimen of orders of several hospitals"),
+        ] {
+            let says = async || {
+                let case = case_from(&network, "chemnitz", study, CaseState::Held).await;
+                case.attention.contains(reason) && case.attention.contains("none of the 1 rules matches")
+            };
+            eventually(reason, SOON, says).await;
+        }
+        let case = case_from(&network, "chemnitz", &held, CaseState::Held).await;
+        assert!(!network.story(&case).await.contains("its order is known"), "{}", network.story(&case).await);
+        network.at_rest().await;
+        assert_eq!(archive.arrivals().len(), 1);
+    }
+}
+
+/// Another hospital asks for a specimen by the same number of the institute, for a patient who was born on the same day.
+async fn ordered_by_leipzig(network: &Network, number: u64, specimen: &str) {
+    let patient = SampleCase::numbered(number);
+    let of_leipzig = oml(
+        "O21",
+        "M-UKL",
+        &patient.patient_id,
+        &[&order("NW", "P-UKL", "", "HE^HE^L"), &format!("SPM|1|S1&UKL^{specimen}&CHEMNITZ||BX^Biopsy^L\r")],
+    );
+    let of_leipzig = of_leipzig.replace("|DRKRAB|", "|UKL|").replace("^^^RABENSTEIN", "^^^UKL");
+    assert_eq!(ask(network.node().hl7, &of_leipzig).await[3], "ORC|OK|P-UKL^KIS|");
+    let is_read = |case: &CaseRow| case.origin.as_str() == "leipzig-ukl" && case.reader.is_some();
+    eventually("chemnitz reads it", SOON, async || cases_of(network, &patient).await.iter().any(is_read)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

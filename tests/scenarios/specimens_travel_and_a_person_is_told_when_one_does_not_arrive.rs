@@ -372,7 +372,9 @@ async fn each_house_has_its_numbers_and_each_reader_its_news() {
         let raw = Raw::of(&network, footing).await;
         spoilt(&network, &raw).await;
         numbers_are_compared_by_house(&network).await;
+        only_a_bare_number_may_be_the_other_house_s(&network).await;
         the_laboratory_s_number_is_kept(&network).await;
+        many_that_cannot_be_read_hold_up_nobody(&network, &raw, &laboratory).await;
         a_later_reader_is_told(&network, &laboratory).await;
         a_result_says_it_beside(&network).await;
         raw.run("DELETE FROM specimen_news WHERE id = '0'").await;
@@ -416,6 +418,75 @@ async fn numbers_are_compared_by_house(network: &Network) {
     assert_eq!(told(&network.hospital, "S-21", "rejected").await.field("SPM", 21), "Q9^Etikett^99CHEM");
     network.screen("specimen", &["seen", "S-21", "--why", "asked for another"]).await;
     alarms_are(network, &[]).await;
+}
+
+/// Told before their orders came: with its issuer a number stays the laboratory's, without one the hospital's may be meant.
+async fn only_a_bare_number_may_be_the_other_house_s(network: &Network) {
+    for (control_id, told) in [
+        ("B1", "SAC||||||||I\rSPM|1|S-30&CHEMNITZ||TISS\r"),
+        ("B2", "SAC|||C-S-31^CHEMNITZ|||||I\r"),
+        ("B3", "SAC||||||||I\rSPM|1|S-32||TISS\r"),
+        ("B4", "SAC|||C-S-33|||||I\r"),
+        // Without at first, with it later: it had one all along.
+        ("B5", "SAC||||||||I\rSPM|1|S-34||TISS\r"),
+        ("B6", "SAC||||||||O\rSPM|1|S-34&CHEMNITZ||TISS\r"),
+    ] {
+        accepted(network, &ssu("KLCHEM", control_id, told)).await;
+    }
+    alarms_are(network, &[AlarmKind::NotOrdered; 5]).await;
+    for number in ["S-30", "S-31", "S-32", "S-33", "S-34"] {
+        ordered(network, &format!("P-{number}"), &[number]).await;
+    }
+    alarms_are(network, &[AlarmKind::NotOrdered; 3]).await;
+    for number in ["S-32", "S-33"] {
+        told(&network.hospital, number, "received").await;
+        assert_eq!(one(network, number).await.1, SpecimenState::Received, "{number}");
+    }
+    // Looked at again and again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for number in ["S-30", "S-31", "S-34"] {
+        assert_eq!(one(network, number).await.1, SpecimenState::Expected, "{number}");
+    }
+    for number in ["S-30", "C-S-31", "S-34"] {
+        network.screen("specimen", &["seen", number, "--partner", "chemnitz", "--why", "it is another"]).await;
+    }
+    alarms_are(network, &[]).await;
+}
+
+/// More rows than are looked up at a time, before all others in their turn.
+async fn many_that_cannot_be_read_hold_up_nobody(network: &Network, raw: &Raw, laboratory: &Hospital) {
+    const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1599)";
+    let (id, _) = one(network, "S-0").await;
+    ordered(network, "P35", &["S-35"]).await;
+    let (late, _) = one(network, "S-35").await;
+    raw.run(&format!(
+        "{MANY} INSERT INTO specimen_events (id, specimen_id, event, state, note, told_us, teller, who, reason_code, \
+         reason, untold) SELECT '0' || i, '{id}', 'collected', 'nonsense', '', 0, 'rabenstein', '', '', '', 1 FROM n"
+    ))
+    .await;
+    raw.run(&format!(
+        "{MANY} INSERT INTO specimen_news (id, partner, said, told_us) SELECT '0' || i, 'chemnitz', '{{nonsense', 0 FROM n"
+    ))
+    .await;
+    raw.run(&format!(
+        "{MANY} INSERT INTO specimens (id, origin, placer, placer_issuer, filler, filler_issuer, said, state, since_us, \
+         ordered, due_us, created_us) SELECT 'x' || i, 'rabenstein', '', '', '', '', '{{}}', 'shipped', 0, 1, 1, 0 FROM n"
+    ))
+    .await;
+    // Told, taken from a result, and seen to be late, all the same.
+    accepted(network, &ssu("DRKRAB", "H35", "SAC|||C-S-35|||||L\rSPM|1|S-35||TISS\r")).await;
+    told(laboratory, "S-35", "shipped").await;
+    raw.run(&format!("UPDATE specimens SET due_us = 2 WHERE id = '{late}'")).await;
+    alarms_are(network, &[AlarmKind::NotReceived]).await;
+    let oru = "MSH|^~\\&|LIS|KLCHEM|NEISSE|NEISSE|20261124080000||ORU^R01|R35|P|2.5.1||||||8859/1\r\
+        PID|||SYN-12^^^RABENSTEIN\rOBR|1|P35^RABENSTEIN||PATH\rOBX|1|FT|1||unauffaellig||||||F\r\
+        SPM|1|S-35||TISS||||||||||||||20261124074500\r";
+    accepted(network, oru).await;
+    told(&network.hospital, "S-35", "received").await;
+    alarms_are(network, &[]).await;
+    raw.run("DELETE FROM specimen_news WHERE id LIKE '01%'").await;
+    raw.run("DELETE FROM specimen_events WHERE id LIKE '01___'").await;
+    raw.run("DELETE FROM specimens WHERE id LIKE 'x1%'").await;
 }
 
 async fn the_laboratory_s_number_is_kept(network: &Network) {

@@ -11,7 +11,7 @@ use crate::support::{
     reports::pdf_text,
 };
 use neisse::{
-    model::{CaseState, PartnerId, Uid},
+    model::{CaseState, Moment, PartnerId, Uid},
     store::CaseRow,
 };
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ struct House {
     warning: &'static str,
     /// What stands in the PDF, in its language.
     words: [&'static str; 2],
+    /// How its language says both half past twos of the night in which summer time ends.
+    half_past_two: [&'static str; 2],
 }
 
 const ZGORZELEC: House = House {
@@ -63,6 +65,7 @@ const ZGORZELEC: House = House {
     warning: "order to goerlitz: sent as UTF-8: 8859/1 does not hold ą (U+0105), Ł (U+0141), ł (U+0142), Ś (U+015A); \
               letters replaced: 8859/2 does not hold ≥ (U+2265) as >=",
     words: ["Pacjent", "Łucja"],
+    half_past_two: ["25.10.2026, 02:30 (CEST)", "25.10.2026, 02:30 (CET)"],
 };
 
 const LIBEREC: House = House {
@@ -84,6 +87,7 @@ const LIBEREC: House = House {
     ),
     warning: "order to goerlitz: sent as UTF-8: 8859/1 does not hold ř (U+0159)",
     words: ["Pacient", "Jiří"],
+    half_past_two: ["25. 10. 2026, 02:30 (SELČ)", "25. 10. 2026, 02:30 (SEČ)"],
 };
 
 const GOERLITZ: House = House {
@@ -103,6 +107,7 @@ const GOERLITZ: House = House {
     report: ("CT hlavy, Jörg Müßig: bez čerstvého krvácení.", "CT hlavy, Jörg Müßig: bez čerstvého krvácení."),
     warning: "sent as UTF-8: 8859/1 does not hold č (U+010D)",
     words: ["Patient", "Jörg"],
+    half_past_two: ["25.10.2026, 02:30 Uhr (MESZ)", "25.10.2026, 02:30 Uhr (MEZ)"],
 };
 
 const HOUSES: [&House; 3] = [&ZGORZELEC, &LIBEREC, &GOERLITZ];
@@ -137,7 +142,16 @@ struct World {
 async fn three_countries_keep_their_names_and_numbers_apart() {
     for footing in BOTH {
         let world = World::start(footing).await;
+        let all = [(&ZGORZELEC, &GOERLITZ), (&LIBEREC, &GOERLITZ), (&GOERLITZ, &LIBEREC)];
+        // Half past two comes twice that night, in all three.
+        world.network.clock.set(utc("2026-10-25T00:30:00Z"));
+        let home = world.round(5, &all, &[], true).await;
+        says_when(&home, "+0200", |house| house.half_past_two[0]);
+        world.network.clock.set(utc("2026-10-25T01:30:00Z"));
+        let home = world.round(6, &all, &[], true).await;
+        says_when(&home, "+0100", |house| house.half_past_two[1]);
         // Independence Day in Poland, a working day in the other two.
+        world.network.clock.set(wall("2026-11-11T10:00"));
         world.round(1, &[(&ZGORZELEC, &GOERLITZ)], &[&LIBEREC], true).await;
         // The Day of Struggle for Freedom and Democracy in Czechia; images before their orders.
         world.network.clock.set(wall("2026-11-17T10:00"));
@@ -147,11 +161,38 @@ async fn three_countries_keep_their_names_and_numbers_apart() {
         world.round(3, &[], &[&LIBEREC, &ZGORZELEC], true).await;
         // Night in all three; a second opinion goes the other way.
         world.network.clock.set(wall("2026-11-18T22:00"));
-        let all = [(&ZGORZELEC, &GOERLITZ), (&LIBEREC, &GOERLITZ), (&GOERLITZ, &LIBEREC)];
         world.round(4, &all, &[], true).await;
         disclosed(&world).await;
         world.network.at_rest().await;
     }
+}
+
+fn utc(text: &str) -> Moment {
+    Moment::from_utc(text.parse::<chrono::DateTime<chrono::Utc>>().expect("a time"))
+}
+
+/// Message and PDF say which of the two half past twos it was, in the hospital's own time and words.
+fn says_when(home: &[Home], offset: &str, words: impl Fn(&House) -> &'static str) {
+    for Home { house, report, page } in home {
+        for (segment, field) in [("MSH", 7), ("OBR", 22)] {
+            let time = report.field(segment, field);
+            assert!(time.starts_with("2026102502") && time.ends_with(offset), "{segment}-{field}: {}", report.text());
+        }
+        // Some minutes may have passed since.
+        let (before, behind) = words(house).split_once("30").expect("half past two");
+        let line = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        let minute = line.split(before).nth(1).and_then(|rest| rest.get(..2)?.parse::<u32>().ok());
+        let minute = minute.unwrap_or_else(|| panic!("{before} in {line}"));
+        assert!((30..40).contains(&minute) && line.contains(&format!("{before}{minute}{behind}")), "{behind}: {line}");
+    }
+}
+
+/// What a hospital got of a report.
+struct Home {
+    house: &'static House,
+    report: Message,
+    /// The text of its PDF.
+    page: String,
 }
 
 impl World {
@@ -161,7 +202,7 @@ impl World {
         for house in HOUSES {
             ports.push((house, side.pacs(house.pacs).await, side.system(house.partner, house.codec).await));
         }
-        let network = Network::example(footing, wall("2026-11-11T10:00"), |example| {
+        let network = Network::example(footing, utc("2026-10-25T00:20:00Z"), |example| {
             for (house, pacs, system) in ports {
                 example.takes_images_at(house.partner, pacs);
                 example.takes_messages_at(house.partner, system);
@@ -183,7 +224,13 @@ impl World {
     }
 
     /// Orders and images of all, at once; what goes to a reader is reported on and comes home.
-    async fn round(&self, round: u8, away: &[(&House, &House)], on_site: &[&House], orders_first: bool) {
+    async fn round(
+        &self,
+        round: u8,
+        away: &[(&'static House, &'static House)],
+        on_site: &[&House],
+        orders_first: bool,
+    ) -> Vec<Home> {
         let numbers = Numbers::of(round);
         let origins: Vec<&House> = away.iter().map(|(origin, _)| *origin).chain(on_site.iter().copied()).collect();
         let before = Before::look(self).await;
@@ -208,11 +255,13 @@ impl World {
             assert!(self.network.ledger(&case).await.is_empty(), "read on site: {}", self.network.story(&case).await);
         }
         self.report(away, &numbers, round).await;
+        let mut home = Vec::new();
         for (origin, _) in away {
             let case = self.network.case_of(origin.partner, &study, CaseState::Reported).await;
-            self.has_come_home(&before, origin, &numbers, &case).await;
+            home.push(self.has_come_home(&before, origin, &numbers, &case).await);
         }
         before.nothing_else(self, away).await;
+        home
     }
 
     /// Each orders its own, all at the same time.
@@ -315,7 +364,7 @@ impl World {
     }
 
     /// The report is where it was asked for, as message and as PDF.
-    async fn has_come_home(&self, before: &Before, origin: &House, numbers: &Numbers, case: &CaseRow) {
+    async fn has_come_home(&self, before: &Before, origin: &'static House, numbers: &Numbers, case: &CaseRow) -> Home {
         let what = format!("{} has its report", origin.partner);
         let report = self.message(before, origin, &what, |message| message.field("MSH", 9).starts_with("ORU")).await;
         report.is_good();
@@ -350,6 +399,7 @@ impl World {
         }
         assert!(!page.contains('?'), "{page}");
         assert_eq!(case.attention, origin.warning, "{}", self.network.story(case).await);
+        Home { house: origin, report, page }
     }
 
     /// The one message of this round that `is_it`.

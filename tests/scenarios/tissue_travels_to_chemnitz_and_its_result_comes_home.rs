@@ -12,7 +12,7 @@ use crate::support::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::Utc;
 use neisse::{
-    model::{CaseState, Moment, Priority, ReportStatus},
+    model::{CaseState, DeliveryKind, Lane, Moment, Priority, ReportStatus},
     store::{AlarmKind, CaseRow},
 };
 use serde_json::{Value, json};
@@ -194,6 +194,8 @@ impl World {
             order("NW", "P-1", "G-1", "R", "HE^Histologie^L").to_vec(),
             specimen(1, "S-1", "TISS^Gewebe^HL70487").to_vec(),
             specimen(2, "S-2", "TISS^Gewebe^HL70487").to_vec(),
+            specimen(3, "S-5", "TISS^Gewebe^HL70487").to_vec(),
+            specimen(4, "S-6", "TISS^Gewebe^HL70487").to_vec(),
         ];
         let answer = self.hospital_sends("OML^O21^OML_O21", "H1", biopsy.concat()).await;
         assert_eq!(answer.field("MSH", 9), "ORL^O22^ORL_O22");
@@ -238,18 +240,17 @@ impl World {
         let pdf = self.network.folder.path().join("list.pdf");
         let list = pdf.to_str().expect("UTF-8");
         let words = "ship --from rabenstein --to chemnitz-pathology --due 4h --by OP --courier Kurierdienst \
-                     --specimens S-1 S-2 S-3 S-4 --pdf";
+                     --specimens S-1 S-2 S-3 S-4 S-5 S-6 --pdf";
         let arguments: Vec<&str> = words.split_whitespace().chain([list]).collect();
         let screen = self.network.screen("specimen", &arguments).await;
         assert!(screen.contains("RABENSTEIN-000001"), "{screen}");
         let text = pdf_text(&std::fs::read(&pdf).expect("the list")).await;
-        for words in
-            ["RABENSTEIN-000001", "S-1", "S-2", "S-3", "S-4", "C-S-4", "Pleuraerguss", "Institute of Pathology"]
-        {
+        let numbers = ["S-1", "S-2", "S-3", "S-4", "S-5", "S-6"];
+        for words in ["RABENSTEIN-000001", "C-S-4", "Pleuraerguss", "Institute of Pathology"].iter().chain(&numbers) {
             assert!(text.contains(words), "{words} in {text}");
         }
         assert!(!text.contains("Jörg"), "no patient's name unless it is asked for");
-        for number in ["S-1", "S-2", "S-3", "S-4"] {
+        for number in numbers {
             self.told(LABORATORY, number, "shipped").await;
         }
     }
@@ -270,16 +271,38 @@ impl World {
             let home = self.told(HOSPITAL, number, "received").await;
             assert_eq!(home.field("SPM", 2), format!("{number}&RABENSTEIN^{own}&PATHO-CHEMNITZ"));
         }
-        let mut leaking = spm("S-2", "E26-2");
-        leaking["21"] = "LEAK^Gefäß undicht^L".into();
-        self.ssu("L3", json!({ "3": "C-S-2^RABENSTEIN" }), Some(leaking)).await;
-        let home = self.told(HOSPITAL, "S-2", "rejected").await;
-        assert_eq!((home.field("SPM", 21), home.charset()), ("LEAK^Gefäß undicht^L", "8859/1"));
-        self.alarms_are(&[AlarmKind::Rejected]).await;
-        let case = self.case_of(&BIOPSY).await;
-        assert!(case.attention.contains("rejected"), "{}", case.attention);
-        self.network.screen("specimen", &["seen", "S-2", "--why", "S-1 is enough"]).await;
+        // Two reasons of HL7 table 0490, and one of the laboratory's own that names the nearest of the table beside it.
+        for (control_id, number, reason, arrives, name) in [
+            ("L3", "S-5", "RM^Gefäß ohne Etikett^HL70490", "RM^Gefäß ohne Etikett^HL70490", "labeling"),
+            (
+                "L3a",
+                "S-6",
+                "RI^Etikett eines anderen^HL70490",
+                "RI^Etikett eines anderen^HL70490",
+                "identification problem",
+            ),
+            (
+                "L3b",
+                "S-2",
+                "LEAK^Gefäß undicht^L^RB^Broken container^HL70490",
+                "RB^Broken container; Gefäß undicht^HL70490",
+                "broken container",
+            ),
+        ] {
+            let mut rejected = spm(number, &number.replace("S-", "E26-"));
+            rejected["21"] = reason.into();
+            self.ssu(control_id, json!({ "3": format!("C-{number}^RABENSTEIN") }), Some(rejected)).await;
+            let home = self.told(HOSPITAL, number, "rejected").await;
+            assert_eq!((home.field("SPM", 21), home.charset()), (arrives, "8859/1"), "{}", home.text());
+            let case = self.case_of(&BIOPSY).await;
+            assert!(case.attention.ends_with(&format!(": rejected ({name})")), "{}", case.attention);
+        }
+        self.alarms_are(&[AlarmKind::Rejected; 3]).await;
+        for number in ["S-2", "S-5", "S-6"] {
+            self.network.screen("specimen", &["seen", number, "--why", "S-1 is enough"]).await;
+        }
         self.alarms_are(&[]).await;
+        assert_eq!(self.case_of(&BIOPSY).await.attention, "");
     }
 
     async fn lost_on_the_way(&self) {
@@ -328,7 +351,22 @@ impl World {
         ];
         self.laboratory_sends("ORU^R01^ORU_R01", "L5", result.concat()).await;
         self.results_are(&FROZEN, &[("F", "Schnittränder tumorfrei.")]).await;
-        assert_eq!(self.case_of(&FROZEN).await.state, CaseState::Reported);
+        let case = self.case_of(&FROZEN).await;
+        assert_eq!(case.state, CaseState::Reported);
+        // Somebody waits: the order there and all forms of its result back went before everything else.
+        let ledger = self.network.ledger(&case).await;
+        let lanes = |partner: &str, kind: DeliveryKind| -> Vec<Lane> {
+            let its = ledger.iter().filter(|row| row.partner.as_str() == partner && row.kind == kind);
+            its.map(|row| row.lane).collect()
+        };
+        let orders = lanes(LABORATORY, DeliveryKind::Message);
+        assert!(!orders.is_empty() && orders.iter().all(|lane| *lane == Lane::Stat), "{orders:?}");
+        for kind in [DeliveryKind::ReportOru, DeliveryKind::ReportOul, DeliveryKind::ReportPdf] {
+            assert_eq!(lanes(HOSPITAL, kind), [Lane::Stat], "{kind:?}");
+        }
+        // What nobody waits for at the table does not.
+        let routine = self.network.ledger(&self.case_of(&BIOPSY).await).await;
+        assert!(!routine.is_empty() && routine.iter().all(|row| row.lane == Lane::Routine));
     }
 
     async fn results_come_home(&self) {
@@ -352,7 +390,7 @@ impl World {
             pid(),
             vec![spm(), ("SAC", json!({ "3": "C-S-1^RABENSTEIN" }))],
             reversed(answer("P-1", "E26-1", "HE^Histologie^L", "F")),
-            vec![finding(1, "Tubuläres Adenom.", "F"), document(2, "final", "F")],
+            vec![finding(1, "Tubuläres Adenom.", "F"), document(2, "document of the final result", "F")],
         ];
         self.laboratory_sends("OUL^R22^OUL_R22", "L7", by_specimen.concat()).await;
         let added = [
@@ -365,7 +403,11 @@ impl World {
         let amended = [
             pid(),
             answer("P-1", "E26-1", "HE^Histologie^L", "C").to_vec(),
-            vec![finding(1, "Serratiertes Adenom, ß-Catenin größer.", "C"), document(2, "amended", "C"), spm()],
+            vec![
+                finding(1, "Serratiertes Adenom, ß-Catenin größer.", "C"),
+                document(2, "document of the amended result", "C"),
+                spm(),
+            ],
         ];
         self.laboratory_sends("ORU^R01^ORU_R01", "L9", amended.concat()).await;
         self.results_are(
@@ -389,22 +431,35 @@ impl World {
         );
         let ki67 = all.iter().find(|oul| oul.field("OBR", 2) == "P-4^RABENSTEIN").expect("the added test");
         assert_eq!((ki67.values("NM"), ki67.field("SAC", 3)), (vec!["20"], "C-S-1^RABENSTEIN"));
-        // The laboratory's own documents where there were some, else the text as one.
-        for line in ["Müßig", "final", "amended"] {
-            let mut pages = Vec::new();
-            for document in self.side.instances("RAB_PACS").await.iter().filter(|one| one["PatientID"] == BIOPSY.id) {
-                let pdf = std::fs::read(document["file"].as_str().expect("a path")).expect("the PDF");
-                pages.push(pdf_text(&pdf).await);
-            }
-            assert!(pages.iter().any(|page| page.contains(line)), "{line} in {pages:?}");
-        }
+        self.each_version_has_its_pdf().await;
+    }
+
+    /// The laboratory's own document where there was one, else the text as one: of each version what that version said, and
+    /// of no other.
+    async fn each_version_has_its_pdf(&self) {
         let case = self.case_of(&BIOPSY).await;
-        let stored = self.network.node().store.reports(case.id).await.expect("the store");
-        let stored: Vec<_> = stored.iter().map(|report| report.status).collect();
-        assert_eq!(
-            stored,
-            [ReportStatus::Preliminary, ReportStatus::Final, ReportStatus::Final, ReportStatus::Corrected]
-        );
+        let store = &self.network.node().store;
+        let mut reports = store.reports(case.id).await.expect("the store");
+        reports.sort_by_key(|report| report.version);
+        let instances = self.side.instances("RAB_PACS").await;
+        let versions = [
+            (ReportStatus::Preliminary, "Drüsen mit Atypien"),
+            (ReportStatus::Final, "document of the final result"),
+            (ReportStatus::Final, "Geringe Proliferation"),
+            (ReportStatus::Corrected, "document of the amended result"),
+        ];
+        assert_eq!(reports.len(), versions.len());
+        for (report, (status, words)) in reports.iter().zip(versions) {
+            assert_eq!(report.status, status, "version {}", report.version);
+            let form = store.report_content(report.id, DeliveryKind::ReportPdf.as_str()).await.expect("the store");
+            let its: Vec<&Value> = instances.iter().filter(|one| one["SOPInstanceUID"] == form.sop_uid).collect();
+            assert_eq!(its.len(), 1, "version {}: once in the archive", report.version);
+            let pdf = std::fs::read(its[0]["file"].as_str().expect("a path")).expect("the PDF");
+            let page = pdf_text(&pdf).await.split_whitespace().collect::<Vec<_>>().join(" ");
+            for (_, said) in versions {
+                assert_eq!(page.contains(said), said == words, "version {}: {said} in {page}", report.version);
+            }
+        }
     }
 
     /// All the results of this patient that the hospital has: status and text, each once as ORU and once as OUL, in order,

@@ -10,7 +10,7 @@ use crate::support::{
     ledger::Raw,
     network::{BOTH, Footing, Network, SOON, wall},
     orders::answered,
-    reports::{folder, send_files, set, xml2dsr},
+    reports::{Oru, exchange, folder, send_files, set, xml2dsr},
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -67,7 +67,7 @@ async fn two_hospitals_with_equal_everything_are_never_mixed_up() {
     for footing in BOTH {
         let systems = [Hospital::start().await, Hospital::start().await];
         let archives = [Center::start("RAB_PACS").await, Center::start("LIC_PACS").await];
-        let network = network(footing, &systems, &archives).await;
+        let network = network(footing, &systems, &archives, "").await;
         for first in (0..ROUNDS).step_by(AT_ONCE as usize) {
             join_all((first..first + AT_ONCE).map(|round| order_and_send(&network, round))).await;
         }
@@ -83,7 +83,8 @@ async fn two_hospitals_with_equal_everything_are_never_mixed_up() {
     }
 }
 
-async fn network(footing: Footing, systems: &[Hospital; 2], archives: &[Center; 2]) -> Network {
+/// `reader`: what else stands in chemnitz' file, within its `[hl7]` at first.
+async fn network(footing: Footing, systems: &[Hospital; 2], archives: &[Center; 2], reader: &str) -> Network {
     let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
     Network::with_centers(footing, ROUTES, wall("2026-11-24T23:10"), chemnitz, leipzig, |files| {
         for (house, (system, archive)) in HOUSES.iter().zip(systems.iter().zip(archives)) {
@@ -96,10 +97,12 @@ async fn network(footing: Footing, systems: &[Hospital; 2], archives: &[Center; 
                  deliver = {{ ae_title = \"{archive}\", host = \"127.0.0.1\", port = {dicom}, associations = 2 }}\n\
                  [hl7]\nsenders = [{{ facility = \"{facility}\" }}]\ncharset = \"8859/1\"\n\
                  deliver = {{ host = \"127.0.0.1\", port = {hl7}, application = \"KIS\", facility = \"{facility}\" }}\n\
-                 [orders]\nexpected = false\n[reports]\nforms = [\"oru\", \"sr\"]\n"
+                 [orders]\nexpected = false\n[reports]\nforms = [\"oru\", \"sr\"]\n\
+                 [specimens]\nevents = true\n"
             );
             files.insert(format!("partners/{name}.toml"), file);
         }
+        files.get_mut("partners/chemnitz.toml").expect("the reader").push_str(reader);
     })
     .await
 }
@@ -309,5 +312,176 @@ async fn both_are_listed(network: &Network) {
     for house in &HOUSES {
         let lines = screen.lines().filter(|line| line.contains(&format!("  {}", house.name))).count();
         assert_eq!(lines, ROUNDS as usize, "{screen}");
+    }
+}
+
+/// Patients of both hospitals: one identifier stays, one is merged into it by both, one by rabenstein alone.
+const PATIENTS: [&str; 3] = ["4711", "4712", "4713"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tissue_and_merged_patients_of_two_hospitals_are_never_mixed_up() {
+    for footing in BOTH {
+        for identifiers in ["as_is", "prefix"] {
+            let (systems, laboratory) = ([Hospital::start().await, Hospital::start().await], Hospital::start().await);
+            let archives = [Center::start("RAB_PACS").await, Center::start("LIC_PACS").await];
+            let reader = format!(
+                "deliver = {{ host = \"127.0.0.1\", port = {}, application = \"LIS\", facility = \"KLCHEM\" }}\n\
+                 [orders]\ndeliver = true\n[identity]\nidentifiers = \"{identifiers}\"\n",
+                laboratory.port
+            );
+            let network = network(footing, &systems, &archives, &reader).await;
+            let names = Called { is_prefixed: identifiers == "prefix" };
+            tissue_is_ordered(&network, &laboratory, &names).await;
+            tissue_is_shipped_and_received(&network, &laboratory, &systems).await;
+            patients_are_merged(&network, &laboratory, &names).await;
+            let all: Vec<Oru> = laboratory.reports().iter().map(|message| Oru::read(message)).collect();
+            for message in all.iter().filter(|message| !message.field("PID", 3).is_empty()) {
+                let issuers = HOUSES.map(|house| house.issuer);
+                let is_of =
+                    |issuer: &&str| PATIENTS.iter().any(|id| message.field("PID", 3) == names.patient(id, issuer));
+                assert_eq!(issuers.iter().filter(|issuer| is_of(issuer)).count(), 1, "{}", message.field("PID", 3));
+            }
+            network.at_rest().await;
+        }
+    }
+}
+
+/// What the laboratory is to call a patient and an order.
+struct Called {
+    is_prefixed: bool,
+}
+
+impl Called {
+    fn number(&self, number: &str, issuer: &str) -> (String, String) {
+        if self.is_prefixed {
+            (format!("{issuer}-{number}"), "CHEMNITZ".to_owned())
+        } else {
+            (number.to_owned(), issuer.to_owned())
+        }
+    }
+
+    fn patient(&self, number: &str, issuer: &str) -> String {
+        let (number, issuer) = self.number(number, issuer);
+        format!("{number}^^^{issuer}")
+    }
+
+    fn order(&self, number: &str, issuer: &str) -> String {
+        let (number, issuer) = self.number(number, issuer);
+        format!("{number}^{issuer}")
+    }
+}
+
+/// A message of a hospital: what follows its header.
+fn from(house: &House, message_type: &str, control_id: &str, rest: &str) -> String {
+    format!(
+        "MSH|^~\\&|KIS|{}|NEISSE|NEISSE|20261124225900||{message_type}|{control_id}|P|2.5.1||||||8859/1\r{rest}",
+        house.facility
+    )
+}
+
+/// The same of both, at the same moment; each is taken.
+async fn both_say(network: &Network, message_type: &str, control_id: &str, rest: &str) {
+    let router = network.node().hl7;
+    let say = async |house: &House| {
+        let answer = exchange(router, from(house, message_type, control_id, rest).as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.contains("MSA|AA|"), "{}: {answer}", house.name);
+    };
+    let [one, other] = &HOUSES;
+    tokio::join!(say(one), say(other));
+}
+
+/// What the laboratory has of this kind.
+fn of_kind(laboratory: &Hospital, kind: &str) -> Vec<Oru> {
+    let all = laboratory.reports().into_iter().map(|message| Oru::read(&message));
+    all.filter(|message| message.field("MSH", 9).starts_with(kind)).collect()
+}
+
+async fn tissue_is_ordered(network: &Network, laboratory: &Hospital, names: &Called) {
+    for (number, patient) in PATIENTS.iter().enumerate() {
+        let rest = format!(
+            "PID|1||{patient}||Doe^J||19600101|M\rORC|NW|P{number}\rOBR|1|P{number}||HE^Histologie^L\r\
+             SPM|1|S{number}||TISS^Gewebe^L\rSAC|||C{number}\r"
+        );
+        both_say(network, "OML^O21^OML_O21", &format!("T{number}"), &rest).await;
+    }
+    let number = 2 * PATIENTS.len();
+    eventually("the laboratory has every order", SOON, async || of_kind(laboratory, "OML").len() >= number).await;
+    let orders = of_kind(laboratory, "OML");
+    assert_eq!(orders.len(), number, "each once");
+    for house in &HOUSES {
+        for (at, patient) in PATIENTS.iter().enumerate() {
+            let placer = names.order(&format!("P{at}"), house.issuer);
+            let its: Vec<&Oru> = orders.iter().filter(|order| order.field("ORC", 2) == placer).collect();
+            assert_eq!(its.len(), 1, "{placer}");
+            assert_eq!(its[0].field("PID", 3), names.patient(patient, house.issuer));
+            assert_eq!(its[0].field("SPM", 2), format!("S{at}"), "as it stands on the tube");
+        }
+    }
+    let cases = network.cases().await;
+    assert_eq!(cases.len(), number, "no order joined another hospital's case");
+}
+
+async fn tissue_is_shipped_and_received(network: &Network, laboratory: &Hospital, systems: &[Hospital; 2]) {
+    let shipped = "EQU|1|20261124225900\rSAC|||C0|||||L\rSPM|1|S0||TISS^Gewebe^L\r";
+    both_say(network, "SSU^U03^SSU_U03", "U1", shipped).await;
+    eventually("the laboratory knows of both", SOON, async || of_kind(laboratory, "SSU").len() >= 2).await;
+    let mut told: Vec<String> = of_kind(laboratory, "SSU").iter().map(|ssu| ssu.field("SPM", 2).to_owned()).collect();
+    told.sort();
+    assert_eq!(told, ["S0&LICHTENSTEIN", "S0&RABENSTEIN"]);
+
+    // Which of the two has arrived it must say.
+    let received = |control_id: &str, sac: &str, spm: &str| {
+        format!(
+            "MSH|^~\\&|LIS|KLCHEM|NEISSE|NEISSE|20261124225900||SSU^U03^SSU_U03|{control_id}|P|2.5.1||||||UNICODE UTF-8\r\
+             EQU|1|20261124230500\rSAC|||{sac}|||||I\r{spm}"
+        )
+    };
+    let router = network.node().hl7;
+    for (control_id, sac, spm) in [("U2", "", "SPM|1|S0||TISS\r"), ("U3", "C0", "")] {
+        let answer = exchange(router, received(control_id, sac, spm).as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.contains("MSA|AE|") && answer.contains("|204^"), "{answer}");
+    }
+    for (at, house) in HOUSES.iter().enumerate() {
+        let spm = format!("SPM|1|S0&{}^E26-7&CHEMNITZ||TISS\r", house.issuer);
+        let control_id = format!("U{}", 4 + at);
+        let answer = exchange(router, received(&control_id, &format!("C0^{}", house.issuer), &spm).as_bytes()).await;
+        assert!(String::from_utf8_lossy(&answer).contains("MSA|AA|"), "{}", house.name);
+        let system = &systems[at];
+        eventually("its hospital is told", SOON, async || !of_kind(system, "SSU").is_empty()).await;
+        let told = of_kind(system, "SSU");
+        assert_eq!(told.len(), 1, "{}", house.name);
+        assert_eq!(told[0].field("SPM", 2), format!("S0&{}^E26-7&CHEMNITZ", house.issuer));
+        let others = of_kind(&systems[1 - at], "SSU").len();
+        assert_eq!(others, at, "the other one is told nothing of it");
+    }
+}
+
+async fn patients_are_merged(network: &Network, laboratory: &Hospital, names: &Called) {
+    let merge = |merged: &str| format!("EVN|A40|20261124225900\rPID|1||4711||Doe^J||19600101|M\rMRG|{merged}\r");
+    both_say(network, "ADT^A40^ADT_A39", "A1", &merge("4712")).await;
+    let alone = from(&HOUSES[0], "ADT^A40^ADT_A39", "A2", &merge("4713"));
+    let answer = exchange(network.node().hl7, alone.as_bytes()).await;
+    assert!(String::from_utf8_lossy(&answer).contains("MSA|AA|"));
+    eventually("the laboratory knows of all three", SOON, async || of_kind(laboratory, "ADT").len() >= 3).await;
+    let told: Vec<(String, String)> = of_kind(laboratory, "ADT")
+        .iter()
+        .map(|adt| (adt.field("PID", 3).to_owned(), adt.field("MRG", 1).to_owned()))
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (merged, issuer) in [("4712", "RABENSTEIN"), ("4712", "LICHTENSTEIN"), ("4713", "RABENSTEIN")] {
+        let wanted = (names.patient("4711", issuer), names.patient(merged, issuer));
+        assert_eq!(told.iter().filter(|one| **one == wanted).count(), 1, "{wanted:?} in {told:?}");
+    }
+    for case in network.cases().await {
+        let facts = &case.facts;
+        let house = HOUSES.iter().find(|house| house.name == case.origin.as_str()).expect("one of the two");
+        assert_eq!(facts.patient_id.issuer, house.issuer, "{}", house.name);
+        let wanted = match facts.placer_order_number.as_str() {
+            "P2" if house.name == "lichtenstein" => "4713",
+            _ => "4711",
+        };
+        assert_eq!(facts.patient_id.value, wanted, "{} {}", house.name, facts.placer_order_number);
     }
 }

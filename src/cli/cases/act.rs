@@ -2,7 +2,10 @@
 
 use super::{Desk, counted, now};
 use crate::{
-    model::{BY_HAND, CaseEvent, CaseId, CaseState, Decision, Disposition, Moment, PartnerId, Reading, ReadingMode},
+    model::{
+        BY_HAND, CaseEvent, CaseId, CaseState, Decision, Disposition, HELD_BY_A_PERSON, Moment, PartnerId, Reading,
+        ReadingMode,
+    },
     routing::{
         claims::arrange,
         decide::{Rules, decide},
@@ -26,7 +29,7 @@ impl Desk {
             case.routed_to = case.routed_to.min(first - 1);
         }
         tx.end_tasks(id, "its case is held", now).await?;
-        case.needs_a_person(&format!("held by a person: {why}"));
+        case.needs_a_person(&format!("{HELD_BY_A_PERSON}: {why}"));
         // Nobody owes a report of it until it is released.
         case.report_due = None;
         tx.tell(id, now, ACTOR, &format!("held: {why}")).await?;

@@ -85,7 +85,10 @@ impl Desk {
     fn unheard_of(&self, partner: &PartnerId, number: &str) -> SpecimenSaid {
         let issuer = self.config.partners.get(partner).map(|partner| partner.issuer.as_str()).unwrap_or_default();
         let number: String = number.chars().filter(|c| !c.is_control()).take(199).collect();
-        SpecimenSaid { placer: IssuedId::new(number, issuer), ..SpecimenSaid::default() }
+        let mut said = SpecimenSaid { placer: IssuedId::new(number, ""), ..SpecimenSaid::default() };
+        // Whose number stands on the tube nobody has said.
+        said.issued_by(issuer);
+        said
     }
 
     /// All or none: what contradicts what is known stops the whole command.

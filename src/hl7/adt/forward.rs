@@ -6,6 +6,7 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
+        foreign,
         message::{Edit, Message, MessageError, Readdressed},
         outgoing::in_utf8,
     },
@@ -25,6 +26,8 @@ pub struct AdtForward<'a> {
     pub issuer: &'a str,
     /// What the receiver calls the patient. None: as received.
     pub named: &'a (dyn Fn(&IssuedId) -> Option<IssuedId> + Sync),
+    /// It has a domain of its own: what has no name there is left out.
+    pub own_domain: bool,
 }
 
 /// What was taken once cannot be read any more. A mistake of ours.
@@ -105,6 +108,9 @@ fn written(received: &[u8], fallback: Charset, how: &AdtForward<'_>) -> Result<(
             identify(&mut edit, line, 1, &read.merged_ids, how);
         }
     }
+    if how.own_domain {
+        foreign::leave_out(&mut edit, &message);
+    }
     Ok(((edit.write(), charset, what), edit.has_letters()))
 }
 
@@ -112,13 +118,6 @@ fn written(received: &[u8], fallback: Charset, how: &AdtForward<'_>) -> Result<(
 fn identify(edit: &mut Edit<'_, '_>, line: usize, field: usize, ids: &[IssuedId], how: &AdtForward<'_>) {
     if let Some(named) = ids.iter().find_map(|id| (how.named)(&with_issuer(id, how.issuer))) {
         edit.set_field(line, field, &edit.value(&[&named.value, "", "", &named.issuer]));
-        // Further numbers of the sender's domain.
-        let others: &[usize] = if field == 3 { &[2, 4, 18] } else { &[2, 3, 4, 5, 6] };
-        for other in others {
-            if !edit.field(line, *other).is_empty() {
-                edit.set_field(line, *other, b"");
-            }
-        }
     } else if ids.iter().any(|id| id.issuer.is_empty()) {
         // A bare number is anybody's. PID-2 is where an identifier stands that PID-3 has not.
         let fields: &[usize] = if field == 3 { &[3, 2] } else { &[field] };

@@ -50,6 +50,7 @@ fn it_goes_on_in_the_receiver_s_numbers_and_otherwise_as_it_came() {
         control_id: "N1",
         issuer: "RABENSTEIN",
         named,
+        own_domain: false,
     };
     let (bytes, charset, what) = forward(MERGE, Charset::ISO_8859_1, &how(&|_| None)).unwrap();
     let text = charset.decode(&bytes).text;
@@ -64,9 +65,14 @@ fn it_goes_on_in_the_receiver_s_numbers_and_otherwise_as_it_came() {
     let text = charset.decode(&forward(&several, Charset::ISO_8859_1, &how(&|_| None)).unwrap().0).text;
     assert!(text.starts_with("MSH|") && text.contains("MRG|~78^^^RABENSTEIN~79^^^GKV\r"), "{text}");
     let named = |id: &IssuedId| Some(IssuedId::new(format!("C{}", id.value), "CHEMNITZ"));
-    let (bytes, ..) = forward(MERGE, Charset::ISO_8859_1, &how(&named)).unwrap();
+    let own = AdtForward { own_domain: true, ..how(&named) };
+    let numbered = String::from_utf8_lossy(MERGE)
+        .replace("|19600101|M", "|19600101|M||||||||||H18|H19|H20|H21\rPV1|1|I|INN||||||||||||||||H19^^^KIS")
+        .replace("MRG|78", "MRG|78|H2|H3|H4|H5|H6");
+    let (bytes, ..) = forward(numbered.as_bytes(), Charset::UTF_8, &own).unwrap();
     let text = charset.decode(&bytes).text;
-    assert!(text.contains("PID|1||C77^^^CHEMNITZ|") && text.contains("MRG|C78^^^CHEMNITZ\r"), "{text}");
+    assert!(text.contains("PID|1||C77^^^CHEMNITZ|") && text.contains("MRG|C78^^^CHEMNITZ||"), "{text}");
+    assert!(!text.contains("|H") && text.contains("PV1|1|I|INN|"), "{text}");
 }
 
 #[test]
@@ -80,6 +86,7 @@ fn an_issuer_beyond_ascii_takes_the_whole_message_into_utf8() {
         control_id: "N1",
         issuer: "M\u{dc}HLE",
         named: &|_| None,
+        own_domain: false,
     };
     let (bytes, charset, _) = forward(MERGE, Charset::ISO_8859_1, &how).unwrap();
     assert_eq!(charset, Charset::UTF_8);

@@ -14,6 +14,7 @@ use crate::{
     hl7::{
         ack::Rejected,
         charset::Charset,
+        foreign,
         message::{Edit, Message, MessageError, Readdressed, Segment},
         outgoing::in_utf8,
     },
@@ -39,6 +40,8 @@ pub struct Forward<'a> {
     pub issuer: &'a str,
     /// What the receiver calls an identifier (with its issuer). None: as it is.
     pub named: &'a (dyn Fn(Identifier, &IssuedId) -> Option<IssuedId> + Sync),
+    /// It has a domain of its own: what has no name there is left out.
+    pub own_domain: bool,
 }
 
 /// A message to send on, in the character set it came in, or else in UTF-8.
@@ -101,7 +104,7 @@ pub fn forward(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<
 /// The message in its own set, and whether anything was written into it that is not ASCII.
 fn written(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<(Forwarded, bool), ForwardError> {
     let (message, charset, read) = parse(received, fallback)?;
-    let mut writer = Writer { edit: Edit::new(&message), message: &message, how, has_names: false };
+    let mut writer = Writer { edit: Edit::new(&message), message: &message, how };
     writer.header(charset);
     writer.patients(&read.patient_ids);
     let places = Places::of(&message, read.kind);
@@ -119,8 +122,9 @@ fn written(received: &[u8], fallback: Charset, how: &Forward<'_>) -> Result<(For
         }
     }
     // Earlier results are known by numbers that have no name in the receiver's domain.
-    if writer.has_names {
+    if how.own_domain {
         places.earlier.iter().for_each(|earlier| writer.leave_out(&earlier.lines));
+        foreign::leave_out(&mut writer.edit, &message);
     }
     let what = format!("{}^{}", read.kind.message_type(), read.kind.event());
     Ok((Forwarded { bytes: writer.edit.write(), charset, what }, writer.edit.has_letters()))
@@ -142,8 +146,6 @@ struct Writer<'m, 'a> {
     edit: Edit<'m, 'a>,
     message: &'m Message<'a>,
     how: &'m Forward<'m>,
-    /// The receiver has names of its own.
-    has_names: bool,
 }
 
 impl Writer<'_, '_> {
@@ -170,11 +172,6 @@ impl Writer<'_, '_> {
         for line in self.lines_of("PID") {
             if let Some(first) = named.first() {
                 self.edit.set_field(line, 3, &self.edit.value(&[&first.value, "", "", &first.issuer]));
-                // PID-2 and PID-4 are older places for further numbers of the sender's domain; PID-18 is its account.
-                for field in [2, 4, 18] {
-                    self.empty(line, field);
-                }
-                self.has_names = true;
             } else if ids.iter().any(|id| id.issuer.is_empty()) {
                 self.issuers(line);
             }
@@ -188,12 +185,6 @@ impl Writer<'_, '_> {
         let is_in_3 = pid.field(3).repetitions().any(|id| id.component(1).is_valued());
         let issuer = self.edit.value(&[self.how.issuer]);
         self.edit.complete_component(line, if is_in_3 { 3 } else { 2 }, 4, &issuer);
-    }
-
-    fn empty(&mut self, line: usize, field: usize) {
-        if !self.edit.field(line, field).is_empty() {
-            self.edit.set_field(line, field, b"");
-        }
     }
 
     fn named(&self, which: Identifier, id: &IssuedId) -> Option<IssuedId> {
@@ -213,14 +204,6 @@ impl Writer<'_, '_> {
             if segment.is("ORC") || segment.is("OBR") {
                 self.number(line, 2, Identifier::Placer, &order.placer);
                 self.number(line, 3, Identifier::Filler, &order.filler);
-            }
-            if self.has_names {
-                // Group and parent numbers of the sender's domain, which have no name in the receiver's.
-                let others: &[usize] = if segment.is("ORC") { &[4, 8] } else { &[] };
-                others.iter().for_each(|field| self.empty(line, *field));
-                if segment.is("OBR") {
-                    self.empty(line, 29);
-                }
             }
             if segment.is("OBR") && !self.edit.field(line, 18).is_empty() {
                 self.number(line, 18, Identifier::Accession, &order.accession);

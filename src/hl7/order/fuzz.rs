@@ -16,7 +16,7 @@ pub fn fuzz_order(bytes: &[u8]) {
     let Ok(charset) = Charset::of_message(&message, fallback) else { return };
     let Ok(order) = OrderMessage::parse(&message, charset) else { return };
     let all: Vec<usize> = order.orders.iter().map(|order| order.sequence).collect();
-    let same = sent_on(bytes, &all, &|_, _| None);
+    let same = sent_on(bytes, &all, &|_, _| None, false);
     assert!(same.is_some(), "an order that was taken cannot be sent on, or not be read by the reader");
     let Some(same) = same else { return };
     assert_eq!(same.orders.len(), order.orders.len(), "orders were lost or made");
@@ -29,7 +29,7 @@ pub fn fuzz_order(bytes: &[u8]) {
         assert_eq!(sent.study_uids, order.study_uids, "another study");
         assert_eq!(sent.control, OrderControl::Cancel, "another order control");
     }
-    let named = sent_on(bytes, &all[..1], &|which, _| Some(IssuedId::new(format!("{which:?}"), "READER")));
+    let named = sent_on(bytes, &all[..1], &|which, _| Some(IssuedId::new(format!("{which:?}"), "READER")), true);
     assert!(named.is_some(), "an order that was taken cannot be sent on in the reader's numbers");
     let Some(named) = named else { return };
     assert_eq!(named.orders.len(), 1, "an order of another case");
@@ -49,6 +49,7 @@ fn sent_on(
     bytes: &[u8],
     sequences: &[usize],
     named: &(dyn Fn(IdentifierKind, &IssuedId) -> Option<IssuedId> + Sync),
+    own_domain: bool,
 ) -> Option<OrderMessage> {
     let how = Forward {
         sending_application: "NEISSE",
@@ -61,6 +62,7 @@ fn sent_on(
         control: Some(OrderControl::Cancel),
         issuer: ISSUER,
         named,
+        own_domain,
     };
     let sent = forward(bytes, Charset::ISO_8859_1, &how).ok()?;
     let message = Message::parse(&sent.bytes).ok()?;

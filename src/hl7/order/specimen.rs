@@ -42,7 +42,7 @@ pub(in crate::hl7) fn spm(
         available: short(&reader.text(segment.field(20).component(1))),
         rejected: codes(segment.field(21), reader),
         condition: codes(segment.field(24), reader),
-        containers: Vec::new(),
+        ..SpecimenSaid::default()
     };
     for (id, field) in [(&said.placer, 2), (&said.filler, 2)].into_iter().chain(said.parents.iter().map(|id| (id, 3))) {
         if !is_number(id) {

@@ -9,6 +9,7 @@ use crate::{
     model::{
         IssuedId, SpecimenCode, SpecimenEvent, SpecimenSaid, TimeSaid,
         specimen::{MAX_CODES, MAX_CONTAINERS, MAX_PARENTS},
+        specimen_event::reject_reason,
     },
 };
 
@@ -40,6 +41,20 @@ fn codes(field: Value<'_>, reader: &Reader<'_>) -> Vec<SpecimenCode> {
     field.repetitions().take(MAX_CODES).map(|one| code(one, reader)).filter(|one| !one.is_empty()).collect()
 }
 
+/// A laboratory's own reason may say beside itself which one of table 0490 it is (CWE.4 to CWE.6): that is one more.
+fn reasons(field: Value<'_>, reader: &Reader<'_>) -> Vec<SpecimenCode> {
+    let mut reasons = codes(field, reader);
+    for one in field.repetitions() {
+        let part = |n| text(one.component(n), MAX_CODE, reader);
+        let other = SpecimenCode { code: part(4), text: part(5), system: part(6) };
+        let is_new = !reasons.iter().any(|known| known.code == other.code);
+        if is_new && reasons.len() < MAX_CODES && reject_reason(&other.code).is_some() {
+            reasons.push(other);
+        }
+    }
+    reasons
+}
+
 fn time(value: Value<'_>, reader: &Reader<'_>) -> TimeSaid {
     TimeSaid(text(value.component(1).subcomponent(1), TimeSaid::MAX, reader))
 }
@@ -68,9 +83,9 @@ pub(super) fn spm(segment: &Segment<'_>, reader: &Reader<'_>) -> SpecimenSaid {
         collected: time(segment.field(17), reader),
         received: time(segment.field(18), reader),
         available: text(segment.field(20), 1, reader),
-        rejected: codes(segment.field(21), reader),
+        rejected: reasons(segment.field(21), reader),
         condition: codes(segment.field(24), reader),
-        containers: Vec::new(),
+        ..SpecimenSaid::default()
     }
 }
 

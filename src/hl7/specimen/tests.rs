@@ -121,6 +121,22 @@ fn what_is_written_says_the_same_when_it_is_read() {
     }
 }
 
+#[test]
+fn a_reason_of_the_laboratory_s_own_is_also_the_one_of_the_table_it_names_beside() {
+    let rejected = |field: &str| {
+        let spm = format!("SPM|1|S1||TISS|||||||||||||||||{field}\r");
+        let text = SSU.split_inclusive('\r').take(2).collect::<String>() + &spm;
+        let read = read(&text).expect("a status");
+        read.specimens[0].said.rejected.iter().map(|one| (one.code.clone(), one.text.clone())).collect::<Vec<_>>()
+    };
+    let own = |code: &str, text: &str| (code.to_owned(), text.to_owned());
+    let both = [own("LEAK", "undicht"), own("RB", "broken")];
+    assert_eq!(rejected("LEAK^undicht^L^RB^broken^HL70490"), both);
+    assert_eq!(rejected("LEAK^undicht^L^RB^broken^HL70490~RB^broken^HL70490"), both, "once");
+    assert_eq!(rejected("LEAK^undicht^L^77^broken^99LIS"), both[..1], "of no table");
+    assert_eq!(rejected("RM^label^HL70490"), [own("RM", "label")]);
+}
+
 /// Where the receiver's set lacks a letter, the message is UTF-8; for one that takes no UTF-8, the letter is spelled, and an
 /// id by code point.
 #[test]

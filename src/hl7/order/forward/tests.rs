@@ -26,6 +26,7 @@ fn how<'a>(
         control,
         issuer: "RABENSTEIN",
         named,
+        own_domain: false,
     }
 }
 
@@ -85,19 +86,61 @@ fn an_order_of_another_case_is_left_out() {
     assert!(sent.contains("ORC|CA|P2^RIS") && sent.contains("ZAA|local") && sent.contains("PV1|1|I"), "{sent}");
 }
 
+/// Every field of two orders that holds a number of the hospital's: each is `H` and its place.
+const NUMBERED: &[u8] = b"MSH|^~\\&|KIS|DRKRAB|NEISSE|X|2026||OML^O21|M1|P|2.5.1\r\
+    PID|1|H-PID2|77^^^RABENSTEIN~H-GKV^^^GKV|H-PID4|Doe^J||19600101|M||||||||||H-PID18^^^KIS|H-PID19|H-PID20|H-PID21^^^KIS\r\
+    NK1|1|Doe^M|MTH|||||||||H-NK112^^^KIS|||||||||||||||||||||H-NK133^^^KIS\r\
+    PV1|1|I|INN^12||H-PV15^^^KIS||||||||||||||H-PV119^^^KIS|||||||||||||||||||||||||||||||H-PV150^^^KIS\r\
+    IN1|1|PLAN|AOK|||||||H-IN110^^^KIS||||||||||||||||||||||||||H-IN136|||||||||||||H-IN149^^^GKV\r\
+    IN2|H-IN21^^^KIS|H-IN22||||H-IN26\r\
+    GT1|1|H-GT12^^^KIS|Doe^M|||||||||H-GT112\r\
+    ORC|NW|P1^KIS|F1^RIS|H-ORC4^KIS||||H-ORC8^KIS\rTQ1|1||||||||S\rTQ2|1|S|H-TQ23^KIS|H-TQ24^RIS|H-TQ25^KIS\r\
+    OBR|1|P1^KIS|F1^RIS|HE^H&E||||||||||||||A1|H-OBR19|H-OBR20||||PAT|||||H-OBR29^KIS\r\
+    IPC|A1^KIS|H-IPC2^KIS|1.2.3|H-IPC4^KIS|CT\rZDS|1.2.3^H-ZDS^Application^DICOM\r\
+    BLG|||H-BLG3^^^KIS\rSPM|1|S-4711&KIS|S-1&KIS|BX\rSAC|H-SAC1^KIS|H-SAC2^KIS|C-4711^KIS\r\
+    ORC|NW|P2^KIS||H-ORC4^KIS\rOBR|2|P2^KIS||IHC^Ki67|||||||||||||||H-OBR19|H-OBR20\r";
+
+/// What begins with `H-` in a message.
+fn numbers_of_the_hospital(text: &str) -> Vec<&str> {
+    text.split(['|', '^', '~', '\n']).filter(|part| part.starts_with("H-")).collect()
+}
+
 #[test]
 fn a_receiver_with_numbers_of_its_own_sees_only_those() {
     let named = |which: Identifier, id: &IssuedId| {
         assert!(!id.issuer.is_empty(), "{which:?}");
         Some(IssuedId::new(format!("{which:?}-{}", id.value.len()), "CHEMNITZ"))
     };
-    let sent = text(&forward(TWO, Charset::ISO_8859_1, &how(&[1, 2], None, &named)).unwrap());
+    let own = |sequences| Forward { own_domain: true, ..how(sequences, None, &named) };
+    let sent = text(&forward(TWO, Charset::ISO_8859_1, &own(&[1, 2])).unwrap());
     assert!(sent.contains("PID|1||Patient-2^^^CHEMNITZ||Müller"), "{sent}");
     assert!(sent.contains("ORC|NW|Placer-2^CHEMNITZ||\nOBR|1|Placer-2^CHEMNITZ|"), "{sent}");
     assert!(sent.contains("||||Accession-2\n"), "{sent}");
     for theirs in ["|77", "P1", "P2", "F2", "A1", "A2", "RABENSTEIN"] {
         assert!(!sent.contains(theirs), "{theirs}: {sent}");
     }
+    let as_it_is = text(&forward(NUMBERED, Charset::ISO_8859_1, &how(&[1, 2], None, &|_, _| None)).unwrap());
+    assert_eq!(numbers_of_the_hospital(&as_it_is).len(), 37, "each was there: {as_it_is}");
+    for (sequences, orders) in [(&[1, 2][..], 2), (&[1], 1), (&[2], 1)] {
+        let sent = text(&forward(NUMBERED, Charset::ISO_8859_1, &own(sequences)).unwrap());
+        assert_eq!(numbers_of_the_hospital(&sent), Vec::<&str>::new(), "{sent}");
+        assert_eq!(sent.matches("\nORC|NW|Placer-2^CHEMNITZ|").count(), orders, "{sent}");
+        assert!(sent.contains("|Doe^J||19600101|M|") && sent.contains("\nPV1|1|I|INN^12|") && sent.contains("|AOK|"));
+    }
+    // What is on the tube, and what is the same everywhere, stays.
+    let sent = text(&forward(NUMBERED, Charset::ISO_8859_1, &own(&[1, 2])).unwrap());
+    for stays in ["SPM|1|S-4711&KIS|S-1&KIS|BX\n", "SAC|||C-4711^KIS\n", "ZDS|1.2.3^^Application^DICOM\n"] {
+        assert!(sent.contains(stays), "{stays}: {sent}");
+    }
+    assert!(sent.contains("IPC|Accession-2^CHEMNITZ||1.2.3||CT\n"), "{sent}");
+}
+
+/// The patient's only number is the receiver's already: the rest is the hospital's all the same.
+#[test]
+fn numbers_are_left_out_though_none_is_named_anew() {
+    let how = Forward { own_domain: true, ..how(&[1], None, &|_, _| None) };
+    let sent = text(&forward(NUMBERED, Charset::ISO_8859_1, &how).unwrap());
+    assert_eq!(numbers_of_the_hospital(&sent), ["H-GKV"], "which the caller has named nothing for: {sent}");
 }
 
 #[test]
