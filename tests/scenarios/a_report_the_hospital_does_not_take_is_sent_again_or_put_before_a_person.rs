@@ -162,8 +162,14 @@ async fn it_is_too_slow_or_answers_something_else_and_gets_the_very_same_message
     // Longer than `response`.
     network.hospital.be_slow(Duration::from_secs(7));
     report(&network, &patient, "R1", "F").await;
-    let pause = network.until_paused("rabenstein").await;
-    assert!(pause.reason.contains("the message may have arrived"), "{}", pause.reason);
+    network
+        .soon("it has taken too long", async || {
+            let rows = over_hl7(&network, &case).await;
+            let reason = rows[0].last_outcome.as_ref().map(|outcome| format!("{outcome:?}"));
+            reason.is_some_and(|reason| reason.contains("the message may have arrived"))
+        })
+        .await;
+    assert!(network.node().store.pauses().await.expect("the store").is_empty(), "nobody is paused over one message");
     network.hospital.be_slow(Duration::ZERO);
     network.hospital.answer_another(true);
     network
@@ -201,7 +207,7 @@ async fn it_takes_longer_than_a_lease_and_gets_the_report_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_takes_one_connection_at_a_time_and_is_left_alone_between_reports() {
+async fn it_takes_one_connection_at_a_time_and_keeps_it_between_reports() {
     let (mut network, patient, _) = delivered_case().await;
     let port = network.hospital.port;
     let proxy = Proxy::to(&format!("127.0.0.1:{port}")).await;
@@ -209,11 +215,13 @@ async fn it_takes_one_connection_at_a_time_and_is_left_alone_between_reports() {
         let file = files.get_mut("partners/rabenstein.toml").expect("a file");
         *file = file.replace(&format!("port = {port}"), &format!("port = {}", proxy.address.port()));
     });
-    for (control_id, status) in [("R1", "P"), ("R2", "F")] {
+    for (number, (control_id, status)) in [("R1", "P"), ("R2", "F")].into_iter().enumerate() {
         report(&network, &patient, control_id, status).await;
-        eventually("the hospital has it", SOON, async || proxy.open() == 1).await;
-        eventually("the connection is closed", Duration::from_secs(15), async || proxy.open() == 0).await;
+        eventually("the hospital has it", SOON, async || network.hospital.reports().len() == number + 1).await;
+        assert_eq!(proxy.open(), 1);
+        // Longer than an association is kept.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(proxy.open(), 1, "it stays open");
     }
-    assert_eq!(network.hospital.reports().len(), 2);
     network.at_rest().await;
 }
