@@ -158,10 +158,12 @@ fn step_keys(keys: &DataSet) -> Option<&DataSet> {
 }
 
 /// What the patient's name begins with, folded, if that is enough to look by. A fuzzy key may begin any part of the name, one
-/// of several component groups is not what is looked by.
+/// of several component groups is not what is looked by, and two quotation marks ask for no name at all. In any alphabet: an
+/// order's name has one component group, since PID-5 is read without `=` (`hl7::oru::names`).
 fn beginning(keys: &DataSet, names: Names) -> Option<String> {
-    let name = matching::value(keys, tags::PATIENT_NAME);
-    if names == Names::Fuzzy || name.contains('=') {
+    let values = keys.get(tags::PATIENT_NAME).map(matching::values).unwrap_or_default();
+    let [name] = values.as_slice() else { return None };
+    if names == Names::Fuzzy || name.contains(['=', '"']) {
         return None;
     }
     let end = name.find(['*', '?', '^']).unwrap_or(name.len());
@@ -208,6 +210,10 @@ mod tests {
         assert_eq!(by(&keys(&[(tags::PATIENT_NAME, VR::PN, "MÜL*")], &[ct, station])), By::Name("mul".into()));
         assert_eq!(by(&keys(&[(tags::PATIENT_NAME, VR::PN, "*ler")], &[ct])), By::Modality("CT".into()));
         assert_eq!(by(&keys(&[(tags::PATIENT_NAME, VR::PN, "m*")], &[])), By::Start);
+        assert_eq!(by(&keys(&[(tags::PATIENT_NAME, VR::PN, "ИВАН*")], &[])), By::Name("иван".into()));
+        for several in ["MÜL*\\DVO*", "Yamada=山田*", "\"\""] {
+            assert_eq!(by(&keys(&[(tags::PATIENT_NAME, VR::PN, several)], &[])), By::Start, "{several}");
+        }
         let id = (tags::PATIENT_ID, VR::LO, "SYN-1");
         assert_eq!(by(&keys(&[id, (tags::PATIENT_NAME, VR::PN, "MÜL*")], &[])), By::Patient("SYN-1".into()));
         assert_eq!(by(&keys(&[(tags::PATIENT_ID, VR::LO, "SYN*")], &[])), By::Start);

@@ -175,6 +175,8 @@ async fn a_scanner_finds_what_it_is_to_do_by_whatever_it_names() {
         ("2", "Świątek^Łucja", "CT", "", "20261124100000"),
         ("3", "Mühlbauer^Ida", "MR", "RAB_MR1", "20261124"),
         ("4", "Dvořák^Ondřej", "CT", "RAB_CT2", "20261125090000"),
+        ("6", "Иванов^Пётр", "US", "RAB_US1", "20261126"),
+        ("7", "", "XA", "RAB_XA1", "20261127"),
     ] {
         desk.ordered(&order("rabenstein", placer, name, modality, station, start)).await;
     }
@@ -183,16 +185,19 @@ async fn a_scanner_finds_what_it_is_to_do_by_whatever_it_names() {
     let (ae, ct) = (tags::SCHEDULED_STATION_AE_TITLE, (tags::MODALITY, VR::CS, "CT"));
     let name = |text| (tags::PATIENT_NAME, VR::PN, text);
     for (asked, expected) in [
-        (keys(&[], &[]), vec!["3", "1", "2", "4"]),
+        (keys(&[], &[]), vec!["3", "1", "2", "4", "6", "7"]),
         (keys(&[], &[ct]), vec!["1", "2", "4"]),
-        (keys(&[], &[(tags::MODALITY, VR::CS, "US")]), vec![]),
+        (keys(&[], &[(tags::MODALITY, VR::CS, "MG")]), vec![]),
         (keys(&[], &[(ae, VR::AE, "RAB_CT1")]), vec!["1", "2"]),
         (keys(&[], &[ct, (date, VR::DA, "20261124")]), vec!["1", "2"]),
         (keys(&[], &[(date, VR::DA, "20261124-20261125"), (time, VR::TM, "0900-1000")]), vec!["2", "4"]),
-        (keys(&[], &[(date, VR::DA, "20261125-")]), vec!["4"]),
+        (keys(&[], &[(date, VR::DA, "20261125-")]), vec!["4", "6", "7"]),
         (keys(&[name("mü*")], &[]), vec!["3", "1"]),
         (keys(&[name("*^JURGEN")], &[]), vec!["1"]),
         (keys(&[name("SWIATEK^LUCJA")], &[]), vec!["2"]),
+        (keys(&[name("ИВАНОВ^П*")], &[]), vec!["6"]),
+        (keys(&[name("swi*\\dvorak*")], &[]), vec!["2", "4"]),
+        (keys(&[name("\"\"")], &[]), vec!["7"]),
         (keys(&[(tags::PATIENT_ID, VR::LO, "SYN-4")], &[]), vec!["4"]),
         (keys(&[(tags::ACCESSION_NUMBER, VR::SH, "A2")], &[ct]), vec!["2"]),
         (keys(&[(tags::ACCESSION_NUMBER, VR::SH, "A3")], &[ct]), vec![]),

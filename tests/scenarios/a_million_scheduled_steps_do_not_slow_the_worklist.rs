@@ -28,7 +28,7 @@ const PAGE: i64 = 50;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_scheduled_steps_do_not_slow_the_worklist() {
     for ledger in both().await {
-        fill(&ledger).await;
+        ledger.raw.schedule(STEPS, &format!("'hospital-' || (i % {HOSPITALS})")).await;
         let looks: [(&str, LookedBy); 7] = [
             ("scanner and day", |n| By::Station(format!("CT{}", n % 5))),
             ("modality and day", |_| By::Modality("CT".into())),
@@ -148,44 +148,4 @@ fn is_one(by: By) -> bool {
 fn percentile(mut took: Vec<Duration>) -> Duration {
     took.sort_unstable();
     took[took.len() * 99 / 100 - 1]
-}
-
-async fn fill(ledger: &Ledger) {
-    let padded = match ledger.raw {
-        Raw::Sqlite(_) => "printf('%012d', i)",
-        Raw::Postgres(_) => "lpad(i::text, 12, '0')",
-    };
-    let id = format!("'00000000-0000-7000-8000-' || {padded}");
-    let origin = format!("'hospital-' || (i % {HOSPITALS})");
-    let fill = async |columns: &str, values: String| {
-        let sql = format!(
-            "INSERT INTO {columns} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {STEPS}) \
-             SELECT {values} FROM n"
-        );
-        ledger.raw.run(&sql).await;
-    };
-    let facts =
-        "'{\"patient_name\":\"Name' || i || '\",\"requested\":{\"steps\":[{\"id\":\"S1\",\"modality\":\"CT\"}]}}'";
-    fill(
-        "orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, patient_id, \
-         patient_issuer, modality, priority, facts, received_us, changed_us)",
-        format!(
-            "{id}, {origin}, 'open', 'O' || i, 'R', '', '', 'A' || i, 'R', 'P' || i, 'R', 'CT', 'routine', {facts}, i, i"
-        ),
-    )
-    .await;
-    fill(
-        "scheduled_steps (order_id, number, origin, state, listed, patient_id, accession, name_key, modality, station, \
-         start_at, study_uid, step_id)",
-        format!(
-            "{id}, 1, {origin}, 'scheduled', 1, 'P' || i, 'A' || i, 'name' || i, \
-             CASE i % 3 WHEN 0 THEN 'MR' ELSE 'CT' END, CASE i % 7 WHEN 0 THEN '' ELSE 'CT' || (i % 5) END, \
-             '202611' || (10 + (i / 20) % 20) || '0830' || (10 + i % 50), '1.2.' || i, 'S' || i"
-        ),
-    )
-    .await;
-    if matches!(ledger.raw, Raw::Postgres(_)) {
-        // As its autovacuum would within the minute.
-        ledger.raw.run("ANALYZE").await;
-    }
 }

@@ -3,18 +3,19 @@
 //! names study and patient as the hospital does is not made anew.
 
 use crate::support::{
+    center::About,
     data_set::{Part10, encapsulated, text},
     dcmtk::StoreScp,
     free_port,
     hospital::{Scanner, head_ct, write_files},
     network::{Footing, Network, SOON, wall},
-    reports::{Oru, dcmdump, dsrdump, folder, pdf_text, pdf2dcm, send_files, set, small_pdf, xml2dsr},
+    reports::{Oru, dcmdump, dsrdump, folder, pdf_text, pdf2dcm, send_files, set, small_pdf, sr_as_xml, xml2dsr},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dicom_dictionary_std::tags;
 use neisse::{
     cli::sample::SampleCase,
-    model::{CaseState, DeliveryKind, DeliveryState, Uid},
+    model::{CaseState, DeliveryKind, DeliveryState},
     store::CaseRow,
 };
 use std::{path::Path, time::Duration};
@@ -94,7 +95,9 @@ async fn reported(network: &Network, number: u64, patient: &SampleCase, form: Fo
             hl7(network, number, patient, &format!("ED|CT^Befund^L||^application^pdf^Base64^{document}")).await;
         }
         Form::Sr | Form::SrOfTheirs => {
-            let xml = sr_as_xml(patient);
+            let study = patient.study().to_string();
+            let (patient_id, accession) = (&patient.patient_id, &patient.accession);
+            let xml = sr_as_xml(&About { patient_id, issuer: "", accession, study: &study }, FINDING);
             let file = if form == Form::Sr {
                 xml2dsr(folder.path(), &xml).await
             } else {
@@ -214,36 +217,4 @@ fn as_enhanced(basic: &str) -> String {
     let class = "1.2.840.10008.5.1.4.1.1.88.22\">EnhancedSRStorage";
     let basic = basic.replace("1.2.840.10008.5.1.4.1.1.88.11\">BasicTextSRStorage", class);
     basic.replace("type=\"Basic Text SR\"", "type=\"Enhanced SR\"")
-}
-
-/// A verified Basic Text SR.
-fn sr_as_xml(patient: &SampleCase) -> String {
-    let concept = |value: &str, scheme: &str, meaning: &str| {
-        format!(
-            "<concept><value>{value}</value><scheme><designator>{scheme}</designator></scheme>\
-             <meaning>{meaning}</meaning></concept>"
-        )
-    };
-    let (title, findings, finding) = (
-        concept("18748-4", "LN", "Diagnostic Imaging Report"),
-        concept("121070", "DCM", "Findings"),
-        concept("121071", "DCM", "Finding"),
-    );
-    let (id, number, study) = (&patient.patient_id, &patient.accession, patient.study());
-    let (series, instance) = (Uid::generate(), Uid::generate());
-    let name = "<name><first>Ruth</first><last>Beispiel</last></name>";
-    let text = FINDING.replace('&', "&amp;");
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<report type=\"Basic Text SR\">\
-         <sopclass uid=\"1.2.840.10008.5.1.4.1.1.88.11\">BasicTextSRStorage</sopclass><charset>ISO_IR 192</charset>\
-         <modality>SR</modality><patient><id>{id}</id></patient>\
-         <study uid=\"{study}\"><accession><number>{number}</number></accession></study><series uid=\"{series}\"><number>1</number></series>\
-         <instance uid=\"{instance}\"><number>1</number></instance><document><completion flag=\"COMPLETE\"/>\
-         <verification flag=\"VERIFIED\"><observer pos=\"1\"><datetime>2026-11-25T02:14:00</datetime>{name}\
-         <organization>Klinikum Chemnitz</organization></observer></verification>\
-         <content><date>2026-11-25</date><time>02:14:00</time><container flag=\"SEPARATE\">{title}\
-         <container flag=\"SEPARATE\"><relationship>CONTAINS</relationship>{findings}\
-         <text><relationship>CONTAINS</relationship>{finding}<value>{text}</value></text>\
-         </container></container></content></document></report>\n"
-    )
 }

@@ -2,16 +2,14 @@
 //! others, is told each status that PS3.4 CC.2 has for what it does wrong, and completes it.
 
 use crate::support::{
-    blocking,
     center::Center,
-    faults::send_head_ct,
-    free_port, handed_over,
+    faults::{send_head_ct, set},
+    free_port,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
-    readers::{performed, said},
+    readers::{change, performed, said, workstation},
 };
 use neisse::model::CaseState;
 use serde_json::{Value, json};
-use std::{path::Path, process::Command};
 
 const CLAIMS: usize = 50;
 
@@ -27,14 +25,14 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
             "00100010": { "vr": "PN" },
             "00404021": { "vr": "SQ", "Value": [{ "0020000D": { "vr": "UI", "Value": [patient.study().as_str()] } }] },
         });
-        let found = asked(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await;
+        let found = workstation(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await;
         assert_eq!(found[0]["status"], 0x0000, "{found}");
         assert_eq!(found[0]["set"].as_array().map(Vec::len), Some(1), "{found}");
         let uid = said(&found[0]["set"][0], "00080018");
         assert!(!found[0]["set"][0]["00100010"]["Value"][0].is_null(), "{found}");
 
         let claims: Vec<Value> = (1..=CLAIMS).map(|n| change(&uid, "IN PROGRESS", &format!("1.2.3.{n}"))).collect();
-        let told = asked(&network, "CHEMNITZ", json!([claims])).await;
+        let told = workstation(&network, "CHEMNITZ", json!([claims])).await;
         let statuses: Vec<u64> = told[0]
             .as_array()
             .expect("answers")
@@ -71,7 +69,7 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
             (json!({ "do": "action", "type": 2, "uid": uid, "set": {} }), 0xC311),
         ];
         let asks: Vec<Value> = steps.iter().map(|(step, _)| step.clone()).collect();
-        let told = asked(&network, "CHEMNITZ", Value::Array(asks)).await;
+        let told = workstation(&network, "CHEMNITZ", Value::Array(asks)).await;
         for (nth, (step, expected)) in steps.iter().enumerate() {
             assert_eq!(told[nth]["status"], *expected, "{footing:?} step {nth}: {step} {}", told[nth]);
         }
@@ -80,7 +78,8 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
         assert!(seen.get("00081195").is_none(), "the lock is nobody's to see: {seen}");
         // Others: it is not there.
         let stranger =
-            asked(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")])).await;
+            workstation(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")]))
+                .await;
         assert_eq!((&stranger[0]["status"], &stranger[1]["status"]), (&json!(0xC307), &json!(0xC307)));
         let story = network.story(&case).await;
         assert!(story.contains("its reading was completed by CHEMNITZ (chemnitz)"), "{story}");
@@ -91,29 +90,9 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
 /// Who is subscribed is told over an association of ours, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
-    let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
     let port = free_port();
-    let network = Network::with_centers(
-        Footing::Embedded,
-        ALWAYS_CHEMNITZ,
-        wall("2026-11-24T23:10"),
-        chemnitz,
-        leipzig,
-        |files| {
-            let file = files.get_mut("partners/chemnitz.toml").expect("the center");
-            let place = format!(
-                "[dicom]\ndestinations = [{{ ae_title = \"CHE_WS1\", host = \"127.0.0.1\", port = {port} }}]\n\
-                 senders = [{{ ae_title = \"CHE_WS1\" }}, "
-            );
-            *file = file.replacen("[dicom]\nsenders = [", &place, 1);
-        },
-    )
-    .await;
-    let (patient, _) = send_head_ct(&network, 1, 2).await;
-    network.case_in(&patient.study(), CaseState::Delivered).await;
-    let keys = json!({ "00741000": { "vr": "CS", "Value": ["SCHEDULED"] }, "00080018": { "vr": "UI" } });
-    let found = asked(&network, "CHE_WS1", json!([{ "do": "find", "set": keys }])).await;
-    let uid = said(&found[0]["set"][0], "00080018");
+    let network = with_workstations(&[("CHE_WS1", port)]).await;
+    let uid = offered(&network).await;
     let steps = json!([
         { "do": "listen", "port": port },
         subscribe(&uid, "CHE_WS1"),
@@ -123,7 +102,7 @@ async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
         change(&uid, "CANCELED", "1.2.3"),
         { "do": "heard", "count": 4 },
     ]);
-    let told = asked(&network, "CHE_WS1", steps).await;
+    let told = workstation(&network, "CHE_WS1", steps).await;
     for nth in [1, 3, 4, 5] {
         assert_eq!(told[nth]["status"], 0x0000, "step {nth}: {told}");
     }
@@ -141,11 +120,57 @@ async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
     network.at_rest().await;
 }
 
-fn change(uid: &str, state: &str, transaction: &str) -> Value {
-    json!({ "do": "action", "type": 1, "uid": uid, "set": {
-        "00081195": { "vr": "UI", "Value": [transaction] },
-        "00741000": { "vr": "CS", "Value": [state] },
-    } })
+/// It takes the association and the event, and says nothing; another one is told everything while it is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workstation_that_never_answers_holds_up_no_other() {
+    let (mute, other) = (free_port(), free_port());
+    let network = with_workstations(&[("CHE_WS1", mute), ("CHE_WS2", other)]).await;
+    let uid = offered(&network).await;
+    let steps = json!([
+        { "do": "listen", "title": "CHE_WS1", "port": mute, "mute": true },
+        { "do": "listen", "title": "CHE_WS2", "port": other },
+        subscribe(&uid, "CHE_WS1"),
+        { "do": "heard", "title": "CHE_WS1", "count": 1 },
+        subscribe(&uid, "CHE_WS2"),
+        change(&uid, "IN PROGRESS", "1.2.3"),
+        change(&uid, "CANCELED", "1.2.3"),
+        { "do": "heard", "title": "CHE_WS2", "count": 3 },
+        { "do": "heard", "title": "CHE_WS1", "count": 1 },
+    ]);
+    let told = workstation(&network, "CHE_WS1", steps).await;
+    let states = |nth: usize| -> Vec<String> {
+        let events = told[nth]["set"].as_array().expect("events");
+        events.iter().map(|event| said(&event["set"], "00741000")).collect()
+    };
+    assert_eq!(states(7), ["SCHEDULED", "IN PROGRESS", "CANCELED"], "{told}");
+    assert_eq!(states(8), ["SCHEDULED"], "it is still waited for, and not told the same again meanwhile: {told}");
+    network.at_rest().await;
+}
+
+/// Chemnitz has these workstations; whom nobody answers, the node waits for longer than a scenario does.
+async fn with_workstations(all: &[(&str, u16)]) -> Network {
+    let (chemnitz, leipzig) = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
+    let at = wall("2026-11-24T23:10");
+    Network::with_centers(Footing::Embedded, ALWAYS_CHEMNITZ, at, chemnitz, leipzig, |files| {
+        set(files, "neisse.toml", "response", "\"60s\"");
+        let places =
+            all.iter().map(|(ae, port)| format!("{{ ae_title = \"{ae}\", host = \"127.0.0.1\", port = {port} }}"));
+        let senders = all.iter().map(|(ae, _)| format!("{{ ae_title = \"{ae}\" }}, "));
+        let places = places.collect::<Vec<_>>().join(", ");
+        let wanted = format!("[dicom]\ndestinations = [{places}]\nsenders = [{}", senders.collect::<String>());
+        let file = files.get_mut("partners/chemnitz.toml").expect("the center");
+        *file = file.replacen("[dicom]\nsenders = [", &wanted, 1);
+    })
+    .await
+}
+
+/// A head CT has come; its task.
+async fn offered(network: &Network) -> String {
+    let (patient, _) = send_head_ct(network, 1, 2).await;
+    network.case_in(&patient.study(), CaseState::Delivered).await;
+    let keys = json!({ "00741000": { "vr": "CS", "Value": ["SCHEDULED"] }, "00080018": { "vr": "UI" } });
+    let found = workstation(network, "CHE_WS1", json!([{ "do": "find", "set": keys }])).await;
+    said(&found[0]["set"][0], "00080018")
 }
 
 fn subscribe(uid: &str, aet: &str) -> Value {
@@ -153,16 +178,4 @@ fn subscribe(uid: &str, aet: &str) -> Value {
         "00741234": { "vr": "AE", "Value": [aet] },
         "00741230": { "vr": "LO", "Value": ["FALSE"] },
     } })
-}
-
-async fn asked(network: &Network, title: &'static str, steps: Value) -> Value {
-    let port = network.dicom_port().to_string();
-    let output = blocking(move || {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ups_reader");
-        let mut command = Command::new(handed_over("NEISSE_TEST_PYTHON"));
-        command.arg(script).args([port.as_str(), title, steps.to_string().as_str()]).output().expect("Python")
-    })
-    .await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }

@@ -1,7 +1,7 @@
 //! A multipart body that comes in (RFC 2046 5.1, RFC 2387), part by part, with no more of it in memory than a piece.
 //!
 //! In: the pieces of a body. Out: for each part its headers, then its bytes as they come; reading no further is what
-//! holds the sender back. Headers, parts and pauses are bounded; the parts' lengths are not.
+//! holds the sender back. Headers, parts, pauses and what nobody wants are bounded; the lengths of parts that are read are not.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,6 +13,8 @@ pub const MAX_HEADER_BYTES: usize = 8 << 10;
 pub const MAX_PARTS: usize = 10_000;
 const LONGEST_BOUNDARY: usize = 70;
 const MAX_PREAMBLE_BYTES: usize = 64 << 10;
+/// Of parts that are passed over, in all: several slides that are refused, not a stream without an end.
+const MAX_PASSED_BYTES: u64 = 16 << 30;
 /// As a DICOM association: no single pause longer than this, and all of them together only longer by what has come at
 /// [`LEAST_BYTES_PER_SEC`].
 const IDLE: Duration = Duration::from_secs(60);
@@ -30,13 +32,15 @@ pub enum MultipartError {
     TooManyParts,
     #[error("something else than a part where one should begin")]
     NoPart,
+    #[error("too much that is no instance, or is refused")]
+    Unwanted,
 }
 
 impl MultipartError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyParts => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyParts | Self::Unwanted => StatusCode::PAYLOAD_TOO_LARGE,
             Self::CutOff | Self::Headers | Self::NoPart => StatusCode::BAD_REQUEST,
         }
     }
@@ -116,6 +120,8 @@ pub struct Parts<S> {
     idle: Duration,
     waited: Duration,
     received: u64,
+    /// What may still be passed over.
+    passable: u64,
     /// When all of it must be there.
     until: Option<Instant>,
     ended: bool,
@@ -138,6 +144,7 @@ where
             idle: IDLE,
             waited: Duration::ZERO,
             received: 0,
+            passable: MAX_PASSED_BYTES,
             until: None,
             ended: false,
         }
@@ -154,23 +161,22 @@ where
     /// # Errors
     /// [`MultipartError`]
     pub async fn next_part(&mut self) -> Result<Option<PartHead>, MultipartError> {
-        let mut passed = 0;
+        let mut preamble = 0;
         loop {
-            match self.at {
+            let is_preamble = match self.at {
                 At::End => return Ok(None),
                 At::Delimiter => break,
-                At::Preamble | At::Part => {
-                    let is_preamble = self.at == At::Preamble;
-                    match self.piece().await? {
-                        Some(piece) if is_preamble => {
-                            passed += piece.len();
-                            if passed > MAX_PREAMBLE_BYTES {
-                                return Err(MultipartError::NoPart);
-                            }
-                        }
-                        Some(_) | None => {}
-                    }
+                At::Preamble => true,
+                At::Part => false,
+            };
+            let Some(piece) = self.piece().await? else { continue };
+            if is_preamble {
+                preamble += piece.len();
+                if preamble > MAX_PREAMBLE_BYTES {
+                    return Err(MultipartError::NoPart);
                 }
+            } else {
+                self.passable = self.passable.checked_sub(piece.len() as u64).ok_or(MultipartError::Unwanted)?;
             }
         }
         self.behind_delimiter().await
@@ -345,6 +351,22 @@ mod tests {
             block(read(format!("{}\r\n--b--", part.repeat(MAX_PARTS)).as_bytes(), 64 << 10, "b")).unwrap().len(),
             MAX_PARTS
         );
+    }
+
+    #[test]
+    fn what_nobody_wants_is_passed_over_up_to_a_bound() {
+        let part = format!("--b\r\n\r\n{}\r\n", "x".repeat(60));
+        let passed = |parts: usize| {
+            let body = Bytes::from(part.repeat(parts) + "--b--");
+            block(async {
+                let mut parts = Parts::new(stream::iter([Ok::<_, Infallible>(body)]), "b");
+                parts.passable = 100;
+                while parts.next_part().await?.is_some() {}
+                Ok(())
+            })
+        };
+        assert_eq!(passed(1), Ok(()));
+        assert_eq!(passed(2), Err(MultipartError::Unwanted));
     }
 
     #[test]

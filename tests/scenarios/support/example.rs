@@ -74,6 +74,11 @@ impl Example {
             routes.lines().filter(|line| !line.starts_with("claim_within")).map(|line| format!("{line}\n")).collect();
     }
 
+    /// What nobody claims moves on after all, as it is shipped.
+    pub fn with_claims(&mut self) {
+        self.files.extend(shipped().remove_entry("routes.toml"));
+    }
+
     /// Where its PACS is.
     pub fn takes_images_at(&mut self, partner: &str, port: u16) {
         self.edit_partner(partner, |partner| set_port(partner, "dicom", port));

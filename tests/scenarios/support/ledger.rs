@@ -253,4 +253,44 @@ impl Raw {
             }
         }
     }
+
+    /// So many orders with a step each, numbered from 1; `origin`: whose, in SQL that knows the number as `i`.
+    pub async fn schedule(&self, steps: usize, origin: &str) {
+        let padded = match self {
+            Raw::Sqlite(_) => "printf('%012d', i)",
+            Raw::Postgres(_) => "lpad(i::text, 12, '0')",
+        };
+        let id = format!("'00000000-0000-7000-8000-' || {padded}");
+        let fill = async |columns: &str, values: String| {
+            let sql = format!(
+                "INSERT INTO {columns} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {steps}) \
+             SELECT {values} FROM n"
+            );
+            self.run(&sql).await;
+        };
+        let facts =
+            "'{\"patient_name\":\"Name' || i || '\",\"requested\":{\"steps\":[{\"id\":\"S1\",\"modality\":\"CT\"}]}}'";
+        fill(
+        "orders (id, origin, state, placer, placer_issuer, filler, filler_issuer, accession, accession_issuer, patient_id, \
+         patient_issuer, modality, priority, facts, received_us, changed_us)",
+        format!(
+            "{id}, {origin}, 'open', 'O' || i, 'R', '', '', 'A' || i, 'R', 'P' || i, 'R', 'CT', 'routine', {facts}, i, i"
+        ),
+    )
+    .await;
+        fill(
+        "scheduled_steps (order_id, number, origin, state, listed, patient_id, accession, name_key, modality, station, \
+         start_at, study_uid, step_id)",
+        format!(
+            "{id}, 1, {origin}, 'scheduled', 1, 'P' || i, 'A' || i, 'name' || i, \
+             CASE i % 3 WHEN 0 THEN 'MR' ELSE 'CT' END, CASE i % 7 WHEN 0 THEN '' ELSE 'CT' || (i % 5) END, \
+             '202611' || (10 + (i / 20) % 20) || '0830' || (10 + i % 50), '1.2.' || i, 'S' || i"
+        ),
+    )
+    .await;
+        if matches!(self, Raw::Postgres(_)) {
+            // As its autovacuum would within the minute.
+            self.run("ANALYZE").await;
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Reports as other people's software reads and writes them: HL7 fields by hand, `pdftotext`, `dcmdump`, `dsrdump`.
 
-use super::{blocking, dcmtk::Target, service_folder};
+use super::{blocking, center::About, dcmtk::Target, service_folder};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use neisse::model::Uid;
 use std::{
     io::Write,
     net::SocketAddr,
@@ -137,6 +138,38 @@ pub async fn xml2dsr(folder: &Path, xml: &str) -> PathBuf {
     let output = tool("xml2dsr", vec![path(&from), path(&to)]).await;
     assert!(output.status.success(), "xml2dsr: {}", String::from_utf8_lossy(&output.stderr));
     to
+}
+
+/// A verified Basic Text SR.
+pub fn sr_as_xml(about: &About<'_>, finding_text: &str) -> String {
+    let concept = |value: &str, scheme: &str, meaning: &str| {
+        format!(
+            "<concept><value>{value}</value><scheme><designator>{scheme}</designator></scheme>\
+             <meaning>{meaning}</meaning></concept>"
+        )
+    };
+    let (title, findings, finding) = (
+        concept("18748-4", "LN", "Diagnostic Imaging Report"),
+        concept("121070", "DCM", "Findings"),
+        concept("121071", "DCM", "Finding"),
+    );
+    let About { patient_id: id, accession: number, study, .. } = about;
+    let (series, instance) = (Uid::generate(), Uid::generate());
+    let name = "<name><first>Ruth</first><last>Beispiel</last></name>";
+    let text = finding_text.replace('&', "&amp;");
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<report type=\"Basic Text SR\">\
+         <sopclass uid=\"1.2.840.10008.5.1.4.1.1.88.11\">BasicTextSRStorage</sopclass><charset>ISO_IR 192</charset>\
+         <modality>SR</modality><patient><id>{id}</id></patient>\
+         <study uid=\"{study}\"><accession><number>{number}</number></accession></study><series uid=\"{series}\"><number>1</number></series>\
+         <instance uid=\"{instance}\"><number>1</number></instance><document><completion flag=\"COMPLETE\"/>\
+         <verification flag=\"VERIFIED\"><observer pos=\"1\"><datetime>2026-11-25T02:14:00</datetime>{name}\
+         <organization>Klinikum Chemnitz</organization></observer></verification>\
+         <content><date>2026-11-25</date><time>02:14:00</time><container flag=\"SEPARATE\">{title}\
+         <container flag=\"SEPARATE\"><relationship>CONTAINS</relationship>{findings}\
+         <text><relationship>CONTAINS</relationship>{finding}<value>{text}</value></text>\
+         </container></container></content></document></report>\n"
+    )
 }
 
 /// Sets one element of a file with DCMTK's `dcmodify`.

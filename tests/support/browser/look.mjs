@@ -3,10 +3,11 @@
 //
 //   node look.mjs URL FOLDER [nothing]
 //
-// Prints one line of JSON: how many pictures differed while scrolling, what the viewer wrote over the image, what the browser
-// could not load, and every request's status. The pictures are FOLDER/first.png and FOLDER/scrolled.png. It judges
-// nothing; where nothing is to be seen, it does not wait for it as long as for an image.
-import { createHash } from 'node:crypto';
+// Prints one line of JSON: of the first picture and of that after each notch, what the canvas itself shows, without what is
+// written over it (how many pixels are not black, and the mean gray of each field of a grid laid over the largest square in its
+// middle); what the viewer wrote over the image, what the browser could not load, and every request's status. The pictures are
+// FOLDER/first.png and FOLDER/scrolled.png. It judges nothing; where nothing is to be seen, it does not wait for it as long
+// as for an image.
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
@@ -16,6 +17,9 @@ const PATIENCE = 90_000;
 // After the first answer about the study, where nothing is awaited.
 const NOTHING_AFTER = 15_000;
 const NOTCHES = 12;
+const NOTCH_WITHIN = 10_000;
+// Of the grid, in a row.
+const FIELDS = 32;
 
 const browser = await chromium.launch({
   executablePath: '/usr/bin/chromium',
@@ -31,44 +35,67 @@ page.on('response', response => asked.push([response.status(), new URL(response.
 page.on('requestfailed', request => complaints.push(`${request.url()}: ${request.failure()?.errorText}`));
 page.on('pageerror', error => complaints.push(String(error)));
 
-// A picture of the image, and its digest.
+// A picture of the page where the image is, for people.
 async function picture(path) {
-  const image = page.locator('.cornerstone-canvas, canvas').first();
-  const png = await image.screenshot({ path });
-  return createHash('sha256').update(png).digest('hex');
+  await page.locator('.cornerstone-canvas, canvas').first().screenshot({ path });
 }
 
-// How much of it is not black.
-async function brightPixels() {
-  return page.evaluate(() => {
+// What the canvas shows.
+async function seen() {
+  return page.evaluate(fields => {
     const canvas = document.querySelector('canvas.cornerstone-canvas') ?? document.querySelector('canvas');
-    if (!canvas || !canvas.width) return 0;
+    if (!canvas || !canvas.width) return { bright: 0, grid: [] };
     const copy = document.createElement('canvas');
     copy.width = canvas.width;
     copy.height = canvas.height;
-    const context = copy.getContext('2d');
+    const context = copy.getContext('2d', { willReadFrequently: true });
     context.drawImage(canvas, 0, 0);
     const { data } = context.getImageData(0, 0, copy.width, copy.height);
+    const gray = (x, y) => data[(y * copy.width + x) * 4];
     let bright = 0;
     for (let at = 0; at < data.length; at += 4) if (data[at] > 40) bright += 1;
-    return bright;
-  });
+    const side = Math.min(copy.width, copy.height);
+    const [left, top] = [(copy.width - side) / 2, (copy.height - side) / 2];
+    const edge = field => Math.round((side * field) / fields);
+    const grid = [];
+    for (let row = 0; row < fields; row += 1) {
+      for (let column = 0; column < fields; column += 1) {
+        let [sum, count] = [0, 0];
+        for (let y = edge(row); y < edge(row + 1); y += 1) {
+          for (let x = edge(column); x < edge(column + 1); x += 1) {
+            sum += gray(Math.floor(left) + x, Math.floor(top) + y);
+            count += 1;
+          }
+        }
+        grid.push(Math.round((10 * sum) / count) / 10);
+      }
+    }
+    return { bright, grid };
+  }, FIELDS);
 }
 
-// Scrolls; how many different pictures there were.
+// Scrolls, notch by notch; waits for another picture after each, if not for ever.
 async function scroll() {
-  const seen = new Set([await picture(join(folder, 'first.png'))]);
+  await picture(join(folder, 'first.png'));
+  const shown = [await seen()];
   const box = await page.locator('canvas').first().boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
   for (let notch = 0; notch < NOTCHES; notch += 1) {
     await page.mouse.wheel(0, 100);
-    await page.waitForTimeout(400);
-    seen.add(await picture(join(folder, 'scrolled.png')));
+    const before = JSON.stringify(shown.at(-1));
+    const until = Date.now() + NOTCH_WITHIN;
+    let now = before;
+    while (now === before && Date.now() < until) {
+      await page.waitForTimeout(100);
+      now = JSON.stringify(await seen());
+    }
+    shown.push(JSON.parse(now));
   }
-  return seen.size;
+  await picture(join(folder, 'scrolled.png'));
+  return shown;
 }
 
-const outcome = { pictures: 0, bright: 0, overlay: '', complaints, asked };
+const outcome = { shown: [], bright: 0, overlay: '', complaints, asked };
 try {
   await page.goto(url, { timeout: PATIENCE });
   const answered = () => asked.some(([, path]) => path.startsWith('/dicom-web'));
@@ -77,14 +104,14 @@ try {
   while (outcome.bright < 1000 && Date.now() < until && !(answeredAt && Date.now() > answeredAt + NOTHING_AFTER)) {
     if (awaited === 'nothing' && !answeredAt && answered()) answeredAt = Date.now();
     await page.waitForTimeout(500);
-    outcome.bright = await brightPixels();
+    outcome.bright = (await seen()).bright;
   }
   // A first visitor is asked to read something: not now.
   for (const name of [/skip/i, /confirm and hide/i, /dismiss/i]) {
     const button = page.getByRole('button', { name }).first();
     if (await button.isVisible().catch(() => false)) await button.click().catch(() => {});
   }
-  if (outcome.bright > 0) outcome.pictures = await scroll();
+  if (outcome.bright > 0) outcome.shown = await scroll();
   outcome.overlay = await page.locator('.viewport-overlay, [data-cy="viewport-pane"]').allInnerTexts().then(all => all.join('\n'));
   await page.screenshot({ path: join(folder, 'page.png') });
 } catch (error) {
