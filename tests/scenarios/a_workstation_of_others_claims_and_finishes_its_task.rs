@@ -2,16 +2,15 @@
 //! others, is told each status that PS3.4 CC.2 has for what it does wrong, and completes it.
 
 use crate::support::{
-    blocking,
     center::Center,
     faults::send_head_ct,
-    free_port, handed_over,
+    free_port,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
     readers::{performed, said},
+    workstation::{asked, change, subscribe},
 };
 use neisse::model::CaseState;
 use serde_json::{Value, json};
-use std::{path::Path, process::Command};
 
 const CLAIMS: usize = 50;
 
@@ -139,30 +138,4 @@ async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
     let expected = [(1, "SCHEDULED"), (1, "IN PROGRESS"), (2, "CHE_WS1"), (1, "CANCELED")];
     assert_eq!(heard, expected.map(|(kind, text)| (kind, text.to_owned())));
     network.at_rest().await;
-}
-
-fn change(uid: &str, state: &str, transaction: &str) -> Value {
-    json!({ "do": "action", "type": 1, "uid": uid, "set": {
-        "00081195": { "vr": "UI", "Value": [transaction] },
-        "00741000": { "vr": "CS", "Value": [state] },
-    } })
-}
-
-fn subscribe(uid: &str, aet: &str) -> Value {
-    json!({ "do": "action", "type": 3, "uid": uid, "set": {
-        "00741234": { "vr": "AE", "Value": [aet] },
-        "00741230": { "vr": "LO", "Value": ["FALSE"] },
-    } })
-}
-
-async fn asked(network: &Network, title: &'static str, steps: Value) -> Value {
-    let port = network.dicom_port().to_string();
-    let output = blocking(move || {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ups_reader");
-        let mut command = Command::new(handed_over("NEISSE_TEST_PYTHON"));
-        command.arg(script).args([port.as_str(), title, steps.to_string().as_str()]).output().expect("Python")
-    })
-    .await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
