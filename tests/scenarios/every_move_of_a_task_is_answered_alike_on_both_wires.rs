@@ -127,8 +127,8 @@ fn becomes(nth: usize, task: usize) -> &'static str {
         return state;
     }
     let begins = BEGIN.iter().take(nth + 1).filter(|(of, _)| *of == task);
-    let moved = begins.filter_map(|(_, ask)| if let Move(state, _) = ask { Some(*state) } else { None });
-    moved.last().unwrap_or("SCHEDULED")
+    let mut moved = begins.filter_map(|(_, ask)| if let Move(state, _) = ask { Some(*state) } else { None });
+    moved.next_back().unwrap_or("SCHEDULED")
 }
 
 fn step(uid: &str, ask: Ask) -> Value {
