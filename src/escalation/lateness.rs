@@ -5,7 +5,7 @@
 
 use super::Escalation;
 use crate::{
-    model::{Aside, CaseId, Moment, PartnerId, chain},
+    model::{Aside, CaseId, Moment, PartnerId, TaskState, chain},
     store::{Durability, StoreError, Wanted},
 };
 
@@ -69,7 +69,9 @@ async fn tell_late(desk: &Escalation, id: CaseId, now: Moment) -> Result<Found, 
     let found = match case.report_awaited().map(|(reader, _)| reader.clone()) {
         Some(_) if wanted == Wanted::NotNow => return Ok(Found::NotNow),
         Some(reader) if wanted == Wanted::Yes => {
-            let reason = case.late_report(&reader);
+            let done = tx.last_task(id, &reader).await?;
+            let is_read = done.is_some_and(|task| task.state == TaskState::Completed);
+            let reason = case.late_report(&reader, is_read);
             case.needs_a_person(&reason);
             tx.tell(id, now, ACTOR, &reason).await?;
             Found::Late(reader)

@@ -1,6 +1,6 @@
 //! Sees when a study is whole: its association is released and a quiet time has passed. (The other ways to become whole: on
 //! evidence of how many instances there are, which `matching` sees as they come; and when all that its scanner says it made
-//! are there, which `performed` sees.)
+//! are there, which `performed` sees.) And when nothing more comes of what came late.
 //!
 //! DICOM has no end-of-study signal. Whole is no door that closes: a late instance joins the same case.
 
@@ -86,9 +86,35 @@ impl Completeness {
                 Some(last) if waiting.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX) => {
                     after = Some((last.last, last.id));
                 }
-                _ => return Ok(()),
+                _ => return self.look_at_what_came_late(quiet_since, aside).await,
             }
         }
+    }
+
+    /// What came after its study was whole is all there when nothing more comes: its task is ready again.
+    async fn look_at_what_came_late(&self, quiet_since: Moment, aside: &mut Aside<CaseId>) -> Result<(), StoreError> {
+        for late in self.store.cases_complete_again(quiet_since, BATCH).await? {
+            if self.open.is_open(&late.origin, &late.study) || aside.waits(&late.id) {
+                continue;
+            }
+            match self.ready_again(late.id, quiet_since).await {
+                Err(error) if error.is_about_one() => {
+                    aside.failed(late.id);
+                    tracing::error!(case.id = %late.id, error = %chain(&error), "The task of case {} cannot be made ready now; the others go on", late.id);
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn ready_again(&self, id: CaseId, quiet_since: Moment) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(Durability::Process).await?;
+        let case = tx.case(id).await?;
+        if case.whole.is_some() && case.last <= quiet_since && !self.open.is_open(&case.origin, &case.study) {
+            tx.note_task_input(id, true, self.clock.now()).await?;
+        }
+        tx.commit().await
     }
 
     async fn complete(&self, waiting: &IncompleteCase, quiet_since: Moment) -> Result<(), StoreError> {

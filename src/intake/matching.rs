@@ -229,6 +229,8 @@ async fn note_lateness(tx: &mut Tx, case: &mut CaseRow, now: Moment) -> Result<(
     if case.state != CaseState::New {
         case.take(CaseEvent::LateInstance)?;
     }
+    // Until nothing more comes: `completeness` sees that.
+    tx.note_task_input(case.id, false, now).await?;
     tx.tell(case.id, now, "intake", LATE).await
 }
 

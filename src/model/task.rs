@@ -58,6 +58,18 @@ pub fn is_for_its_order(reason: &str) -> bool {
 
 const ORDER_IS: &str = "its order is ";
 
+/// Why a task is withdrawn whose reader is down; `since` as it is said.
+pub fn has_taken_nothing(reader: &str, since: &str) -> String {
+    format!("{reader}{IS_DOWN}{since}")
+}
+
+/// Whether a task was withdrawn because its reader was down: then the reader may be offered the case again.
+pub fn is_for_being_down(reason: &str) -> bool {
+    reason.contains(IS_DOWN)
+}
+
+const IS_DOWN: &str = " has taken nothing since ";
+
 /// The Transaction UID (0008,1195) of a request, beside the one the task is locked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskKey {

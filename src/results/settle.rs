@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     model::{
         CaseEvent, CaseId, CaseState, Lane, Moment, OrderNumbers, Priority, ReportForm, ReportId, ReportStatus,
-        StudyFacts,
+        StudyFacts, TaskState,
     },
     store::{CaseRow, Durability, FormBefore, ImageOfCase, MAX_ALIKE, NewDelivery, NewReport, Store, StoreError, Tx},
 };
@@ -288,7 +288,10 @@ async fn follow(
     tell_warnings(tx, &mut case, &made.warnings, now).await?;
     moved(tx, &mut case, incoming.status, now).await?;
     match case.state {
-        CaseState::Reported => tx.complete_tasks(case.id, id, now).await?,
+        // A preliminary report after the final one is no output of the reading.
+        CaseState::Reported if incoming.status != ReportStatus::Preliminary => {
+            tx.complete_tasks(case.id, &incoming.sender, id, now).await?;
+        }
         // Nothing is left of what was reported: it is to be read again.
         CaseState::Routed | CaseState::Delivered if incoming.status == ReportStatus::Withdrawn => {
             tx.offer_task(&case, now).await?;
@@ -296,10 +299,17 @@ async fn follow(
         }
         _ => {}
     }
-    if incoming.status == ReportStatus::Withdrawn {
-        case.await_report(now);
-    } else {
-        case.report_came();
+    match incoming.status {
+        ReportStatus::Withdrawn => case.await_report(now),
+        ReportStatus::Preliminary => {
+            case.report_came();
+            // Whoever says that the reading is done owes the final one.
+            let done = tx.last_task(case.id, &incoming.sender).await?;
+            if done.is_some_and(|task| task.state == TaskState::Completed) {
+                case.await_report_of_what_is_read(now);
+            }
+        }
+        ReportStatus::Final | ReportStatus::Corrected => case.report_came(),
     }
     tx.save_case(&case).await?;
     Ok(Joined::To { case: case.id, version, forms })

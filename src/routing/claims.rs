@@ -3,7 +3,8 @@
 //! In: offers whose `claim_within` has passed, those of readers that are down, claims without a sign of life; each by an index,
 //! every second. Out: the offer withdrawn, exactly once, and the case offered to the next ([`super::readers`]) with its images
 //! and orders; or a claim ended, and its reader offered it again. Whoever claims in the same moment wins or comes too late, never
-//! both: both hold the case first. After the last reader a person is told, and the offer stays.
+//! both: both hold the case first. After the last reader a person is told, and the offer stays. Who lost it to being down may be the
+//! next again, for one that is down now.
 //!
 //! What counts: a claim of the task, and a report, preliminary or final. A case whose order is on hold does not move.
 
@@ -19,6 +20,7 @@ use crate::{
     model::{
         Aside, BY_HAND, Bell, CaseEvent, CaseId, CaseState, Channel, Clock, Decision, Disposition, Moment, PartnerId,
         Priority, Uid, chain,
+        task::{has_taken_nothing, is_for_being_down},
     },
     store::{CaseRow, Down, Durability, Offer, Store, StoreError, TaskRow, Tx, Wanted, Withdrawal, spoken},
 };
@@ -232,11 +234,14 @@ impl Claims {
             _ => {}
         }
         let reason = match (&is_down, why) {
-            (Some(down), Why::Down) => format!("{} has taken nothing since {}", task.reader, down.since),
+            (Some(down), Why::Down) => has_taken_nothing(task.reader.as_str(), &down.since.to_string()),
             _ => format!("not claimed by {} within {}", task.reader, claim_within(&case)),
         };
         let known = Known { down: names(down), ..Known::default() };
-        let offered = tx.readers_offered(id).await?;
+        let mut offered = tx.readers_offered(id).await?;
+        // Who lost it to being down has its turn again; who did not claim it has had it.
+        offered.retain(|(reader, ended)| why == Why::Unclaimed || *reader == task.reader || !is_for_being_down(ended));
+        let offered: Vec<PartnerId> = offered.into_iter().map(|(reader, _)| reader).collect();
         let readers = case.reading().map_or(Vec::new(), |reading| reading.readers.clone());
         match readers::next(&readers, &offered, &known, |reader| can_take(&config, &case, reader)) {
             Next::To(next) => {
@@ -246,13 +251,16 @@ impl Claims {
                 }
                 offer(&mut tx, &config, &mut case, from, to, now).await?;
                 tell_moved(&mut tx, &case, from, &reason, why, now).await?;
+                case.is_claimed_now();
                 tx.save_case(&case).await?;
                 tx.commit().await?;
                 Ok(Done::Moved)
             }
-            // Who is down and stays the only one: the deliveries and their deadline tell of it.
-            Next::Later | Next::Nobody if why == Why::Down => Ok(Done::NotNow),
-            left => self.stays(tx, case, &task, &reason, left, now).await,
+            // Who is the only one and down: the deliveries and their deadline tell of it.
+            Next::Later | Next::Nobody if why == Why::Down && (readers.len() < 2 || task.told.is_some()) => {
+                Ok(Done::NotNow)
+            }
+            left => self.stays(tx, case, &task, (&reason, why), left, now).await,
         }
     }
 
@@ -262,7 +270,7 @@ impl Claims {
         mut tx: Tx,
         mut case: CaseRow,
         task: &TaskRow,
-        reason: &str,
+        (reason, why): (&str, Why),
         left: Next,
         now: Moment,
     ) -> Result<Done, StoreError> {
@@ -273,7 +281,10 @@ impl Claims {
             tx.save_case(&case).await?;
             tracing::warn!(case.id = %case.id, site = %task.reader, "Case {}: {told}", case.id);
         }
-        if left == Next::Nobody {
+        if why == Why::Down {
+            // Its time goes on, and so do the looks: another may come back.
+            tx.note_task_told(&task.uid, now).await?;
+        } else if left == Next::Nobody {
             return keep(tx, task, now).await;
         }
         tx.commit().await?;

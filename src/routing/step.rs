@@ -147,7 +147,7 @@ impl RoutingStep {
             offer::offer_again(&mut tx, &case, now).await?;
         }
         if news {
-            tx.note_task_priority(id, case.priority).await?;
+            tx.note_task_priority(id, case.priority, now).await?;
             owe_orders(&mut tx, &config, &mut case, now, give_up).await?;
             owe_news(&mut tx, &config, &mut case, now, give_up).await?;
         }

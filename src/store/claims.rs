@@ -42,7 +42,7 @@ impl CaseRow {
         format!("{UNCLAIMED}: it stays with {reader}, {why}")
     }
 
-    /// Somebody reads it now.
+    /// Somebody reads it now, or another is offered it.
     pub fn is_claimed_now(&mut self) {
         self.keep_reasons(|reason| !reason.starts_with(UNCLAIMED));
     }
@@ -185,15 +185,26 @@ impl Tx {
         Ok(readers)
     }
 
-    /// Who has been offered the case, whatever became of it.
+    /// Who has been offered the case, and why the last offer to each ended: empty where it is open, or was done.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn readers_offered(&mut self, case: CaseId) -> Result<Vec<PartnerId>, StoreError> {
-        const SQL: &str = "SELECT DISTINCT reader FROM tasks WHERE case_id = $1";
+    pub async fn readers_offered(&mut self, case: CaseId) -> Result<Vec<(PartnerId, String)>, StoreError> {
+        const SQL: &str = "SELECT t.reader, t.reason FROM tasks t WHERE t.case_id = $1 \
+             AND t.round = (SELECT MAX(l.round) FROM tasks l WHERE l.case_id = $1 AND l.reader = t.reader)";
         let id = case.to_string();
-        let rows: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
-        rows.iter().map(|(name,)| partner(name)).collect()
+        let rows: Vec<(String, String)> = on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).fetch_all(&mut **c).await)?;
+        rows.into_iter().map(|(name, reason)| Ok((partner(&name)?, reason))).collect()
+    }
+
+    /// A person has been told that the offer stays with a reader that is down.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_task_told(&mut self, task: &Uid, now: Moment) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE tasks SET told_us = $2 WHERE uid = $1";
+        on_tx!(self, |c| sqlx::query(SQL).bind(task.as_str()).bind(now.0).execute(&mut **c).await.map(drop))?;
+        Ok(())
     }
 
     /// The case waits for a report again: what is open of it has a clock again, if it had none any more. The case must be held for

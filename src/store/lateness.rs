@@ -1,7 +1,8 @@
 //! Reports that have not come when they were due.
 //!
 //! A deadline is an instant, counted from the first image (or from a release by a person): no change of the clocks moves
-//! it. The first report, preliminary or final, ends it.
+//! it. The first report, preliminary or final, ends it. Whoever says that the reading is done while the final report is not there
+//! owes that one soon.
 
 use super::{CaseRow, Store, StoreError, Tx, on_read, on_tx};
 use crate::model::{CaseId, CaseState, Moment, OrderState, PartnerId};
@@ -9,6 +10,9 @@ use std::time::Duration;
 
 /// How a late report is called among the reasons for a person to look.
 const LATE: &str = "no report from ";
+/// How long the final report of what is said to be read may take where the rule's own time does not run (any more): it was sent before,
+/// or is on its way.
+const AFTER_READING: Duration = Duration::from_secs(2 * 3600);
 
 /// Whether the orders of a case still want a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +27,19 @@ pub enum Wanted {
 impl CaseRow {
     /// Who owes a report by when. What the origin reads itself does not come by this node.
     pub fn report_awaited(&self) -> Option<(&PartnerId, Moment)> {
-        let waits = matches!(self.state, CaseState::Routed | CaseState::Delivered);
+        // After a preliminary report a final one is due only where the reading is said to be done.
+        let waits = matches!(self.state, CaseState::Routed | CaseState::Delivered | CaseState::Preliminary);
         let reader = self.reader.as_ref().filter(|reader| waits && **reader != self.origin)?;
         Some((reader, self.report_due?))
+    }
+
+    /// Its reader has completed its task, and the final report is not there: it is due by the rule, or soon. What the origin reads
+    /// itself does not come by this node.
+    pub fn await_report_of_what_is_read(&mut self, now: Moment) {
+        let waits = matches!(self.state, CaseState::Routed | CaseState::Delivered | CaseState::Preliminary);
+        if waits && self.report_due.is_none() && self.reader.as_ref() != Some(&self.origin) {
+            self.report_due = Some(now + AFTER_READING);
+        }
     }
 
     /// A person has released it: its reader has as long as the rule gives, from now on.
@@ -50,8 +64,12 @@ impl CaseRow {
         self.attention = kept.join("; ");
     }
 
-    /// What a person reads when the report of this reader is late.
-    pub fn late_report(&self, reader: &PartnerId) -> String {
+    /// What a person reads when the report of this reader is late; `is_read`: it has completed its task.
+    pub fn late_report(&self, reader: &PartnerId, is_read: bool) -> String {
+        if is_read {
+            let what = if self.state == CaseState::Preliminary { " beyond a preliminary one" } else { "" };
+            return format!("{LATE}{reader}{what}, though it has completed its reading");
+        }
         let within = self.reading().and_then(|reading| reading.report_within);
         let within = within.map_or_else(|| "its deadline".to_owned(), spoken);
         format!("{LATE}{reader} within {within} (report_within)")

@@ -103,7 +103,7 @@ pub use shipments::ShipmentRow;
 pub use specimen_alarms::{About, AlarmKind, SpecimenAlarm};
 pub use specimen_events::{SpecimenEventRow, SpecimenNews, Untold};
 pub use specimens::SpecimenRow;
-pub use task_events::TaskNews;
+pub use task_events::{FirstOf, TaskNews};
 pub use task_search::TaskPage;
 pub use task_subscriptions::TaskSubscription;
 pub use tasks::{NewClaim, TaskRow, Withdrawal};

@@ -111,6 +111,29 @@ const FIRST: Sql = Sql {
     ),
 };
 
+/// The same of what fits this receiver's filter.
+const FIRST_FITTING: Sql = Sql {
+    sqlite: first_events!(
+        "uid IN (SELECT f.task_uid FROM task_fits f WHERE f.partner = $1 AND f.ae = $2) \
+         AND state IN ('SCHEDULED', 'IN PROGRESS')",
+        " ORDER BY scheduled_us LIMIT $4 RETURNING task_uid"
+    ),
+    postgres: first_events!(
+        "uid IN (SELECT f.task_uid FROM task_fits f WHERE f.partner = $1 AND f.ae = $2) \
+         AND state IN ('SCHEDULED', 'IN PROGRESS')",
+        " ORDER BY scheduled_us LIMIT $4 FOR SHARE OF tasks SKIP LOCKED RETURNING task_uid"
+    ),
+};
+
+/// Of which tasks a receiver is told at once how they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstOf {
+    /// All that its partner is to read.
+    All,
+    /// What fits its filter.
+    Fitting,
+}
+
 impl Tx {
     /// Writes down what has just happened to a task: its state and readiness as they are now.
     ///
@@ -191,23 +214,34 @@ impl Tx {
     /// When the database fails.
     pub async fn add_first_task_events(
         &mut self,
-        partner: &PartnerId,
-        ae_title: &str,
+        (partner, ae_title): (&PartnerId, &str),
+        of: FirstOf,
         limit: i64,
         now: Moment,
     ) -> Result<Vec<(CaseId, Uid)>, StoreError> {
-        const WANTED: &str = concat!(
+        const FITTING: &str = concat!(
+            "SELECT case_id, uid FROM tasks WHERE ",
+            without_first!(
+                "uid IN (SELECT f.task_uid FROM task_fits f WHERE f.partner = $1 AND f.ae = $2) \
+                 AND state IN ('SCHEDULED', 'IN PROGRESS')"
+            ),
+            " ORDER BY scheduled_us LIMIT $3"
+        );
+        const ALL: &str = concat!(
             "SELECT case_id, uid FROM tasks WHERE ",
             without_first!("reader = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')"),
             " ORDER BY scheduled_us LIMIT $3"
         );
-        let wanted: Vec<(String, String)> = on_tx!(self, |c| sqlx::query_as(WANTED)
+        let (wanted, sql) = match of {
+            FirstOf::All => (ALL, self.pick(FIRST)),
+            FirstOf::Fitting => (FITTING, self.pick(FIRST_FITTING)),
+        };
+        let wanted: Vec<(String, String)> = on_tx!(self, |c| sqlx::query_as(wanted)
             .bind(partner.as_str())
             .bind(ae_title)
             .bind(limit)
             .fetch_all(&mut **c)
             .await)?;
-        let sql = self.pick(FIRST);
         let written: Vec<(String,)> = on_tx!(self, |c| sqlx::query_as(sql)
             .bind(partner.as_str())
             .bind(ae_title)

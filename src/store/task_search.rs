@@ -43,6 +43,20 @@ macro_rules! pages {
     };
 }
 
+/// Of the instances `i` of case $1, at most $2.
+macro_rules! named {
+    ($what:literal, $given:expr, $order:literal) => {
+        concat!("SELECT ", $what, " FROM instances i WHERE i.case_id = $1 AND i.conflict = 0 ", $given, $order)
+    };
+}
+/// Given to partner $3, as `search` has it.
+macro_rules! given {
+    () => {
+        "AND EXISTS (SELECT 1 FROM deliveries d WHERE d.case_id = $1 AND d.partner = $3 AND d.kind = 'images' \
+         AND d.state <> 'withdrawn' AND i.seq BETWEEN d.first_seq AND d.last_seq) "
+    };
+}
+
 impl Store {
     /// The next tasks of a search.
     ///
@@ -100,29 +114,45 @@ impl Store {
         raws.into_iter().map(Raw::read).collect()
     }
 
-    /// Instances of a case, the first in the order received: series, SOP Class, SOP Instance.
+    /// Instances of a case, the first in the order received: series, SOP Class, SOP Instance. Of what was `given_to` a partner, where
+    /// one is named.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn instances_named(&self, case: CaseId, limit: i64) -> Result<Vec<(Uid, Uid, Uid)>, StoreError> {
-        const SQL: &str = "SELECT series_uid, sop_class, sop_uid FROM instances WHERE case_id = $1 AND conflict = 0 \
-             ORDER BY seq LIMIT $2";
+    pub async fn instances_named(
+        &self,
+        case: CaseId,
+        given_to: Option<&PartnerId>,
+        limit: i64,
+    ) -> Result<Vec<(Uid, Uid, Uid)>, StoreError> {
+        const ALL: &str = named!("i.series_uid, i.sop_class, i.sop_uid", "", "ORDER BY i.seq LIMIT $2");
+        const GIVEN: &str = named!("i.series_uid, i.sop_class, i.sop_uid", given!(), "ORDER BY i.seq LIMIT $2");
         let id = case.to_string();
-        let rows: Vec<(String, String, String)> =
-            on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(limit).fetch_all(p).await)?;
+        let rows: Vec<(String, String, String)> = on_read!(self, |p| match given_to {
+            Some(partner) => sqlx::query_as(GIVEN).bind(&id).bind(limit).bind(partner.as_str()).fetch_all(p).await,
+            None => sqlx::query_as(ALL).bind(&id).bind(limit).fetch_all(p).await,
+        })?;
         let uid = |text: &str| Uid::new(text).map_err(|_| StoreError::Unreadable { what: "instance UID" });
         rows.iter().map(|(series, class, instance)| Ok((uid(series)?, uid(class)?, uid(instance)?))).collect()
     }
 
-    /// The series of a case.
+    /// The series of a case, or of what was `given_to` a partner of it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn series_named(&self, case: CaseId, limit: i64) -> Result<Vec<Uid>, StoreError> {
-        const SQL: &str = "SELECT series_uid FROM instances WHERE case_id = $1 AND conflict = 0 GROUP BY series_uid \
-             ORDER BY MIN(seq) LIMIT $2";
+    pub async fn series_named(
+        &self,
+        case: CaseId,
+        given_to: Option<&PartnerId>,
+        limit: i64,
+    ) -> Result<Vec<Uid>, StoreError> {
+        const ALL: &str = named!("i.series_uid", "", "GROUP BY i.series_uid ORDER BY MIN(i.seq) LIMIT $2");
+        const GIVEN: &str = named!("i.series_uid", given!(), "GROUP BY i.series_uid ORDER BY MIN(i.seq) LIMIT $2");
         let id = case.to_string();
-        let rows: Vec<(String,)> = on_read!(self, |p| sqlx::query_as(SQL).bind(&id).bind(limit).fetch_all(p).await)?;
+        let rows: Vec<(String,)> = on_read!(self, |p| match given_to {
+            Some(partner) => sqlx::query_as(GIVEN).bind(&id).bind(limit).bind(partner.as_str()).fetch_all(p).await,
+            None => sqlx::query_as(ALL).bind(&id).bind(limit).fetch_all(p).await,
+        })?;
         rows.iter().map(|(uid,)| Uid::new(uid).map_err(|_| StoreError::Unreadable { what: "series UID" })).collect()
     }
 

@@ -1,10 +1,14 @@
 //! Who wants to be told what becomes of tasks: of one, of all, of those that fit some keys.
 //!
 //! In: a subscription of a receiving AE, as `worklist` has allowed it. Out: those that may concern a task. Whom an event concerns is
-//! decided there, too.
+//! decided there, too; which tasks have fitted a filter once is kept here.
 
-use super::{Store, StoreError, Tx, cases::partner, on_read, on_tx};
-use crate::model::{Moment, PartnerId};
+use super::{
+    Sql, Store, StoreError, Tx,
+    cases::{partner, to_json},
+    on_read, on_tx,
+};
+use crate::model::{Moment, PartnerId, Uid};
 
 /// A subscription of one receiving AE.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,19 @@ pub struct TaskSubscription {
     /// Global, but suspended: no task made later.
     pub until: Option<Moment>,
 }
+
+const ADD_FITS: Sql = Sql {
+    sqlite: "INSERT INTO task_fits (task_uid, partner, ae) SELECT value ->> 0, value ->> 1, value ->> 2 \
+             FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
+    // In one order for all nodes.
+    postgres: "INSERT INTO task_fits (task_uid, partner, ae) SELECT value ->> 0, value ->> 1, value ->> 2 \
+               FROM jsonb_array_elements($1::jsonb) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING",
+};
+
+const DROP_FITS: Sql = Sql {
+    sqlite: "DELETE FROM task_fits WHERE task_uid IN (SELECT value FROM json_each($1))",
+    postgres: "DELETE FROM task_fits WHERE task_uid = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))",
+};
 
 impl Tx {
     /// Writes a subscription in place of the one there is for this receiver and scope. Of one task: its case must be held for
@@ -72,29 +89,63 @@ impl Tx {
         Ok(())
     }
 
-    /// No task made from now on: global subscriptions of this receiver end, what they had goes on.
+    /// No task made from now on: a global or filtered subscription of this receiver ends, what it had goes on.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn suspend_task_subscriptions(
+    pub async fn suspend_task_subscription(
         &mut self,
         partner: &PartnerId,
         ae_title: &str,
-        scopes: [&str; 2],
+        scope: &str,
         now: Moment,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE task_subscriptions SET until_us = COALESCE(until_us, $5) \
-             WHERE partner = $1 AND ae = $2 AND scope IN ($3, $4)";
-        let [global, filtered] = scopes;
+        const SQL: &str = "UPDATE task_subscriptions SET until_us = COALESCE(until_us, $4) \
+             WHERE partner = $1 AND ae = $2 AND scope = $3";
         on_tx!(self, |c| sqlx::query(SQL)
             .bind(partner.as_str())
             .bind(ae_title)
-            .bind(global)
-            .bind(filtered)
+            .bind(scope)
             .bind(now.0)
             .execute(&mut **c)
             .await
             .map(drop))?;
+        Ok(())
+    }
+
+    /// These tasks fit a filtered subscription of the receiver named with each: it is told of them from now on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_task_fits(&mut self, fits: &[(Uid, PartnerId, String)]) -> Result<(), StoreError> {
+        let fits: Vec<[&str; 3]> =
+            fits.iter().map(|(task, partner, ae)| [task.as_str(), partner.as_str(), ae.as_str()]).collect();
+        if !fits.is_empty() {
+            let (sql, fits) = (self.pick(ADD_FITS), to_json(&fits, "list of tasks")?);
+            on_tx!(self, |c| sqlx::query(sql).bind(&fits).execute(&mut **c).await.map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// What fits no filter of this receiver any more: it has none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn drop_task_fits(&mut self, partner: &PartnerId, ae_title: &str) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM task_fits WHERE partner = $1 AND ae = $2";
+        on_tx!(self, |c| sqlx::query(SQL).bind(partner.as_str()).bind(ae_title).execute(&mut **c).await.map(drop))?;
+        Ok(())
+    }
+
+    /// These tasks have ended, and that has been told.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn drop_fits_of_tasks(&mut self, ended: &[&str]) -> Result<(), StoreError> {
+        if !ended.is_empty() {
+            let (sql, ended) = (self.pick(DROP_FITS), to_json(&ended, "list of tasks")?);
+            on_tx!(self, |c| sqlx::query(sql).bind(&ended).execute(&mut **c).await.map(drop))?;
+        }
         Ok(())
     }
 
@@ -160,12 +211,14 @@ impl Store {
         Ok(count)
     }
 
-    /// Whether anybody is subscribed to this task or to all.
+    /// Receivers with a filter that this task has fitted.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn has_task_subscribers(&self, partner: &PartnerId, scopes: [&str; 3]) -> Result<bool, StoreError> {
-        let found = self.task_subscriptions(scopes).await?;
-        Ok(found.iter().any(|subscription| subscription.partner == *partner && !subscription.excluded))
+    pub async fn task_fits(&self, task: &Uid) -> Result<Vec<(PartnerId, String)>, StoreError> {
+        const SQL: &str = "SELECT partner, ae FROM task_fits WHERE task_uid = $1";
+        let rows: Vec<(String, String)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(task.as_str()).fetch_all(p).await)?;
+        rows.into_iter().map(|(name, ae)| Ok((partner(&name)?, ae))).collect()
     }
 }

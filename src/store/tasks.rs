@@ -6,8 +6,14 @@
 //!
 //! What may become of a task is `model::task`'s; who may ask is decided in `worklist`.
 
-use super::{CaseRow, Store, StoreError, Tx, cases::partner, on_read, on_tx};
-use crate::model::{CaseId, CaseState, Disposition, Moment, PartnerId, Priority, ReportId, TaskEvent, TaskState, Uid};
+use super::{
+    CaseRow, Store, StoreError, Tx,
+    cases::{from_json, partner},
+    on_read, on_tx,
+};
+use crate::model::{
+    CaseId, CaseState, Disposition, Moment, PartnerId, Priority, ReportId, StudyFacts, TaskEvent, TaskState, Uid,
+};
 
 /// Letters of Worklist Label (0074,1202), LO.
 const MAX_LABEL: usize = 64;
@@ -40,6 +46,10 @@ pub struct TaskRow {
     pub report: Option<ReportId>,
     pub reason: String,
     pub replaces: Option<Uid>,
+    /// What was known of its case when it ended. `None`: it is open, or ended before that was kept.
+    pub ended_facts: Option<StudyFacts>,
+    /// A person was told that it stays with a reader that is down.
+    pub told: Option<Moment>,
 }
 
 /// What became of an offer that was to be taken back.
@@ -86,18 +96,34 @@ pub(super) struct Raw {
     report_id: String,
     reason: String,
     replaces: String,
+    ended_facts: String,
+    told_us: Option<i64>,
 }
 
 macro_rules! select_tasks {
     ($rest:literal) => {
         concat!(
             "SELECT uid, case_id, reader, origin, state, transaction_uid, claimed_by, claimed_us, lease_us, rank, label, \
-             scheduled_us, expires_us, updated_us, ended_us, ready, attributes, report_id, reason, replaces FROM tasks ",
+             scheduled_us, expires_us, updated_us, ended_us, ready, attributes, report_id, reason, replaces, ended_facts, told_us \
+             FROM tasks ",
             $rest
         )
     };
 }
 pub(super) use select_tasks;
+
+/// A task ends, at $2, with what is known of its case then.
+macro_rules! ended {
+    ($state:literal, $rest:literal) => {
+        concat!(
+            "UPDATE tasks SET state = ",
+            $state,
+            ", ended_us = $2, updated_us = $2, lease_us = NULL, \
+             ended_facts = COALESCE((SELECT c.facts FROM cases c WHERE c.id = tasks.case_id), '')",
+            $rest
+        )
+    };
+}
 
 impl Raw {
     pub(super) fn read(self) -> Result<TaskRow, StoreError> {
@@ -127,6 +153,11 @@ impl Raw {
             },
             reason: self.reason,
             replaces: if self.replaces.is_empty() { None } else { Some(uid(&self.replaces)?) },
+            ended_facts: match self.ended_facts.as_str() {
+                "" => None,
+                json => Some(from_json(json, "study header")?),
+            },
+            told: self.told_us.map(Moment),
         })
     }
 }
@@ -262,14 +293,35 @@ impl Tx {
         self.add_task(case, &task.reader, Some(&task.uid), now).await
     }
 
-    /// The report is there: whatever is open of the case is done, by its performer or without one.
+    /// The report of `by` is there: whatever is open of the case is done, by its performer or without one. What `by` has completed
+    /// before, or by an earlier version, has this report as its output now. That changes no state: there is no event of it (PS3.4
+    /// CC.2.4.3).
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn complete_tasks(&mut self, case: CaseId, report: ReportId, now: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE tasks SET state = 'COMPLETED', ended_us = $2, updated_us = $2, lease_us = NULL, \
-             report_id = $3 WHERE uid = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')";
-        for task in self.open_tasks(case).await? {
+    pub async fn complete_tasks(
+        &mut self,
+        case: CaseId,
+        by: &PartnerId,
+        report: ReportId,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        const SQL: &str =
+            ended!("'COMPLETED'", ", report_id = $3 WHERE uid = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')");
+        const DONE: &str = "UPDATE tasks SET report_id = $3, updated_us = $4 WHERE case_id = $1 AND reader = $2 \
+             AND state = 'COMPLETED' AND round = (SELECT MAX(round) FROM tasks WHERE case_id = $1 AND reader = $2)";
+        let open = self.open_tasks(case).await?;
+        if !open.iter().any(|task| task.reader == *by) {
+            on_tx!(self, |c| sqlx::query(DONE)
+                .bind(case.to_string())
+                .bind(by.as_str())
+                .bind(report.to_string())
+                .bind(now.0)
+                .execute(&mut **c)
+                .await
+                .map(drop))?;
+        }
+        for task in open {
             if task.state == TaskState::Scheduled {
                 self.add_task_event_as(&task.uid, TaskState::InProgress, "{}", now).await?;
             }
@@ -308,10 +360,22 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_task_priority(&mut self, case: CaseId, priority: Priority) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE tasks SET rank = $2 WHERE case_id = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')";
+    pub async fn note_task_priority(
+        &mut self,
+        case: CaseId,
+        priority: Priority,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE tasks SET rank = $2, updated_us = $3 WHERE case_id = $1 \
+             AND state IN ('SCHEDULED', 'IN PROGRESS') AND rank <> $2 RETURNING uid";
         let id = case.to_string();
-        on_tx!(self, |c| sqlx::query(SQL).bind(&id).bind(rank(priority)).execute(&mut **c).await.map(drop))?;
+        let changed: Vec<(String,)> =
+            on_tx!(self, |c| sqlx::query_as(SQL).bind(&id).bind(rank(priority)).bind(now.0).fetch_all(&mut **c).await)?;
+        for (uid,) in changed {
+            let uid = Uid::new(&uid).map_err(|_| StoreError::Unreadable { what: "task UID" })?;
+            // The standard has no event of a priority. A state report makes who shows the list look again.
+            self.add_task_event(&uid, TaskEvent::StateReport, "{}", now).await?;
+        }
         Ok(())
     }
 
@@ -342,15 +406,15 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn finish_task(&mut self, task: &TaskRow, to: TaskState, now: Moment) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE tasks SET state = $3, ended_us = $4, updated_us = $4, lease_us = NULL, reason = $5 \
-             WHERE uid = $1 AND state = 'IN PROGRESS' AND transaction_uid = $2";
+        const SQL: &str =
+            ended!("$3", ", reason = $4 WHERE uid = $1 AND state = 'IN PROGRESS' AND transaction_uid = $5");
         let reason = if to == TaskState::Canceled { "its performer has canceled it" } else { "" };
         let done = on_tx!(self, |c| sqlx::query(SQL)
             .bind(task.uid.as_str())
-            .bind(&task.transaction)
-            .bind(to.as_str())
             .bind(now.0)
+            .bind(to.as_str())
             .bind(reason)
+            .bind(&task.transaction)
             .execute(&mut **c)
             .await
             .map(|done| done.rows_affected()))?;
@@ -389,8 +453,8 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn cancel_task(&mut self, task: &TaskRow, reason: &str, now: Moment) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE tasks SET state = 'CANCELED', ended_us = $2, updated_us = $2, lease_us = NULL, reason = $3 \
-             WHERE uid = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')";
+        const SQL: &str =
+            ended!("'CANCELED'", ", reason = $3 WHERE uid = $1 AND state IN ('SCHEDULED', 'IN PROGRESS')");
         if task.state == TaskState::Scheduled {
             self.add_task_event_as(&task.uid, TaskState::InProgress, "{}", now).await?;
         }

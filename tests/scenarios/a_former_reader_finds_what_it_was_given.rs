@@ -3,13 +3,20 @@
 
 use crate::support::{
     carrier::partner,
-    ledger::{Ledger, NOW, both, images, rabenstein, received},
+    center::Center,
+    hospital::{Scanner, head_ct, send_study},
+    ledger::{Ledger, NOW, Raw, both, images, rabenstein, received},
+    network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
+    orders::ask,
+    readers::{Reader, said},
+    workstation::asked,
 };
 use neisse::{
     intake::matching::join,
-    model::{CaseId, Lane, ReceivedInstance, Uid},
+    model::{CaseId, CaseState, Lane, ReceivedInstance, Uid},
     store::{FoundStudy, NewDelivery, SearchBy, Searched, StudySearch},
 };
+use serde_json::{Value, json};
 
 const STUDY: &str = "1.2.3";
 
@@ -113,4 +120,98 @@ async fn series_are_counted_as_they_are_seen(ledger: &Ledger) {
         let page = ledger.store.instances_of(&study, &unseen, 0, 10).await.expect("instances");
         assert_eq!(page.instances.len(), usize::from(searches != "chemnitz"), "{searches}");
     }
+}
+
+/// Its task is canceled, and says no more of the case than it was given then: not the name and the number that the patient has now,
+/// nor the images that have come since. By DIMSE and by HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_reader_is_told_of_its_task_what_it_was_given() {
+    for footing in BOTH {
+        let network = network(footing).await;
+        let chemnitz = Reader::of(&network, "chemnitz", "WS1").await;
+        let (patient, slices) = head_ct(1, 5);
+        send_study(network.node().dicom, &slices[..3]).await;
+        let case = network.case_in(&patient.study(), CaseState::Delivered).await;
+        let was = chemnitz.tasks("includefield=all").await.remove(0);
+        let uid = said(&was, "00080018");
+        let id = case.id.to_string();
+        network.cases_screen(&["hold", &id, "--why", "another reader"]).await;
+        network.cases_screen(&["release", &id, "--to", "leipzig-ukl"]).await;
+        for (event, rest) in [("A08", "SYN-000001||Umbenannt^Ute\r"), ("A40", "NEU-7||Umbenannt^Ute\rMRG|SYN-000001\r")]
+        {
+            let message = format!(
+                "MSH|^~\\&|KIS|DRKRAB|NEISSE|NEISSE|20261124230000||ADT^{event}|{event}|P|2.5||||||8859/1\r\
+                 EVN||20261124230000\rPID|1||{rest}"
+            );
+            let answer = ask(network.node().hl7, &message).await;
+            assert!(answer[1].starts_with("MSA|AA|"), "{answer:?}");
+        }
+        let mut scanner = Scanner::connect(network.node().dicom, &slices[0]).await;
+        for slice in &slices[3..] {
+            assert_eq!(scanner.send(slice).await, 0x0000);
+        }
+        scanner.release().await;
+        network.case(&patient.study(), "the late slices", |case| case.instances == 5).await;
+        network.until_delivered(&case, "leipzig-ukl").await;
+
+        let late: Vec<&str> = slices[3..].iter().map(|slice| slice.sop_instance.as_str()).collect();
+        for told in told_of(&network, &chemnitz, &uid).await {
+            let text = told.to_string();
+            assert_eq!(said(&told, "00741000"), "CANCELED");
+            for tag in ["00100010", "00100020", "0020000D"] {
+                assert_eq!(told[tag], was[tag], "{footing:?}: {tag}");
+            }
+            assert!(!text.contains("NEU-7") && !text.contains("Umbenannt"), "{footing:?}: {text}");
+            assert!(!late.iter().any(|late| text.contains(late)), "{footing:?}: {text}");
+        }
+        assert_eq!(instances(&chemnitz.task(&uid).await), 3);
+        assert!(chemnitz.tasks("PatientID=NEU-7").await.is_empty());
+        // Who reads it now, and whose case it is, know it as it is.
+        let leipzig = Reader::of(&network, "leipzig-ukl", "WS2").await;
+        let next = said(&leipzig.tasks("ProcedureStepState=SCHEDULED").await[0], "00080018");
+        let rabenstein = Reader::of(&network, "rabenstein", "KIS").await;
+        for (who, uid) in [(&leipzig, &next), (&rabenstein, &uid)] {
+            let now = who.task(uid).await;
+            assert_eq!((said(&now, "00100020").as_str(), instances(&now)), ("NEU-7", 5), "{now}");
+        }
+        // One that had ended before that was kept says nothing of the patient.
+        let raw = Raw::of(&network, footing).await;
+        raw.run("UPDATE tasks SET ended_facts = ''").await;
+        for told in told_of(&network, &chemnitz, &uid).await {
+            for tag in ["00100010", "00100020"] {
+                assert_eq!(said(&told, tag), "null", "{told}");
+            }
+        }
+        network.at_rest().await;
+    }
+}
+
+async fn network(footing: Footing) -> Network {
+    let centers = (Center::start("CHEMNITZ").await, Center::start("UKL").await);
+    Network::with_centers(footing, ALWAYS_CHEMNITZ, wall("2026-11-24T23:10"), centers.0, centers.1, |files| {
+        let rabenstein = files.get_mut("partners/rabenstein.toml").expect("the hospital");
+        *rabenstein = rabenstein.replace("[hl7]\n", "[hl7]\nsenders = [{ facility = \"DRKRAB\" }]\n");
+    })
+    .await
+}
+
+/// Retrieved and found, over both wires.
+async fn told_of(network: &Network, reader: &Reader, uid: &str) -> Vec<Value> {
+    let mut keys = json!({ "00741000": { "vr": "CS", "Value": ["CANCELED"] } });
+    for (tag, vr) in
+        [("00080018", "UI"), ("00100010", "PN"), ("00100020", "LO"), ("0020000D", "UI"), ("00404021", "SQ")]
+    {
+        keys[tag] = json!({ "vr": vr });
+    }
+    let steps = json!([{ "do": "get", "uid": uid }, { "do": "find", "set": keys }]);
+    let told = asked(network, "CHEMNITZ", steps).await;
+    let mut all = vec![told[0]["set"].clone(), told[1]["set"][0].clone(), reader.task(uid).await];
+    all.extend(reader.tasks("ProcedureStepState=CANCELED&includefield=all").await);
+    assert_eq!(all.len(), 4, "{told}");
+    all
+}
+
+fn instances(task: &Value) -> usize {
+    let series = task["00404021"]["Value"].as_array().expect("series");
+    series.iter().map(|series| series["00081199"]["Value"].as_array().map_or(0, Vec::len)).sum()
 }

@@ -12,8 +12,9 @@ use crate::support::{
     eventually, handed_over,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, SOON, wall},
     orders::{answered, orm},
-    readers::{Reader, change, performed, said, workstation},
+    readers::{Reader, performed, said},
     reports::{folder, send_files, sr_as_xml, xml2dsr},
+    workstation::{asked, change},
 };
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -50,13 +51,13 @@ async fn a_radiologist_reads_a_ct_in_an_unmodified_viewer() {
         });
         let mut found = Value::Null;
         eventually("a task that is ready", SOON, async || {
-            found = workstation(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await[0]["set"].take();
+            found = asked(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await[0]["set"].take();
             found.as_array().is_some_and(|found| found.len() == 1)
         })
         .await;
         let task = said(&found[0], "00080018");
         assert_eq!(said(&found[0], "0020000D"), study);
-        let claimed = workstation(&network, "CHEMNITZ", json!([change(&task, "IN PROGRESS", "1.2.3")])).await;
+        let claimed = asked(&network, "CHEMNITZ", json!([change(&task, "IN PROGRESS", "1.2.3")])).await;
         assert_eq!(claimed[0]["status"], 0, "{claimed}");
 
         if footing == Footing::Embedded {
@@ -70,7 +71,7 @@ async fn a_radiologist_reads_a_ct_in_an_unmodified_viewer() {
             change(&task, "COMPLETED", "1.2.3"),
             { "do": "get", "uid": task },
         ]);
-        let told = workstation(&network, "CHEMNITZ", steps).await;
+        let told = asked(&network, "CHEMNITZ", steps).await;
         assert_eq!([&told[0]["status"], &told[1]["status"]], [0, 0], "{told}");
         assert_eq!(said(&told[2]["set"], "00741000"), "COMPLETED");
         let (patient_id, accession) = (&patient.patient_id, &patient.accession);

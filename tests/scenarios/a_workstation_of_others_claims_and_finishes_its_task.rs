@@ -6,7 +6,8 @@ use crate::support::{
     faults::{send_head_ct, set},
     free_port,
     network::{ALWAYS_CHEMNITZ, BOTH, Footing, Network, wall},
-    readers::{change, performed, said, workstation},
+    readers::{performed, said},
+    workstation::{asked, change, subscribe},
 };
 use neisse::model::CaseState;
 use serde_json::{Value, json};
@@ -25,14 +26,14 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
             "00100010": { "vr": "PN" },
             "00404021": { "vr": "SQ", "Value": [{ "0020000D": { "vr": "UI", "Value": [patient.study().as_str()] } }] },
         });
-        let found = workstation(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await;
+        let found = asked(&network, "CHEMNITZ", json!([{ "do": "find", "set": keys }])).await;
         assert_eq!(found[0]["status"], 0x0000, "{found}");
         assert_eq!(found[0]["set"].as_array().map(Vec::len), Some(1), "{found}");
         let uid = said(&found[0]["set"][0], "00080018");
         assert!(!found[0]["set"][0]["00100010"]["Value"][0].is_null(), "{found}");
 
         let claims: Vec<Value> = (1..=CLAIMS).map(|n| change(&uid, "IN PROGRESS", &format!("1.2.3.{n}"))).collect();
-        let told = workstation(&network, "CHEMNITZ", json!([claims])).await;
+        let told = asked(&network, "CHEMNITZ", json!([claims])).await;
         let statuses: Vec<u64> = told[0]
             .as_array()
             .expect("answers")
@@ -69,7 +70,7 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
             (json!({ "do": "action", "type": 2, "uid": uid, "set": {} }), 0xC311),
         ];
         let asks: Vec<Value> = steps.iter().map(|(step, _)| step.clone()).collect();
-        let told = workstation(&network, "CHEMNITZ", Value::Array(asks)).await;
+        let told = asked(&network, "CHEMNITZ", Value::Array(asks)).await;
         for (nth, (step, expected)) in steps.iter().enumerate() {
             assert_eq!(told[nth]["status"], *expected, "{footing:?} step {nth}: {step} {}", told[nth]);
         }
@@ -78,7 +79,7 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
         assert!(seen.get("00081195").is_none(), "the lock is nobody's to see: {seen}");
         // Others: it is not there.
         let stranger =
-            workstation(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")]))
+            asked(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")]))
                 .await;
         assert_eq!((&stranger[0]["status"], &stranger[1]["status"]), (&json!(0xC307), &json!(0xC307)));
         let story = network.story(&case).await;
@@ -102,7 +103,7 @@ async fn a_workstation_of_others_is_told_what_becomes_of_its_task() {
         change(&uid, "CANCELED", "1.2.3"),
         { "do": "heard", "count": 4 },
     ]);
-    let told = workstation(&network, "CHE_WS1", steps).await;
+    let told = asked(&network, "CHE_WS1", steps).await;
     for nth in [1, 3, 4, 5] {
         assert_eq!(told[nth]["status"], 0x0000, "step {nth}: {told}");
     }
@@ -137,7 +138,7 @@ async fn a_workstation_that_never_answers_holds_up_no_other() {
         { "do": "heard", "title": "CHE_WS2", "count": 3 },
         { "do": "heard", "title": "CHE_WS1", "count": 1 },
     ]);
-    let told = workstation(&network, "CHE_WS1", steps).await;
+    let told = asked(&network, "CHE_WS1", steps).await;
     let states = |nth: usize| -> Vec<String> {
         let events = told[nth]["set"].as_array().expect("events");
         events.iter().map(|event| said(&event["set"], "00741000")).collect()
@@ -169,13 +170,6 @@ async fn offered(network: &Network) -> String {
     let (patient, _) = send_head_ct(network, 1, 2).await;
     network.case_in(&patient.study(), CaseState::Delivered).await;
     let keys = json!({ "00741000": { "vr": "CS", "Value": ["SCHEDULED"] }, "00080018": { "vr": "UI" } });
-    let found = workstation(network, "CHE_WS1", json!([{ "do": "find", "set": keys }])).await;
+    let found = asked(network, "CHE_WS1", json!([{ "do": "find", "set": keys }])).await;
     said(&found[0]["set"][0], "00080018")
-}
-
-fn subscribe(uid: &str, aet: &str) -> Value {
-    json!({ "do": "action", "type": 3, "uid": uid, "set": {
-        "00741234": { "vr": "AE", "Value": [aet] },
-        "00741230": { "vr": "LO", "Value": ["FALSE"] },
-    } })
 }

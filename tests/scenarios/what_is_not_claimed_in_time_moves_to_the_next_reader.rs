@@ -7,6 +7,7 @@ use crate::support::{
     center::{About, oru},
     eventually,
     faults::send_head_ct,
+    hospital::{Scanner, head_ct, send_study},
     network::{BOTH, Network, SOON, checked, wall},
     readers::{Reader, said},
 };
@@ -20,7 +21,7 @@ use neisse::{
     },
     model::{Bell, CaseState, Clock, Outgoing, TaskState, Uid},
     routing::claims::{Claims, Done, Why},
-    store::{CaseRow, TaskRow},
+    store::{CaseRow, Durability, TaskRow},
 };
 use reqwest::StatusCode;
 use std::{sync::Arc, time::Duration};
@@ -93,6 +94,71 @@ async fn abandoned(network: &Network, reader: &Reader, case: &CaseRow, claimed: 
     assert_eq!(network.told(case, "offered to leipzig-ukl again").await, 1);
     assert_eq!(network.owed_to(case, "leipzig-ukl").await.len(), 1, "it has its images");
     again
+}
+
+/// Chemnitz goes dark and Leipzig has its case; Chemnitz is back, Leipzig goes dark: it is Chemnitz's again. When both are dark a person
+/// is told, once; and whoever is back first has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_down_is_offered_it_again_when_the_next_is_down() {
+    let routes = ROUTES.replace("claim_within = \"10m\"\n", "");
+    for footing in BOTH {
+        let mut network = Network::start(footing, &routes, wall("2026-11-24T23:10")).await;
+        let (patient, slices) = head_ct(1, 5);
+        send_study(network.node().dicom, &slices[..2]).await;
+        let case = network.case_in(&patient.study(), CaseState::Delivered).await;
+        let mut late = slices[2..].iter();
+        let moved = async |network: &Network, to: &str| {
+            network.case(&case.study, &format!("{to} has it"), |case| case.reader == Some(partner(to))).await
+        };
+
+        network.chemnitz.go_away().await;
+        goes_dark(&network, "chemnitz", late.next().expect("a slice")).await;
+        moved(&network, "leipzig-ukl").await;
+        eventually("Leipzig has all of it", SOON, async || network.leipzig.holds(&uids(&slices[..3]))).await;
+        network.chemnitz.come_back().await;
+        network.probe_until_back("chemnitz").await;
+
+        network.leipzig.go_away().await;
+        goes_dark(&network, "leipzig-ukl", late.next().expect("a slice")).await;
+        moved(&network, "chemnitz").await;
+        eventually("Chemnitz has all of it", SOON, async || network.chemnitz.holds(&uids(&slices[..4]))).await;
+        assert_eq!(network.now(case.id).await.attention, "");
+
+        network.chemnitz.go_away().await;
+        goes_dark(&network, "chemnitz", late.next().expect("a slice")).await;
+        let told = network.case(&case.study, "a person is told", |case| !case.attention.is_empty()).await;
+        let expected = "nobody has claimed it: it stays with chemnitz, chemnitz has taken nothing since ";
+        assert!(told.attention.starts_with(expected), "{}", told.attention);
+        assert!(told.attention.ends_with(", and the others are down"), "{}", told.attention);
+        // A person has seen it: it is not told again.
+        let mut tx = network.node().store.begin(Durability::Synced).await.expect("the store");
+        let mut seen = tx.case(case.id).await.expect("the case");
+        seen.attention.clear();
+        tx.save_case(&seen).await.expect("saved");
+        tx.commit().await.expect("a commit");
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(network.told(&case, "nobody has claimed it").await, 1, "{}", network.story(&case).await);
+        assert_eq!(network.now(case.id).await.attention, "");
+
+        network.leipzig.come_back().await;
+        network.probe_until_back("leipzig-ukl").await;
+        moved(&network, "leipzig-ukl").await;
+        eventually("Leipzig has all of it", SOON, async || network.leipzig.holds(&uids(&slices))).await;
+        assert_eq!(network.told(&case, "withdrawn there").await, 3, "{}", network.story(&case).await);
+        let open: Vec<_> = tasks(&network, &case).await.into_iter().filter(|task| !task.state.is_final()).collect();
+        assert_eq!(open.len(), 1, "one reader: {open:?}");
+        assert_eq!(open[0].reader, partner("leipzig-ukl"));
+        network.at_rest().await;
+    }
+}
+
+/// What comes for it now does not arrive, until it counts as down.
+async fn goes_dark(network: &Network, who: &str, slice: &SampleInstance) {
+    let mut scanner = Scanner::connect(network.node().dicom, slice).await;
+    assert_eq!(scanner.send(slice).await, 0x0000);
+    scanner.release().await;
+    network.until_paused(who).await;
+    network.clock.advance(11 * MINUTE);
 }
 
 /// The radiologist and the stroke neurologist.

@@ -74,6 +74,16 @@ impl Raw {
     }
 }
 
+fn incomplete((id, origin, study, last): (String, String, String, i64)) -> Result<IncompleteCase, StoreError> {
+    let unreadable = |what| StoreError::Unreadable { what };
+    Ok(IncompleteCase {
+        id: id.parse().map_err(|_| unreadable("case id"))?,
+        origin: partner(&origin)?,
+        study: Uid::new(&study).map_err(|_| unreadable("study UID"))?,
+        last: Moment(last),
+    })
+}
+
 impl Store {
     /// Cases with instances or order messages that are not owed to anybody yet, or not decided.
     ///
@@ -121,17 +131,26 @@ impl Store {
             .bind(limit)
             .fetch_all(p)
             .await)?;
-        let unreadable = |what| StoreError::Unreadable { what };
-        rows.into_iter()
-            .map(|(id, origin, study, last)| {
-                Ok(IncompleteCase {
-                    id: id.parse().map_err(|_| unreadable("case id"))?,
-                    origin: partner(&origin)?,
-                    study: Uid::new(&study).map_err(|_| unreadable("study UID"))?,
-                    last: Moment(last),
-                })
-            })
-            .collect()
+        rows.into_iter().map(incomplete).collect()
+    }
+
+    /// Cases that were whole, are read, and to which something has come since that nobody has seen the end of; quiet since
+    /// `quiet_since`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases_complete_again(
+        &self,
+        quiet_since: Moment,
+        limit: i64,
+    ) -> Result<Vec<IncompleteCase>, StoreError> {
+        // With the condition of the partial index `tasks_not_ready`, word for word.
+        const SQL: &str = "SELECT c.id, c.origin, c.study_uid, c.last_us FROM tasks t CROSS JOIN cases c \
+             WHERE c.id = t.case_id AND t.ready = 0 AND t.state IN ('SCHEDULED', 'IN PROGRESS') \
+             AND c.whole_us IS NOT NULL AND c.last_us <= $1 LIMIT $2";
+        let rows: Vec<(String, String, String, i64)> =
+            on_read!(self, |p| sqlx::query_as(SQL).bind(quiet_since.0).bind(limit).fetch_all(p).await)?;
+        rows.into_iter().map(incomplete).collect()
     }
 
     /// When the first of the cases that are not whole, and not quiet since `quiet_since`, got its last instance.

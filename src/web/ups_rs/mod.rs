@@ -64,6 +64,7 @@ macro_rules! table {
             Gives::new(204, "None.", &[]),
             Gives::new(206, "Some of them: there are more.", JSON_TYPES),
             Gives::new(400, "A key that cannot be read.", &[]),
+            Gives::new(413, "Too many tasks would have to be looked at for these keys.", &[]),
         ],
         handler: || get(search),
     },
@@ -231,7 +232,7 @@ async fn search(
         limit: Some(asked.limit.unwrap_or(DEFAULT_LIMIT)),
         is_fuzzy: asked.is_fuzzy,
     };
-    let answers = site.services()?.find(&asker, find).await?;
+    let answers = site.services()?.find(&asker, find).await.map_err(outcome::not_searched)?;
     let (is_partial, mut matches) = (answers.is_partial, answers.matches);
     let Some(first) = matches.next().await else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let array = body::array_of(first?, matches);
@@ -295,8 +296,9 @@ async fn update(
     if let Some(transaction) = query::uid(query.as_deref().unwrap_or_default(), &names) {
         put(&mut set, tags::TRANSACTION_UID, VR::UI, &transaction);
     }
+    let given = !crate::dicom::matching::value(&set, tags::TRANSACTION_UID).is_empty();
     let done = site.services()?.set(&asker, target(&uid)?, set).await;
-    Ok(outcome::respond(Operation::Update, done.map(|done| done.status)))
+    Ok(outcome::respond_to(Operation::Update, done.map(|done| done.status), given))
 }
 
 async fn change_state(

@@ -57,6 +57,16 @@ fn told(operation: Operation, status: u16, given: bool) -> (u16, Option<&'static
     }
 }
 
+/// A search that was refused. Too many to look at is not mended by asking later: 413 (PS3.18 Table 11.9.3-1).
+pub fn not_searched(refusal: Refusal) -> Problem {
+    let status = refusal.status;
+    let problem = Problem::from(refusal);
+    match status {
+        0xA700..=0xA7FF => Problem { status: StatusCode::PAYLOAD_TOO_LARGE, retry_after: None, ..problem },
+        _ => problem,
+    }
+}
+
 pub fn respond(operation: Operation, outcome: Result<u16, Refusal>) -> Response {
     respond_to(operation, outcome, true)
 }

@@ -6,7 +6,7 @@
 use super::{
     Tasks,
     attributes::{SETTABLE, first_item},
-    copied, done, failed, refused, request_said, text,
+    copied, done, events, failed, refused, request_said, text,
 };
 use crate::{
     dicom::{
@@ -94,8 +94,13 @@ async fn moved(
         TaskState::Canceled | TaskState::Scheduled => format!("its reading was canceled by {by}"),
     };
     tx.tell(task.case, now, ACTOR, &what).await?;
-    if moved == TaskState::Canceled {
-        tell_a_person(&mut tx, &task, now).await?;
+    match moved {
+        TaskState::Canceled => tell_a_person(&mut tx, &task, now).await?,
+        TaskState::Completed if case.reader.as_ref() == Some(&task.reader) => {
+            case.await_report_of_what_is_read(now);
+            tx.save_case(&case).await?;
+        }
+        _ => {}
     }
     tx.commit().await?;
     Ok(Ok(TaskMove::To(moved)))
@@ -153,8 +158,7 @@ async fn cancel_asked(
     said: &str,
 ) -> Result<Result<CancelRequest, TaskRefusal>, StoreError> {
     let now = tasks.clock.now();
-    let scopes = [seen.uid.as_str(), ups::GLOBAL, ups::FILTERED];
-    let hears = tasks.store.has_task_subscribers(&seen.reader, scopes).await?;
+    let hears = events::performer_hears(tasks, seen, now).await?;
     let mut tx = tasks.store.begin(Durability::Synced).await?;
     let mut case = tx.case(seen.case).await?;
     let Some(task) = tx.task(&seen.uid).await? else { return Ok(Err(TaskRefusal::Unknown)) };
@@ -271,6 +275,8 @@ mod tests {
             report: None,
             reason: String::new(),
             replaces: None,
+            ended_facts: None,
+            told: None,
         }
     }
 

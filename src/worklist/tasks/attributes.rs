@@ -224,7 +224,8 @@ fn completed(set: &mut DataSet, about: &About<'_>, at: Moment) {
             put(&mut performed, tag, VR::DT, &date_time(at, about.time_zone));
         }
     }
-    if performed.get(tags::OUTPUT_INFORMATION_SEQUENCE).is_none() {
+    let told = performed.get(tags::OUTPUT_INFORMATION_SEQUENCE).and_then(|element| element.items());
+    if told.is_none_or(<[DataSet]>::is_empty) {
         let output =
             about.output.iter().map(|(class, uid)| reference(class.as_str(), uid.as_str())).collect::<Vec<_>>();
         let mut item = DataSet::new_empty();

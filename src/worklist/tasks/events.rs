@@ -8,12 +8,12 @@ use super::{Tasks, gather::Input};
 use crate::{
     config::Config,
     dicom::{
-        matching::{MatchOptions, matches},
+        matching::{MatchOptions, Names, Prepared},
         service::{Asker, MoveDestination},
         ups::{self, EventFacts, EventReport, FILTERED, GLOBAL},
     },
-    model::{Moment, Outgoing, PartnerId, chain},
-    store::{Durability, StoreError, TaskNews, TaskSubscription},
+    model::{Moment, Outgoing, PartnerId, TaskEvent, Uid, chain},
+    store::{Durability, StoreError, TaskNews, TaskRow, TaskSubscription},
 };
 use futures_util::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
@@ -134,58 +134,130 @@ impl EventTeller {
         if events.is_empty() {
             return Ok(false);
         }
-        let mut told = Vec::with_capacity(events.len());
+        let (mut told, mut fitted) = (Vec::with_capacity(events.len()), Vec::new());
         for event in &events {
-            let to = match self.receivers(event).await {
-                Ok(to) => to,
+            let Told { to, fits } = match receivers(&self.tasks, event, &fitted).await {
+                Ok(told) => told,
                 Err(error) if error.is_about_one() => {
                     tracing::error!(task = %event.task, error = %chain(&error), "An event of a task cannot be told to anybody");
-                    Vec::new()
+                    Told::default()
                 }
                 Err(error) => return Err(error),
             };
+            fitted.extend(fits.into_iter().map(|(partner, ae)| (event.task.clone(), partner, ae)));
             told.push((event.id, to));
         }
+        let ended = events.iter().filter(|event| event.state.is_final()).map(|event| event.task.as_str());
+        let ended: Vec<&str> = ended.collect();
         let mut tx = self.tasks.store.begin(Durability::Process).await?;
         let noted = tx.note_task_events(&told).await?;
+        tx.add_task_fits(&fitted).await?;
+        tx.drop_fits_of_tasks(&ended).await?;
         tx.commit().await?;
         // None: another node is at them.
         Ok(noted > 0 && events.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX))
     }
+}
 
-    /// Each receiver once.
-    async fn receivers(&self, event: &TaskNews) -> Result<Vec<(PartnerId, String)>, StoreError> {
-        if let Some(only) = &event.only {
-            return Ok(vec![only.clone()]);
+/// Who is told of an event; and for whom its task fits a filter from now on.
+#[derive(Debug, Default)]
+struct Told {
+    to: Vec<(PartnerId, String)>,
+    fits: Vec<(PartnerId, String)>,
+}
+
+/// Each receiver once. A filter makes tasks its own: one that has fitted is told of, whatever becomes of it (PS3.4 CC.2.3.3).
+/// `fitted`: those that are not stored yet.
+async fn receivers(tasks: &Tasks, event: &TaskNews, fitted: &[(Uid, PartnerId, String)]) -> Result<Told, StoreError> {
+    if let Some(only) = &event.only {
+        return Ok(Told { to: vec![only.clone()], fits: Vec::new() });
+    }
+    let all = tasks.store.task_subscriptions([event.task.as_str(), GLOBAL, FILTERED]).await?;
+    let mut known = Vec::new();
+    if all.iter().any(|subscription| subscription.scope == FILTERED) {
+        known = tasks.store.task_fits(&event.task).await?;
+        let here = fitted.iter().filter(|(task, ..)| *task == event.task);
+        known.extend(here.map(|(_, partner, ae)| (partner.clone(), ae.clone())));
+    }
+    let mut told = Told::default();
+    for subscription in &all {
+        let whom = (subscription.partner.clone(), subscription.ae_title.clone());
+        let is_excluded = |s: &TaskSubscription| s.excluded && (&s.partner, &s.ae_title) == (&whom.0, &whom.1);
+        if all.iter().any(is_excluded) || !concerns(subscription, event) {
+            continue;
         }
-        let all = self.tasks.store.task_subscriptions([event.task.as_str(), GLOBAL, FILTERED]).await?;
-        let mut to: Vec<(PartnerId, String)> = Vec::new();
-        for subscription in &all {
-            let whom = (subscription.partner.clone(), subscription.ae_title.clone());
-            let is_excluded = |s: &TaskSubscription| s.excluded && (&s.partner, &s.ae_title) == (&whom.0, &whom.1);
-            if to.contains(&whom) || all.iter().any(is_excluded) || !concerns(subscription, event) {
+        if subscription.scope == FILTERED && !known.contains(&whom) {
+            // Suspended: what fits only now is not its own any more.
+            if subscription.until.is_some() || !fits(tasks, subscription, event).await? {
                 continue;
             }
-            if subscription.scope != FILTERED || self.fits(subscription, event).await? {
-                to.push(whom);
-            }
+            told.fits.push(whom.clone());
         }
-        Ok(to)
+        if !told.to.contains(&whom) {
+            told.to.push(whom);
+        }
     }
+    Ok(told)
+}
 
-    /// As a C-FIND with the same keys would have it (PS3.4 CC.2.3.3.1).
-    async fn fits(&self, subscription: &TaskSubscription, event: &TaskNews) -> Result<bool, StoreError> {
-        let Some(keys) = ups::parse(&subscription.keys) else { return Ok(false) };
-        let Some(task) = self.tasks.store.find_task(&event.task).await? else { return Ok(false) };
+/// As a C-FIND with the same keys would have had it when the event arose (PS3.4 CC.2.3.3.1).
+async fn fits(tasks: &Tasks, subscription: &TaskSubscription, event: &TaskNews) -> Result<bool, StoreError> {
+    let Some(filter) = Filter::of(tasks, subscription) else { return Ok(false) };
+    let Some(task) = tasks.store.find_task(&event.task).await? else { return Ok(false) };
+    let then = TaskRow { state: event.state, is_ready: event.is_ready, ..task };
+    Ok(!filter.fitting(tasks, &[then]).await?.is_empty())
+}
+
+/// The keys of a filtered subscription.
+pub(super) struct Filter {
+    asker: Asker,
+    keys: Prepared,
+    input: Input,
+}
+
+impl Filter {
+    /// `None`: its keys cannot be read.
+    pub(super) fn of(tasks: &Tasks, subscription: &TaskSubscription) -> Option<Self> {
+        let keys = ups::parse(&subscription.keys)?;
         let asker = Asker {
             partner: subscription.partner.clone(),
             ae_title: subscription.ae_title.clone(),
             letters: Outgoing::default(),
         };
-        let sets = self.tasks.data_sets(&asker, std::slice::from_ref(&task), Input::Left).await?;
-        let options = MatchOptions { combined_datetime: true, ..MatchOptions::default() };
-        Ok(sets.iter().any(|(_, set)| matches(&keys, set, options)))
+        let options = MatchOptions {
+            names: Names::Folded,
+            combined_datetime: true,
+            time_zone: tasks.config.now().partners.get(&asker.partner).map(|partner| partner.time_zone),
+            ..MatchOptions::default()
+        };
+        Some(Self { asker, input: Input::wanted(&keys), keys: Prepared::new(&keys, options) })
     }
+
+    /// Those that fit.
+    pub(super) async fn fitting(&self, tasks: &Tasks, rows: &[TaskRow]) -> Result<Vec<TaskRow>, StoreError> {
+        let sets = tasks.data_sets(&self.asker, rows, self.input).await?;
+        Ok(sets.into_iter().filter(|(_, set)| self.keys.fits(set)).map(|(task, _)| task).collect())
+    }
+}
+
+/// Whether the one who has claimed the task would be told that somebody asks to cancel it: by a subscription of its own that has this
+/// event. Another workstation of its hospital does not perform it.
+pub(super) async fn performer_hears(tasks: &Tasks, task: &TaskRow, now: Moment) -> Result<bool, StoreError> {
+    let event = TaskNews {
+        id: i64::MAX,
+        task: task.uid.clone(),
+        event: TaskEvent::CancelRequested,
+        state: task.state,
+        is_ready: task.is_ready,
+        content: String::new(),
+        at: now,
+        only: None,
+        reader: task.reader.clone(),
+        origin: task.origin.clone(),
+        created: task.scheduled,
+    };
+    let told = receivers(tasks, &event, &[]).await?;
+    Ok(told.to.iter().any(|(partner, ae_title)| *partner == task.reader && *ae_title == task.claimed_by))
 }
 
 /// Whose business it is, and of a task made while the subscription held.
@@ -263,7 +335,7 @@ fn report(config: &Config, news: &TaskNews) -> EventReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TaskEvent, TaskState, Uid};
+    use crate::model::TaskState;
 
     fn partner(name: &str) -> PartnerId {
         PartnerId::new(name).expect("a partner")

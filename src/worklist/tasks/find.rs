@@ -19,8 +19,15 @@ use dicom_dictionary_std::tags;
 use futures_util::stream::{self, Stream, StreamExt};
 use std::{collections::VecDeque, time::Duration};
 
-/// Tasks read at once.
+/// Tasks read at once: first, and when those were not enough.
 const PAGE: i64 = 100;
+const NEXT_PAGE: i64 = 500;
+/// Tasks looked at for one query; and of them in a row without one that fits: beyond it the keys are too wide, or such as no index
+/// serves.
+const MAX_LOOKED_AT: usize = 2_000_000;
+const MAX_IN_VAIN: usize = 200_000;
+/// A700, PS3.4 Table CC.2.8-2.
+const TOO_MANY: Refusal = Refusal::new(0xA700, "too many tasks for these keys");
 /// Tasks named one by one, and cases that a key may mean, before the key narrows nothing.
 const MAX_NAMED: usize = 500;
 /// Of one answer to HTTP.
@@ -59,6 +66,25 @@ struct Search {
     /// Within the first step.
     after: Option<(Moment, Uid)>,
     ready: VecDeque<(Uid, DataSet)>,
+    looked: Looked,
+}
+
+/// How many tasks were looked at; and of them in a row without one that fits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looked {
+    at: usize,
+    in_vain: usize,
+}
+
+impl Looked {
+    fn at(&mut self, tasks: usize, fitting: usize) {
+        self.at += tasks;
+        self.in_vain = if fitting > 0 { 0 } else { self.in_vain + tasks };
+    }
+
+    fn is_enough(self) -> bool {
+        self.at >= MAX_LOOKED_AT || self.in_vain >= MAX_IN_VAIN
+    }
 }
 
 pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Answers, Refusal> {
@@ -70,9 +96,9 @@ pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Ans
         let matches = stream::unfold(search, |mut search| async move {
             match search.next().await {
                 Ok(found) => found.map(|(_, set)| (Ok(set), search)),
-                Err(error) => {
+                Err(refusal) => {
                     search.steps.clear();
-                    Some((Err(failed(&error)), search))
+                    Some((Err(refusal), search))
                 }
             }
         });
@@ -81,7 +107,7 @@ pub(super) async fn find(tasks: &Tasks, asker: &Asker, find: Find) -> Result<Ans
     let (mut found, mut later) = (Vec::new(), VecDeque::new());
     let mut is_partial = false;
     for nth in 0.. {
-        let Some((uid, set)) = search.next().await.map_err(|error| failed(&error))? else { break };
+        let Some((uid, set)) = search.next().await? else { break };
         if nth >= find.skip.saturating_add(limit) {
             is_partial = true;
             break;
@@ -132,29 +158,41 @@ impl Search {
             label: Some(one(keys, tags::WORKLIST_LABEL)).filter(|label| is_whole(label)),
             from,
             to,
-            input: match keys.get(tags::INPUT_INFORMATION_SEQUENCE) {
-                Some(_) => Input::Series,
-                None => Input::Left,
-            },
+            input: Input::wanted(keys),
             page: find.limit.map_or(PAGE, |limit| page(find.skip.saturating_add(limit))),
             keys: keys.clone(),
             after: None,
             ready: VecDeque::new(),
+            looked: Looked::default(),
         })
     }
 
-    async fn next(&mut self) -> Result<Option<(Uid, DataSet)>, StoreError> {
+    async fn next(&mut self) -> Result<Option<(Uid, DataSet)>, Refusal> {
         loop {
             if let Some(found) = self.ready.pop_front() {
                 return Ok(Some(found));
             }
-            let Some(rows) = self.more().await? else { return Ok(None) };
-            for (task, set) in self.tasks.data_sets(&self.asker, &rows, self.input).await? {
-                if self.fitting.fits(&set) {
-                    self.ready.push_back((task.uid, returned(&self.keys, &set)));
-                }
+            if self.looked.is_enough() {
+                self.steps.clear();
+                return Err(TOO_MANY);
+            }
+            if !self.turn().await.map_err(|error| failed(&error))? {
+                return Ok(None);
             }
         }
+    }
+
+    /// Looks at the next tasks that may match. False: there are no more.
+    async fn turn(&mut self) -> Result<bool, StoreError> {
+        let Some(rows) = self.more().await? else { return Ok(false) };
+        self.page = NEXT_PAGE;
+        for (task, set) in self.tasks.data_sets(&self.asker, &rows, self.input).await? {
+            if self.fitting.fits(&set) {
+                self.ready.push_back((task.uid, returned(&self.keys, &set)));
+            }
+        }
+        self.looked.at(rows.len(), self.ready.len());
+        Ok(true)
     }
 
     /// One of the tasks that were found, as it is now.
@@ -318,6 +356,20 @@ mod tests {
         for open in ["", "2026", "20260524120000-0500", "20260524-0500-20260525-0500", "ümlautXX"] {
             assert_eq!(days(open), (None, None), "{open}");
         }
+    }
+
+    #[test]
+    fn a_search_ends_where_nothing_fits_for_too_long_or_too_much_does() {
+        let after = |pages: usize, fitting: usize| {
+            let mut looked = Looked::default();
+            (0..pages).for_each(|_| looked.at(500, fitting));
+            looked.is_enough()
+        };
+        assert_eq!([after(399, 0), after(400, 0)], [false, true]);
+        assert_eq!([after(3_999, 1), after(4_000, 1)], [false, true]);
+        let mut looked = Looked { at: 0, in_vain: MAX_IN_VAIN - 1 };
+        looked.at(500, 1);
+        assert!(!looked.is_enough(), "one has fitted");
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! What a task's data set is made of, fetched from the store for whoever asks.
+//!
+//! Who reads the case no longer is told what it was given: the instances that were made owed to it, and of patient and request what was
+//! known when its task ended. Where that was not kept, nothing of them.
 
 use super::{
     Tasks,
@@ -7,9 +10,10 @@ use super::{
 use crate::{
     config::Config,
     dicom::service::{Asker, DataSet},
-    model::{CaseId, IdentifierKind, IssuedId, Uid},
+    model::{CaseId, CaseState, IdentifierKind, IssuedId, PartnerId, Uid},
     store::{CaseRow, StoreError, TaskRow},
 };
+use dicom_dictionary_std::tags;
 use std::collections::BTreeMap;
 
 /// What is said of what there is to read (Input Information Sequence).
@@ -21,6 +25,13 @@ pub(super) enum Input {
     Series,
     /// Its instances.
     Instances,
+}
+
+impl Input {
+    /// As much of it as these keys ask for.
+    pub(super) fn wanted(keys: &DataSet) -> Self {
+        if keys.get(tags::INPUT_INFORMATION_SEQUENCE).is_some() { Self::Series } else { Self::Left }
+    }
 }
 
 /// Instances named one by one; of a larger study the series are named.
@@ -59,7 +70,10 @@ impl Tasks {
     ) -> Result<DataSet, StoreError> {
         let reader = config.partners.get(&task.reader);
         let zone = config.partners.get(&asker.partner).map_or(chrono_tz::UTC, |partner| partner.time_zone);
-        let input = if case.has_study { self.input(case.id, input).await? } else { Vec::new() };
+        let former = is_former(asker, case).then(|| as_it_was(task, case));
+        let given_to = former.as_ref().map(|_| &asker.partner);
+        let input = if case.has_study { self.input(case.id, given_to, input).await? } else { Vec::new() };
+        let case = former.as_ref().unwrap_or(case);
         let output = match task.report {
             Some(report) => self.store.report_objects_made(report).await?,
             None => Vec::new(),
@@ -102,11 +116,17 @@ impl Tasks {
         Ok(ids)
     }
 
-    async fn input(&self, case: CaseId, input: Input) -> Result<Vec<InputSeries>, StoreError> {
+    /// Of the case; or what was `given_to` this partner of it, whether it has arrived or is on its way.
+    async fn input(
+        &self,
+        case: CaseId,
+        given_to: Option<&PartnerId>,
+        input: Input,
+    ) -> Result<Vec<InputSeries>, StoreError> {
         let named = match input {
             Input::Left => return Ok(Vec::new()),
             Input::Series => Vec::new(),
-            Input::Instances => self.store.instances_named(case, MAX_NAMED + 1).await?,
+            Input::Instances => self.store.instances_named(case, given_to, MAX_NAMED + 1).await?,
         };
         let is_large = input == Input::Series || i64::try_from(named.len()).unwrap_or(i64::MAX) > MAX_NAMED;
         let mut series: Vec<InputSeries> = Vec::new();
@@ -114,13 +134,25 @@ impl Tasks {
             add(&mut series, uid, (!is_large).then_some((class, instance)));
         }
         if is_large {
-            for uid in self.store.series_named(case, i64::try_from(MAX_SERIES).unwrap_or(i64::MAX)).await? {
+            let most = i64::try_from(MAX_SERIES).unwrap_or(i64::MAX);
+            for uid in self.store.series_named(case, given_to, most).await? {
                 add(&mut series, uid, None);
             }
         }
         series.truncate(MAX_SERIES);
         Ok(series)
     }
+}
+
+/// Whether somebody else reads it now, or nobody: as `store::search` has it for images.
+fn is_former(asker: &Asker, case: &CaseRow) -> bool {
+    let reads = case.reader.as_ref() == Some(&asker.partner) && case.state != CaseState::Held;
+    asker.partner != case.origin && !reads
+}
+
+/// The case as it was known when its task ended; nothing of a patient where that was not kept.
+fn as_it_was(task: &TaskRow, case: &CaseRow) -> CaseRow {
+    CaseRow { facts: task.ended_facts.clone().unwrap_or_default(), report_due: None, ..case.clone() }
 }
 
 fn add(series: &mut Vec<InputSeries>, uid: Uid, instance: Option<(Uid, Uid)>) {

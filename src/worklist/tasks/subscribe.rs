@@ -3,7 +3,7 @@
 //! Receivers are AE titles that the asker's partner has in its configuration, or, over HTTP, the name of the token. A
 //! deletion lock is granted always: no task is deleted here.
 
-use super::{Tasks, action, done, failed, refused, text};
+use super::{Tasks, action, done, events::Filter, failed, refused, text};
 use crate::{
     config::{Config, Partner},
     dicom::{
@@ -11,8 +11,8 @@ use crate::{
         service::{Asker, DataSet, Done, Refusal, Target},
         ups::{self, FILTERED, GLOBAL},
     },
-    model::{CaseId, Moment, TaskRefusal, Uid},
-    store::{Durability, StoreError, TaskSubscription, Tx},
+    model::{CaseId, Moment, Priority, TaskRefusal, TaskState, Uid},
+    store::{Durability, FirstOf, StoreError, TaskPage, TaskRow, TaskSubscription, Tx},
 };
 use dicom_dictionary_std::tags;
 
@@ -20,6 +20,11 @@ use dicom_dictionary_std::tags;
 const MAX_SUBSCRIPTIONS: i64 = 10_000;
 /// First events that a global subscription with a lock brings at once.
 const MAX_FIRST: i64 = 10_000;
+/// Open tasks that a new filter makes its own, and how many are looked at for it.
+const MAX_FITTING: usize = 10_000;
+const MAX_LOOKED_AT: usize = 50_000;
+const PAGE: i64 = 500;
+const OPEN: [TaskState; 2] = [TaskState::Scheduled, TaskState::InProgress];
 /// Keys of a filtered subscription, as DICOM JSON.
 const MAX_KEYS_BYTES: usize = 16 << 10;
 
@@ -134,14 +139,20 @@ async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, chan
             }
             tx.save_task_subscription(&wanted).await?;
             tx.commit().await?;
-            if matches!(scope, Scope::All) && wanted.deletion_lock {
-                first_events(tasks, &wanted, now).await?;
+            if matches!(scope, Scope::Filtered) {
+                fit_what_there_is(tasks, &wanted, now).await?;
+            }
+            if wanted.deletion_lock {
+                let of = if matches!(scope, Scope::All) { FirstOf::All } else { FirstOf::Fitting };
+                first_events(tasks, &wanted, of, now).await?;
             }
             return Ok(());
         }
         Change::Unsubscribe => unsubscribe(&mut tx, asker, receiver, scope, now).await?,
         Change::Suspend => {
-            tx.suspend_task_subscriptions(&asker.partner, receiver, [GLOBAL, FILTERED], now).await?;
+            // Each by its own UID; one task alone was refused before.
+            let scope = if matches!(scope, Scope::Filtered) { FILTERED } else { GLOBAL };
+            tx.suspend_task_subscription(&asker.partner, receiver, scope, now).await?;
         }
     }
     tx.commit().await
@@ -149,11 +160,20 @@ async fn write(tasks: &Tasks, asker: &Asker, receiver: &str, scope: &Scope, chan
 
 /// Who subscribes to all with a lock is told at once how things are (PS3.4 Table CC.2.3-2), as who subscribes to one is. After the
 /// subscription is committed: what has changed before is in what is read here, what changes later finds the subscription.
-async fn first_events(tasks: &Tasks, wanted: &TaskSubscription, now: Moment) -> Result<(), StoreError> {
+async fn first_events(tasks: &Tasks, wanted: &TaskSubscription, of: FirstOf, now: Moment) -> Result<(), StoreError> {
     let mut tx = tasks.store.begin(Durability::Synced).await?;
-    let left = tx.add_first_task_events(&wanted.partner, &wanted.ae_title, MAX_FIRST, now).await?;
+    let left = tx.add_first_task_events((&wanted.partner, &wanted.ae_title), of, MAX_FIRST, now).await?;
     tx.commit().await?;
-    for (case, task) in left {
+    tell_first(tasks, wanted, left, now).await
+}
+
+async fn tell_first(
+    tasks: &Tasks,
+    wanted: &TaskSubscription,
+    of: Vec<(CaseId, Uid)>,
+    now: Moment,
+) -> Result<(), StoreError> {
+    for (case, task) in of {
         let mut tx = tasks.store.begin(Durability::Synced).await?;
         tx.case(case).await?;
         tx.add_first_task_event(&task, &wanted.partner, &wanted.ae_title, now).await?;
@@ -162,11 +182,52 @@ async fn first_events(tasks: &Tasks, wanted: &TaskSubscription, now: Moment) -> 
     Ok(())
 }
 
+/// Open tasks that fit the filter now are its own, whatever becomes of them (PS3.4 CC.2.3.3): the oldest of them, if there are more
+/// than [`MAX_FIRST`]. What has changed between the look and the commit was told to nobody, and is told as it is then.
+async fn fit_what_there_is(tasks: &Tasks, wanted: &TaskSubscription, now: Moment) -> Result<(), StoreError> {
+    let Some(filter) = Filter::of(tasks, wanted) else { return Ok(()) };
+    let mut found: Vec<TaskRow> = Vec::new();
+    let mut looked_at = 0;
+    for is_origin in [false, true] {
+        for (state, priority) in OPEN.into_iter().flat_map(|state| Priority::ALL.map(|priority| (state, priority))) {
+            let mut after = None;
+            while looked_at < MAX_LOOKED_AT && found.len() < MAX_FITTING {
+                let (partner, label) = (&wanted.partner, None);
+                let page =
+                    TaskPage { partner, is_origin, state, priority, label, from: None, to: None, after, limit: PAGE };
+                let rows = tasks.store.task_page(&page).await?;
+                found.extend(filter.fitting(tasks, &rows).await?);
+                looked_at += rows.len();
+                after = rows.last().map(|last| (last.scheduled, last.uid.clone()));
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+    found.truncate(MAX_FITTING);
+    let receiver = |task: &TaskRow| (task.uid.clone(), wanted.partner.clone(), wanted.ae_title.clone());
+    let mut tx = tasks.store.begin(Durability::Synced).await?;
+    tx.add_task_fits(&found.iter().map(receiver).collect::<Vec<_>>()).await?;
+    tx.commit().await?;
+    let mut changed = Vec::new();
+    for task in found {
+        let is = tasks.store.find_task(&task.uid).await?;
+        if is.is_some_and(|is| (is.state, is.is_ready, is.updated) != (task.state, task.is_ready, task.updated)) {
+            changed.push((task.case, task.uid));
+        }
+    }
+    tell_first(tasks, wanted, changed, now).await
+}
+
 /// From all: from each one, too. From one: also where a global subscription would have it.
 async fn unsubscribe(tx: &mut Tx, asker: &Asker, receiver: &str, scope: &Scope, now: Moment) -> Result<(), StoreError> {
     match scope {
-        Scope::All => tx.drop_task_subscriptions(&asker.partner, receiver, None).await,
-        Scope::Filtered => tx.drop_task_subscriptions(&asker.partner, receiver, Some(FILTERED)).await,
+        Scope::All | Scope::Filtered => {
+            let only = matches!(scope, Scope::Filtered).then_some(FILTERED);
+            tx.drop_task_fits(&asker.partner, receiver).await?;
+            tx.drop_task_subscriptions(&asker.partner, receiver, only).await
+        }
         Scope::One(uid, _) => {
             if !tx.is_task_subscriber(&asker.partner, receiver, [GLOBAL, FILTERED]).await? {
                 return tx.drop_task_subscriptions(&asker.partner, receiver, Some(uid.as_str())).await;

@@ -28,6 +28,7 @@ pub mod readers;
 pub mod reports;
 pub mod restless;
 pub mod statements;
+pub mod workstation;
 
 use std::{
     net::TcpListener,

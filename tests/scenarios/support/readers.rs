@@ -1,14 +1,13 @@
-//! Programs of partners over HTTP: each with a token of its own; and one that listens on a WebSocket. And a workstation by
-//! pynetdicom (`tests/support/ups_reader`).
+//! Programs of partners over HTTP: each with a token of its own; and one that listens on a WebSocket.
 
-use super::{blocking, carrier::partner, handed_over, network::Network};
+use super::{carrier::partner, network::Network};
 use neisse::{
     model::{Moment, Token},
     store::{Durability, TokenRow},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -228,25 +227,4 @@ pub fn performed(transaction: &str) -> Value {
             "00404051": { "vr": "DT", "Value": ["20261124232000+0100"] },
         }] },
     })
-}
-
-/// What the workstation of this title does, step by step, and what it is answered.
-pub async fn workstation(network: &Network, title: &'static str, steps: Value) -> Value {
-    let port = network.dicom_port().to_string();
-    let output = blocking(move || {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ups_reader");
-        let mut command = Command::new(handed_over("NEISSE_TEST_PYTHON"));
-        command.arg(script).args([port.as_str(), title, steps.to_string().as_str()]).output().expect("Python")
-    })
-    .await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-/// Its step that moves a task to another state.
-pub fn change(uid: &str, state: &str, transaction: &str) -> Value {
-    json!({ "do": "action", "type": 1, "uid": uid, "set": {
-        "00081195": { "vr": "UI", "Value": [transaction] },
-        "00741000": { "vr": "CS", "Value": [state] },
-    } })
 }
