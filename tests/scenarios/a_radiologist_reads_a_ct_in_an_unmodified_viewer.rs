@@ -104,9 +104,9 @@ async fn scanned(network: &Network, files: &[PathBuf], patient: &SampleCase, stu
 async fn the_slices_are_looked_at(network: &Network, study: &str, files: &[PathBuf]) {
     let reader = Reader::of(network, "chemnitz", "WS1").await;
     let seen = look(network, &reader.token, study, &kept(), "an image").await;
-    let unloaded = asked(&seen, |status, path| status >= 400 && path.starts_with("/dicom-web"));
+    let unloaded = requested(&seen, |status, path| status >= 400 && path.starts_with("/dicom-web"));
     assert!(unloaded.is_empty(), "{unloaded:?}");
-    let frames = asked(&seen, |status, path| status == 200 && path.contains("/frames/"));
+    let frames = requested(&seen, |status, path| status == 200 && path.contains("/frames/"));
     assert!(frames.len() >= 12, "{} frames were loaded: {seen}", frames.len());
 
     let phantom: Vec<Vec<f64>> = files.iter().map(|file| fields(&Part10::open(file))).collect();
@@ -132,8 +132,8 @@ async fn nobody_else_sees_any(network: &Network, study: &str) {
     let others = Reader::of(network, "leipzig-ukl", "WS2").await;
     for token in [others.token.as_str(), "nse_0123456789abcdef_none"] {
         let seen = look(network, token, study, &kept().join("refused"), "nothing").await;
-        assert!(asked(&seen, |status, path| status == 200 && path.contains("/frames/")).is_empty(), "{seen}");
-        assert!(!asked(&seen, |_, path| path.starts_with("/dicom-web")).is_empty(), "it asked: {seen}");
+        assert!(requested(&seen, |status, path| status == 200 && path.contains("/frames/")).is_empty(), "{seen}");
+        assert!(!requested(&seen, |_, path| path.starts_with("/dicom-web")).is_empty(), "it asked: {seen}");
         assert_eq!((&seen["bright"], &seen["shown"]), (&json!(0), &json!([])), "{seen}");
     }
 }
@@ -192,7 +192,7 @@ async fn look(network: &Network, token: &str, study: &str, folder: &Path, awaite
 }
 
 /// Requests that the browser made and that are `so`.
-fn asked(seen: &Value, so: impl Fn(u64, &str) -> bool) -> Vec<String> {
+fn requested(seen: &Value, so: impl Fn(u64, &str) -> bool) -> Vec<String> {
     let all = seen["asked"].as_array().expect("a list");
     let pair = |one: &Value| Some((one[0].as_u64()?, one[1].as_str()?.to_owned()));
     all.iter().filter_map(pair).filter(|(status, path)| so(*status, path)).map(|(_, path)| path).collect()

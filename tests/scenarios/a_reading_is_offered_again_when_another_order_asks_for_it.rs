@@ -29,6 +29,9 @@ async fn a_reading_is_offered_again_when_another_order_asks_for_it() {
             let tasks = reader.tasks("ProcedureStepState=SCHEDULED").await;
             tasks.iter().map(|task| said(task, "00080018")).collect::<Vec<_>>()
         };
+        // As urgent as its order: it moves up once that is joined, and its priority is what a list is read by.
+        let urgent =
+            async || reader.tasks("ProcedureStepState=SCHEDULED&ScheduledProcedureStepPriority=HIGH").await.len() == 1;
         let joined = async |times: usize| {
             let case = network.cases().await.remove(0);
             eventually("the order is joined", SOON, async || {
@@ -42,7 +45,7 @@ async fn a_reading_is_offered_again_when_another_order_asks_for_it() {
         assert_eq!(answered(hl7, &orm("M1", "NW", "P1", &patient, true)).await, "OK");
         joined(1).await;
         // The offer is made just after the case was routed, not with it.
-        eventually("it is offered", SOON, async || offered().await.len() == 1).await;
+        eventually("it is offered", SOON, urgent).await;
         let first = offered().await;
 
         // The old and the new in one message: nobody's list changes.
@@ -59,7 +62,7 @@ async fn a_reading_is_offered_again_when_another_order_asks_for_it() {
         assert_eq!(said(&reader.task(&first[0]).await, "00741000"), "CANCELED");
         assert!(offered().await.is_empty());
         assert_eq!(answered(hl7, &orm("M4", "NW", "P3", &patient, true)).await, "OK");
-        eventually("it is offered again", SOON, async || offered().await.len() == 1).await;
+        eventually("it is offered again", SOON, urgent).await;
         let second = offered().await.remove(0);
         assert_ne!(second, first[0]);
 

@@ -79,8 +79,7 @@ async fn a_workstation_of_others_claims_and_finishes_its_task() {
         assert!(seen.get("00081195").is_none(), "the lock is nobody's to see: {seen}");
         // Others: it is not there.
         let stranger =
-            asked(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")]))
-                .await;
+            asked(&network, "UKL", json!([{ "do": "get", "uid": uid }, change(&uid, "IN PROGRESS", "1.2.9")])).await;
         assert_eq!((&stranger[0]["status"], &stranger[1]["status"]), (&json!(0xC307), &json!(0xC307)));
         let story = network.story(&case).await;
         assert!(story.contains("its reading was completed by CHEMNITZ (chemnitz)"), "{story}");

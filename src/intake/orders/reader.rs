@@ -176,6 +176,8 @@ fn written(
         control: None,
         issuer: &work.partner.issuer,
         named: &own,
+        // Home again: what it says there is the hospital's.
+        own_domain: false,
     };
     let forwarded = forward(work.bytes, work.charset, &how).ok()?;
     let sent = relayed(&forwarded.bytes, forwarded.charset, &origin.hl7_outgoing()).ok()?;

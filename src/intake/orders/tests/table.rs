@@ -69,7 +69,8 @@ impl<'a> Cell<'a> {
         }
         if at == At::Reported {
             let mut tx = desk.orders.store.begin(Durability::Process).await.unwrap();
-            tx.complete_tasks(cell.case.unwrap(), ReportId::generate(), NOW).await.unwrap();
+            let reader = PartnerId::new("chemnitz").unwrap();
+            tx.complete_tasks(cell.case.unwrap(), &reader, ReportId::generate(), NOW).await.unwrap();
             tx.commit().await.unwrap();
         }
         cell
