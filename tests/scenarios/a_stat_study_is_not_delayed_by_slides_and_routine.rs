@@ -1,7 +1,8 @@
 //! A stat head CT goes over a line of 20 Mbit/s and 40 ms, on which a slide and twenty routine MR are under way to the same
 //! center: it is there as soon as it would be alone, give or take a tenth. What gave way arrives after it.
 //!
-//! Scaled, so that it takes a minute: a quarter of the 1,800 slices, and a slide that lasts longer than they do. With
+//! Scaled, so that it takes two minutes: half of the 1,800 slices, smaller ones, and a slide that lasts longer than they do. What is under
+//! way when it comes takes its seconds in any case: fewer slices would measure those. With
 //! `NEISSE_TEST_WHOLE=1` it is all of them, 512 x 512, beside a slide of 4 GB: a quarter of an hour, and 12 GB of memory.
 
 use crate::support::{
@@ -27,13 +28,14 @@ struct Scale {
     long: Duration,
 }
 
-const QUARTER: Scale = Scale { slices: 450, edge: 256, slide_bytes: 250_000_000, long: Duration::from_secs(300) };
+const HALF: Scale = Scale { slices: 900, edge: 256, slide_bytes: 400_000_000, long: Duration::from_secs(300) };
 const WHOLE: Scale = Scale { slices: 1800, edge: 512, slide_bytes: 4_000_000_000, long: Duration::from_secs(1200) };
 
 const BYTES_A_SECOND: u64 = 20_000_000 / 8;
 /// There and back again it is twice this.
 const ON_THE_LINE: Duration = Duration::from_millis(20);
 const MR_STUDIES: u64 = 20;
+const MR_SLICES: usize = 20 * 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
@@ -46,7 +48,7 @@ async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
         set(files, "neisse.toml", "response", "\"60s\"");
     })
     .await;
-    let scale = if std::env::var_os("NEISSE_TEST_WHOLE").is_some() { WHOLE } else { QUARTER };
+    let scale = if std::env::var_os("NEISSE_TEST_WHOLE").is_some() { WHOLE } else { HALF };
     let alone = stat(&network, &scale, 1).await;
 
     let patient = SampleCase::numbered(7);
@@ -63,12 +65,14 @@ async fn a_stat_study_is_not_delayed_by_slides_and_routine() {
     let beside = stat(&network, &scale, 2).await;
     println!("{} stat slices: alone {alone:?}, beside a slide and {MR_STUDIES} MR {beside:?}", scale.slices);
     assert!(under_way(&network, &slide).await, "the slide is still on its way");
+    let mr = network.chemnitz.arrivals().len() - scale.slices * 2;
+    assert!(mr < MR_SLICES, "and so are MR: {mr} slices of them have arrived");
     assert!(beside.as_secs_f64() < alone.as_secs_f64() * 1.1, "alone {alone:?}, beside the others {beside:?}");
 
     proxy.set(Line::Good);
     eventually("the slide is there", scale.long, async || network.now(slide.id).await.state == CaseState::Delivered)
         .await;
-    let all = scale.slices * 2 + 1 + usize::try_from(MR_STUDIES).expect("few") * 10;
+    let all = scale.slices * 2 + 1 + MR_SLICES;
     network.chemnitz.arrivals_of(all).await;
     network.at_rest().await;
 }

@@ -13,6 +13,7 @@ use crate::support::{
 };
 use neisse::{
     cli::sample::{self, SampleCase},
+    hl7,
     model::{CaseState, Digest, PartnerId},
     store::CaseRow,
 };
@@ -76,8 +77,21 @@ impl Message {
         matches!(self.damage, Damage::Field(_, _, Value::Letters | Value::Byte(0)))
     }
 
+    /// Of a report, as it came.
     fn sha256(&self) -> String {
         Digest(Sha256::digest(&self.bytes).into()).to_string()
+    }
+
+    /// What it is known by, and a repetition that is written at another time. Of an order, too.
+    fn sha256_of_any_time(&self) -> String {
+        let read = hl7::message::Message::parse(&self.bytes);
+        let digest = read.map_or_else(
+            |_| Sha256::digest(&self.bytes),
+            |read| {
+                read.without_its_time().iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize()
+            },
+        );
+        Digest(digest.into()).to_string()
     }
 
     fn said(&self) -> Said {
@@ -156,10 +170,12 @@ async fn all_are_answered(footing: Footing, messages: Vec<Message>) {
     .await;
     println!("{footing:?}: all of it delivered {:?} after the first", started.elapsed());
     let raw = Raw::of(&network, footing).await;
-    let by_digest: HashMap<String, &Sent> = sent.iter().map(|sent| (sent.message.sha256(), sent)).collect();
-    kept_as_answered(&raw, &by_digest, &mut findings).await;
-    orders_as_they_said(&raw, &by_digest, &mut findings).await;
-    reports_are_their_cases(&raw, &by_digest, &cases, &network.hospital, &mut findings).await;
+    let as_it_came: HashMap<String, &Sent> = sent.iter().map(|sent| (sent.message.sha256(), sent)).collect();
+    let of_any_time: HashMap<String, &Sent> =
+        sent.iter().map(|sent| (sent.message.sha256_of_any_time(), sent)).collect();
+    kept_as_answered(&raw, (&as_it_came, &of_any_time), &mut findings).await;
+    orders_as_they_said(&raw, &of_any_time, &mut findings).await;
+    reports_are_their_cases(&raw, &as_it_came, &cases, &network.hospital, &mut findings).await;
     readers_got_what_was_sent(&ris, &sent, &mut findings);
     findings.note(other.reports().is_empty(), || "the other hospital got a report".into());
     nothing_of_the_other_hospital(&raw, &mut findings).await;
@@ -330,20 +346,26 @@ fn must_be_refused(message: &Message, said: &Said) -> bool {
 }
 
 /// What was refused left nothing; what was taken is there.
-async fn kept_as_answered(raw: &Raw, sent: &HashMap<String, &Sent>, findings: &mut Findings) {
+async fn kept_as_answered(
+    raw: &Raw,
+    (as_it_came, of_any_time): (&HashMap<String, &Sent>, &HashMap<String, &Sent>),
+    findings: &mut Findings,
+) {
     let column = async |sql: &str| -> Vec<String> { raw.rows(sql).await.into_iter().flatten().collect() };
     let answered = column("SELECT sha256 FROM messages").await;
-    for (digest, sent) in sent {
+    for (digest, sent) in of_any_time {
         findings.note(answered.contains(digest) == sent.is_taken(), || format!("kept, or not: {}", sent.what()));
     }
-    let kept = "SELECT sha256 FROM reports UNION ALL SELECT sha256 FROM order_contents UNION ALL SELECT sha256 FROM order_messages";
-    for digest in column(kept).await {
-        let found = sent.get(&digest).is_some_and(|sent| sent.is_taken());
-        findings.note(found, || format!("refused and kept: {:?}", sent.get(&digest).map(|sent| sent.what())));
-    }
     let reports = column("SELECT sha256 FROM reports").await;
-    for (digest, sent) in sent.iter().filter(|(_, sent)| sent.is_taken() && sent.message.template.from == From::Reader)
-    {
+    let orders = column("SELECT sha256 FROM order_contents UNION ALL SELECT sha256 FROM order_messages").await;
+    for (kept, by) in [(&reports, as_it_came), (&orders, of_any_time)] {
+        for digest in kept {
+            let found = by.get(digest).is_some_and(|sent| sent.is_taken());
+            findings.note(found, || format!("refused and kept: {:?}", by.get(digest).map(|sent| sent.what())));
+        }
+    }
+    let is_report = |sent: &Sent| sent.is_taken() && sent.message.template.from == From::Reader;
+    for (digest, sent) in as_it_came.iter().filter(|(_, sent)| is_report(sent)) {
         let times = reports.iter().filter(|found| *found == digest).count();
         findings.note(times == 1, || format!("there {times} times: {}", sent.what()));
     }

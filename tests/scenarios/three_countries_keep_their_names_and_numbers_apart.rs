@@ -487,7 +487,7 @@ impl House {
 async fn disclosed(world: &World) {
     let cases = world.network.cases().await;
     for house in HOUSES {
-        let days = ["disclosed", house.partner, "--from", "2026-11-01", "--to", "2026-11-30"];
+        let days = ["disclosed", house.partner, "--from", "2026-10-01", "--to", "2026-11-30"];
         let screen = world.network.screen("partners", &days).await;
         let listed = |what: &str, of: &str| {
             screen.lines().filter(|line| line.contains(what) && line.contains(&format!("  {of}  "))).count()
