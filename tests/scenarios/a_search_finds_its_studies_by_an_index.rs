@@ -88,14 +88,19 @@ async fn an_earlier_case_that_was_added_to_is_counted_whole() {
     }
 }
 
+/// Searches of other scenarios are heard, too: one of those that were sent meanwhile is ours.
 async fn goes_by(ledger: &Ledger, statements: &[String], index: &str) {
-    let sql = statements.iter().find(|sql| sql.contains("c.purged_us")).expect("a search");
-    let plan = ledger.raw.plan(sql).await;
-    let text = plan.join("\n");
-    let whole =
+    const WHOLE: [&str; 6] =
         ["SCAN v", "SCAN c", "SCAN d", "Seq Scan on study_views", "Seq Scan on cases", "Seq Scan on deliveries"];
-    assert!(text.contains(index), "{}: expected {index}\n{text}\n{sql}", ledger.name);
-    assert!(!whole.iter().any(|step| text.contains(step)), "{}: {text}\n{sql}", ledger.name);
+    let mut plans = Vec::new();
+    for sql in statements.iter().filter(|sql| sql.contains("c.purged_us")) {
+        let plan = ledger.raw.plan(sql).await.join("\n");
+        if plan.contains(index) && !WHOLE.iter().any(|step| plan.contains(step)) {
+            return;
+        }
+        plans.push(format!("{plan}\n{sql}"));
+    }
+    panic!("{}: expected {index}: {}", ledger.name, plans.join("\n\n"));
 }
 
 /// The 99th percentile, of the round that the machine has disturbed least.
