@@ -3,8 +3,8 @@
 //! a few: every look-up finds its rows by an index, on both databases.
 //!
 //! Orders are taken as they come (`OrderTaker::take`), studies joined as the index joins them, and everything is committed. The same
-//! is done in turns on a database that holds nothing but what is asked for, so that whatever else the machine does is in both; compared
-//! is the 99th percentile of all rounds but the first. What the commits take, most of which is the wait for the disk, is left out of
+//! is done in turns on a database that holds nothing but what is asked for, so that whatever else the machine does is in both: the 99th
+//! percentiles differ by less than 5 ms. What the commits take, most of which is the wait for the disk, is left out of
 //! both, as the store measures it.
 
 use crate::support::{
@@ -134,7 +134,7 @@ async fn a_hundred_thousand_open_cases_do_not_slow_joining() {
             let (many, few) = (percentile(&among_many[WARM_UP..]), percentile(&among_few[WARM_UP..]));
             let took = format!("{}: 99th percentile of {join:?} {many:?} among many, {few:?} among few", full.name);
             println!("{took}");
-            assert!(many < 2 * few + LIMIT, "{took}");
+            assert!(many < few + LIMIT, "{took}");
         }
         // The check itself.
         for whole in [
@@ -148,10 +148,15 @@ async fn a_hundred_thousand_open_cases_do_not_slow_joining() {
     }
 }
 
+/// The 99th percentile, in the hundred that other work on the machine has disturbed least. A look-up that reads everything takes longer
+/// each time.
 fn percentile(took: &[Duration]) -> Duration {
-    let mut took = took.to_vec();
-    took.sort_unstable();
-    took[took.len() * 99 / 100 - 1]
+    let of_a_hundred = |took: &[Duration]| {
+        let mut took = took.to_vec();
+        took.sort_unstable();
+        took[took.len() * 99 / 100 - 1]
+    };
+    took.chunks_exact(100).map(of_a_hundred).min().expect("a hundred rounds")
 }
 
 /// How long the store's commits have taken, by its own metric.
